@@ -1,0 +1,1 @@
+"""Clip tables, sources, faces, motion, cache and the data module."""

@@ -1,0 +1,63 @@
+"""Prepared clips on disk: one safetensors file a clip, and an index."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import load_file, save_file
+
+from mefusion.errors import MefusionError
+from mefusion.files import replacing
+
+
+def settings_hash(settings: Mapping[str, object]) -> str:
+    """Ten hex digits that are the same for equal settings, whatever their order."""
+    text = json.dumps(settings, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+def save_arrays(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
+    """Write a safetensors file that is whole or not there, whenever the process dies."""
+    with replacing(path) as temporary:
+        save_file({name: np.ascontiguousarray(a) for name, a in arrays.items()}, temporary, dict(metadata))
+
+
+def load_arrays(path: Path) -> dict[str, np.ndarray]:
+    """Arrays of a prepared clip.
+
+    Raises:
+        MefusionError: the file is missing or broken.
+    """
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise MefusionError(f"{path} cannot be read ({error}): delete it and run mefusion-prepare again") from error
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """Metadata of a prepared clip; empty where the file is missing or broken."""
+    try:
+        with safe_open(path, framework="np") as file:
+            return file.metadata() or {}
+    except (OSError, SafetensorError):
+        return {}
+
+
+def read_index(folder: Path, *, command: str) -> pd.DataFrame:
+    """Index of a cache: the clip table with the columns file, n_frames and stride.
+
+    Args:
+        folder: the cache's folder.
+        command: the command that makes it, for messages.
+
+    Raises:
+        MefusionError: there is none; says how to make it.
+    """
+    path = folder / "index.parquet"
+    if not path.exists():
+        raise MefusionError(f"{path} is not there: prepare the data first with {command}")
+    return pd.read_parquet(path)

@@ -1,0 +1,74 @@
+"""The same work on many clips, in processes, with a progress bar."""
+
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any, TypeVar
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from mefusion.errors import MefusionError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class _Rate(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text(f"{speed:.1f} clips/s" if speed else "")
+
+
+def _start_worker(initialise: Callable[..., None] | None, arguments: tuple[Any, ...]) -> None:
+    import cv2
+
+    cv2.setNumThreads(1)  # the processes share the cores already
+    if initialise is not None:
+        initialise(*arguments)
+
+
+def parallel_map(
+    work: Callable[[Item], Result],
+    items: Sequence[Item],
+    *,
+    description: str,
+    workers: int | None = None,
+    initialise: Callable[..., None] | None = None,
+    arguments: tuple[Any, ...] = (),
+) -> Iterator[tuple[Item, Result]]:
+    """Yield (item, work(item)) as they are done, in any order, under a progress bar.
+
+    Args:
+        work: a function of a module, since processes receive it by name.
+        items: what to work on.
+        description: what the bar says.
+        workers: number of processes; None is one a core.
+        initialise, arguments: called once in each process.
+
+    Raises:
+        MefusionError: a process was killed, as when memory runs out.
+    """
+    if not items:
+        return
+    count = min(len(items), workers or os.cpu_count() or 1)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
+    with (
+        # Spawned, not forked: forking after OpenCV or torch have started threads can hang.
+        ProcessPoolExecutor(
+            count, multiprocessing.get_context("spawn"), _start_worker, (initialise, arguments)
+        ) as pool,
+        Progress(*columns) as progress,
+    ):
+        futures = {pool.submit(work, item): item for item in items}
+        try:
+            for future in progress.track(as_completed(futures), total=len(items), description=description):
+                yield futures[future], future.result()
+        except BrokenProcessPool as error:
+            raise MefusionError(
+                "a worker process was killed, perhaps for memory: run again with fewer workers (workers=1)"
+            ) from error
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)

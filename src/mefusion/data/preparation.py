@@ -1,0 +1,225 @@
+"""From a clip's raw frames to what the models read: detect, align, compute the targets, keep."""
+
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+
+from mefusion import __version__
+from mefusion.data.cache import read_metadata, save_arrays, settings_hash
+from mefusion.data.faces import FaceBackend, alignment_matrix, backend_version, make_backend, transform, warp
+from mefusion.data.motion import tvl1_flow
+from mefusion.data.parallel import parallel_map
+from mefusion.data.records import KEY, file_name
+from mefusion.data.video import list_frames, read_clip
+from mefusion.errors import MefusionError
+from mefusion.files import write_table
+
+SHORT_CLIPS = ("interpolate", "leave_out", "error")
+
+
+@dataclass(frozen=True)
+class PreparationSettings:
+    """How clips are prepared; the cache's folder is named by it.
+
+    Attributes:
+        faces: landmark backend, a name that `make_backend` knows.
+        clip_length: frames T of a window.
+        canvas: side of the aligned frames that MOL crops from, px.
+        small: side of the aligned frames of FDP, px.
+        enlarge: see `alignment_matrix`.
+        short_clips: what becomes of clips shorter than T: `interpolate` in time, `leave_out` or `error`.
+    """
+
+    faces: str = "dlib"
+    clip_length: int = 8
+    canvas: int = 144
+    small: int = 64
+    enlarge: float = 2.5
+    short_clips: str = "interpolate"
+
+    def __post_init__(self) -> None:
+        if self.short_clips not in SHORT_CLIPS:
+            raise MefusionError(f"data.short_clips={self.short_clips}: choose from {', '.join(SHORT_CLIPS)}")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a clip: a row of the index, or the sentence that says why there is none."""
+
+    row: Mapping[str, object] | None = None
+    problem: str | None = None
+    note: str | None = None
+
+
+def prepare_clip(
+    frames: Sequence[np.ndarray], backend: FaceBackend, settings: PreparationSettings
+) -> dict[str, np.ndarray]:
+    """Aligned frames and targets of one clip.
+
+    Of n frames the first T s are used, s = n // T. Window j is the frames i s + j, so that its flow from
+    frame f goes to frame f + s.
+
+    Args:
+        frames: n >= T pictures [H, W, 3] uint8 RGB.
+        backend: finds the landmarks.
+        settings: sizes and clip length.
+
+    Returns:
+        frames [T s, 144, 144] uint8, frames_small [T s, 64, 64] uint8, landmarks [T s, 68, 2] float32 px on
+        the 144 canvas, flow [(T - 1) s, 2, 144, 144] float16 px, matrices [T s, 2, 3] float32 from the
+        picture to the canvas.
+
+    Raises:
+        MefusionError: no face is found.
+    """
+    stride = len(frames) // settings.clip_length
+    used = frames[: stride * settings.clip_length]
+    landmarks = backend.landmarks(used)
+    grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in used]
+
+    def align(size: int) -> tuple[np.ndarray, np.ndarray]:
+        matrices = [alignment_matrix(points, size=size, enlarge=settings.enlarge) for points in landmarks]
+        pairs = zip(grey, matrices, strict=True)
+        return np.stack([warp(g, m, size=size) for g, m in pairs]), np.stack(matrices)
+
+    canvas, matrices = align(settings.canvas)
+    pairs = zip(canvas[:-stride], canvas[stride:], strict=True)
+    return {
+        "frames": canvas,
+        "frames_small": align(settings.small)[0],
+        "landmarks": np.stack([transform(p, m) for p, m in zip(landmarks, matrices, strict=True)]).astype(np.float32),
+        "flow": np.stack([tvl1_flow(first, second) for first, second in pairs]).astype(np.float16),
+        "matrices": matrices.astype(np.float32),
+    }
+
+
+def interpolate_in_time(frames: Sequence[np.ndarray], length: int) -> list[np.ndarray]:
+    """`length` frames evenly spread over a clip, blended linearly between neighbours."""
+    positions = np.linspace(0, len(frames) - 1, length)
+    lower = np.minimum(positions.astype(int), max(len(frames) - 2, 0))
+    stack = np.stack(frames).astype(np.float32)
+    weight = (positions - lower)[:, None, None, None]
+    upper = np.minimum(lower + 1, len(frames) - 1)
+    return list(np.rint(stack[lower] * (1 - weight) + stack[upper] * weight).astype(np.uint8))
+
+
+def prepare_clips(
+    table: pd.DataFrame, folder: Path, settings: PreparationSettings, *, workers: int | None = None
+) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
+    """Prepare every clip of a table into a cache folder, in parallel; those that are there are kept.
+
+    Args:
+        table: clip table.
+        folder: the cache's folder, which receives clips/, index.parquet and failures.csv.
+        settings: how.
+        workers: number of processes; None is one a core.
+
+    Returns:
+        The index, the failures (dataset, subject, clip_id, path, problem) and remarks on clips that were mended.
+
+    Raises:
+        MefusionError: the face backend is not usable.
+    """
+    make_backend(settings.faces)  # fails here, once and clearly, rather than in every process
+    clips = table.to_dict("records")
+    outcomes = parallel_map(
+        functools.partial(_prepare, folder=folder, settings=settings),
+        range(len(clips)),
+        description="Preparing",
+        workers=workers,
+        initialise=_share,
+        arguments=(clips, settings.faces),
+    )
+    done = dict(sorted(outcomes))
+    rows = [outcome.row for outcome in done.values() if outcome.row]
+    index = pd.DataFrame(rows, columns=[*table.columns, "file", "n_frames", "stride"])
+    failed = [{**clips[i], "problem": outcome.problem} for i, outcome in done.items() if outcome.problem]
+    failures = pd.DataFrame(failed, columns=[*KEY, "path", "problem"])
+    write_table(folder / "failures.csv", failures)
+    write_table(folder / "index.parquet", index.astype(table.dtypes.to_dict()))
+    return index, failures, [outcome.note for outcome in done.values() if outcome.note]
+
+
+_clips: list[dict[str, object]] = []
+_backend: FaceBackend | None = None
+
+
+def _share(clips: list[dict[str, object]], faces: str) -> None:
+    """Give a worker process the clips and one face backend for all of them."""
+    global _backend
+    _clips[:] = clips
+    _backend = make_backend(faces)
+
+
+def _prepare(number: int, *, folder: Path, settings: PreparationSettings) -> Outcome:
+    clip = _clips[number]
+    assert _backend is not None
+    try:
+        return _prepare_or_raise(clip, _backend, folder, settings)
+    except MefusionError as error:
+        sentence = str(error)
+        return Outcome(problem=sentence if str(clip["path"]) in sentence else f"{clip['path']}: {sentence}")
+    except Exception as error:  # one bad clip never stops the rest
+        return Outcome(problem=f"{clip['path']}: {type(error).__name__}: {error}")
+
+
+def _prepare_or_raise(
+    clip: dict[str, object], backend: FaceBackend, folder: Path, settings: PreparationSettings
+) -> Outcome:
+    path, limits = Path(str(clip["path"])), {name: _integer(clip[name]) for name in ("onset", "offset")}
+    target = (
+        folder
+        / "clips"
+        / file_name(str(clip["subject"]).split("/", 1)[-1])
+        / f"{file_name(str(clip['clip_id']))}.safetensors"
+    )
+    state = _fingerprint(path, limits)
+    metadata = read_metadata(target)
+    note = metadata.get("note") or None
+    if metadata.get("state") != state:
+        frames = read_clip(path, onset=limits["onset"], offset=limits["offset"])
+        frames, note = _lengthen(frames, path, settings)
+        metadata = {"state": state, "note": note or "", "n_frames": str(len(frames)), "mefusion": __version__}
+        save_arrays(target, prepare_clip(frames, backend, settings), metadata)
+    n_frames = int(metadata["n_frames"])
+    row = {
+        **clip,
+        "file": str(target.relative_to(folder)),
+        "n_frames": n_frames,
+        "stride": n_frames // settings.clip_length,
+    }
+    return Outcome(row=row, note=note)
+
+
+def _lengthen(
+    frames: list[np.ndarray], path: Path, settings: PreparationSettings
+) -> tuple[list[np.ndarray], str | None]:
+    length = settings.clip_length
+    if len(frames) >= length:
+        return frames, None
+    fact = f"{path} has {len(frames)} frames, fewer than a window's {length}"
+    if settings.short_clips != "interpolate":
+        raise MefusionError(f"{fact}: it is left out; data.short_clips=interpolate would lengthen it")
+    return interpolate_in_time(frames, length), f"{fact}: interpolated in time"
+
+
+def _integer(value: object) -> int | None:
+    return None if pd.isna(value) else int(value)  # type: ignore[call-overload]
+
+
+def _fingerprint(path: Path, limits: Mapping[str, int | None]) -> str:
+    """Changes when the clip's files or limits do, so that a stale cache file is made again."""
+    files = list(list_frames(path).values()) if path.is_dir() else [path] if path.is_file() else []
+    facts = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    return settings_hash({"files": facts, **limits})
+
+
+def cache_folder(cache_dir: Path, settings: PreparationSettings, *, data: str, source: Mapping[str, object]) -> Path:
+    """Where clips of a source are kept: `<cache>/<data>/<hash of source and preparation settings>`."""
+    facts = {"preparation": asdict(settings), "source": source, "backend": backend_version(settings.faces)}
+    return cache_dir / data / settings_hash(facts)

@@ -1,0 +1,61 @@
+"""The clip table: one labelled micro-expression a row."""
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping
+
+import pandas as pd
+
+from mefusion.errors import MefusionError
+
+CLIP_DTYPES: Mapping[str, str] = {
+    "dataset": "string",
+    "subject": "string",  # namespaced by dataset, as in "casme2/sub01"
+    "clip_id": "string",  # unique within the subject
+    "path": "string",  # a folder of frames or a video file
+    "onset": "Int64",  # frame numbers as in the file names; of a video, counted from 0
+    "apex": "Int64",
+    "offset": "Int64",
+    "emotion": "string",
+    "action_units": "string",
+    "fps": "Float64",
+}
+KEY = ["dataset", "subject", "clip_id"]
+
+
+def clip_table(rows: Iterable[Mapping[str, object]], *, origin: object) -> pd.DataFrame:
+    """Typed clip table, sorted by subject and clip, columns as in `CLIP_DTYPES`.
+
+    Args:
+        rows: one mapping a clip; columns that are left out are missing values.
+        origin: the file the rows come from, for messages.
+
+    Raises:
+        MefusionError: there is no clip, or two have the same subject and id.
+    """
+    table = pd.DataFrame(list(rows), columns=list(CLIP_DTYPES)).astype(dict(CLIP_DTYPES))
+    if table.empty:
+        raise MefusionError(f"{origin} lists no clip: add a row for each clip")
+    twice = table[table.duplicated(KEY)]
+    if len(twice):
+        first = twice.iloc[0]
+        raise MefusionError(
+            f"{origin} lists the clip {first.subject}/{first.clip_id} twice: give each clip an id of its own"
+        )
+    return table.sort_values(KEY, ignore_index=True)
+
+
+def file_name(text: str) -> str:
+    """A name that is safe as a file name, the same for the same text and different for another."""
+    safe = re.sub(r"[^A-Za-z0-9._-]+", "_", text).lstrip(".")
+    return safe if safe == text else f"{safe}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
+
+
+def sample_list_hash(table: pd.DataFrame) -> str:
+    """Hash of which clips with which labels a result is about: 12 hex digits, independent of row order.
+
+    Args:
+        table: has the columns dataset, subject, clip_id and label.
+    """
+    lines = sorted("\t".join(map(str, row)) for row in table[[*KEY, "label"]].itertuples(index=False))
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:12]

@@ -1,0 +1,1 @@
+"""Readers of official downloads, one a file; each gives a clip table."""

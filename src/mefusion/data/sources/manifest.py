@@ -1,0 +1,96 @@
+"""Anyone's own data: a CSV file that lists clips."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from mefusion.data.records import clip_table
+from mefusion.errors import MefusionError
+
+REQUIRED = ("clip_id", "subject", "path", "emotion")
+NUMBERS = ("onset", "apex", "offset", "fps")
+
+
+class ManifestSource:
+    """Clips listed in `<root>/manifest.csv`.
+
+    Args:
+        root: folder of the manifest.
+        name: of the dataset, for rows that name none.
+    """
+
+    def __init__(self, *, root: str, name: str = "manifest"):
+        self.name, self.root = name, Path(root)
+
+    def identity(self) -> dict[str, object]:
+        """What tells this source's cache from another's."""
+        return {"manifest": str(self.root.resolve())}
+
+    def table(self, *, workers: int | None = None) -> pd.DataFrame:
+        """Clip table; see `read_manifest`."""
+        return read_manifest(self.root / "manifest.csv", dataset=self.name)
+
+
+def read_manifest(manifest: Path, *, dataset: str) -> pd.DataFrame:
+    """Clip table of a manifest.
+
+    Args:
+        manifest: CSV with a header: clip_id, subject, path, emotion and optionally dataset, onset, apex,
+            offset, action_units, fps. A path is a folder of frames or a video file, relative to
+            the manifest's folder, which it may not leave.
+        dataset: name for rows that have none.
+
+    Raises:
+        MefusionError: the file is missing, is no CSV, lacks a column, or holds a bad value; names it.
+    """
+    rows = _read(manifest)
+    missing = [column for column in REQUIRED if column not in rows]
+    if missing:
+        raise MefusionError(
+            f"{manifest} lacks the column {', '.join(missing)}: its header must have {', '.join(REQUIRED)}"
+        )
+    return clip_table((_clip(row, manifest, dataset) for row in rows.to_dict("records")), origin=manifest)
+
+
+def _read(manifest: Path) -> pd.DataFrame:
+    try:
+        # Text only: pandas would read the subject 006 as the number 6.
+        rows = pd.read_csv(manifest, dtype=str, keep_default_na=False, skipinitialspace=True)
+    except FileNotFoundError as error:
+        raise MefusionError(f"{manifest} is not there: data.root must be the folder of a manifest.csv") from error
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise MefusionError(f"{manifest} cannot be read as a CSV file ({str(error).strip()})") from error
+    return rows.rename(columns=str.strip).map(str.strip)
+
+
+def _clip(row: dict[str, str], manifest: Path, default_dataset: str) -> dict[str, object]:
+    for column in REQUIRED:
+        if not row[column]:
+            raise MefusionError(f"{manifest} leaves {column} empty for the clip '{row['clip_id']}': fill it in")
+    root = manifest.parent.resolve()
+    path = (root / row["path"]).resolve()
+    if not path.is_relative_to(root):
+        raise MefusionError(
+            f"{manifest}: the path '{row['path']}' of clip {row['clip_id']} leaves {root}: keep it inside"
+        )
+    dataset = row.get("dataset") or default_dataset
+    return {
+        "dataset": dataset,
+        "subject": f"{dataset}/{row['subject']}",
+        "clip_id": row["clip_id"],
+        "path": str(path),
+        "emotion": row["emotion"].lower(),
+        "action_units": row.get("action_units") or None,
+    } | {column: _number(row, column, manifest) for column in NUMBERS}
+
+
+def _number(row: dict[str, str], column: str, manifest: Path) -> float | int | None:
+    text = row.get(column, "")
+    if not text:
+        return None
+    try:
+        return float(text) if column == "fps" else int(text)
+    except ValueError as error:
+        raise MefusionError(
+            f"{manifest}: {column} of clip {row['clip_id']} is '{text}': give a number or leave it empty"
+        ) from error

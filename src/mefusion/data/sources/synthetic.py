@@ -1,0 +1,256 @@
+"""The synthetic source: pseudo-subjects acting emotions, written to disk as any download would be."""
+
+import functools
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from mefusion.data.cache import load_arrays
+from mefusion.data.faces import DlibFaces
+from mefusion.data.parallel import parallel_map
+from mefusion.data.sources.manifest import read_manifest
+from mefusion.data.synthetic.action_units import EMOTIONS
+from mefusion.data.synthetic.render import Clip, Portrait, Subject, act, crop_portrait
+from mefusion.data.video import IMAGES, read_image
+from mefusion.errors import MefusionError
+from mefusion.files import write_table
+
+JPEG_QUALITY = 92
+FPS = 50
+
+
+@dataclass(frozen=True)
+class SyntheticSettings:
+    """What a synthetic set is made from; equal settings give equal files.
+
+    Attributes:
+        scheme: which emotions are acted, a key of `EMOTIONS`.
+        subjects: number of pseudo-subjects.
+        clips_per_class: clips of each emotion a subject acts.
+        amplitude: motion of the most moved landmark at apex, px on the aligned 128 crop.
+        frames: fewest and most frames a clip.
+        size: side of the frames, px.
+        seed: of subjects and clips.
+        portraits: folder of photographs with one face each; None is scikit-image's public-domain portrait.
+    """
+
+    scheme: str = "three"
+    subjects: int = 6
+    clips_per_class: int = 6
+    amplitude: float = 2.5
+    frames: tuple[int, int] = (16, 23)
+    size: int = 256
+    seed: int = 0
+    portraits: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("subjects", "clips_per_class", "amplitude"):
+            if getattr(self, name) <= 0:
+                raise MefusionError(f"data.{name}={getattr(self, name)}: it must be above 0")
+        if self.scheme not in EMOTIONS:
+            raise MefusionError(
+                f"the synthetic set has no emotions for labels={self.scheme}: choose from {', '.join(EMOTIONS)}"
+            )
+        if not 2 <= self.frames[0] <= self.frames[1]:
+            raise MefusionError(f"data.frames={list(self.frames)}: give the fewest and the most frames, at least 2")
+
+
+@dataclass(frozen=True)
+class SyntheticClip:
+    """Which clip of a synthetic set: subject and emotion by their numbers, and the how-manieth."""
+
+    subject: int
+    emotion: int
+    take: int
+
+    def name(self, settings: SyntheticSettings) -> str:
+        """Id of the clip, as `sub01_surprise_02`."""
+        emotion = list(EMOTIONS[settings.scheme])[self.emotion]
+        return f"sub{self.subject + 1:02d}_{emotion}_{self.take + 1:02d}"
+
+
+class SyntheticSource:
+    """A synthetic set, rendered under `root` where it is not there yet.
+
+    Args:
+        root: folder of synthetic sets, which each have a folder of their own there.
+        name: of the dataset.
+        settings: see `SyntheticSettings`.
+    """
+
+    def __init__(self, *, root: str, name: str = "synthetic", **settings: Any):
+        self.name, self.root = name, Path(root)
+        self.settings = SyntheticSettings(**settings | {"frames": tuple(settings["frames"])})
+
+    def identity(self) -> dict[str, object]:
+        """What tells this source's cache from another's."""
+        return {"synthetic": synthetic_folder(self.root, self.settings).name}
+
+    def table(self, *, workers: int | None = None) -> pd.DataFrame:
+        """Clip table.
+
+        Raises:
+            MefusionError: the portraits cannot be used or the amplitude is too large.
+        """
+        return read_manifest(
+            write_synthetic(self.root, self.settings, workers=workers) / "manifest.csv", dataset=self.name
+        )
+
+    def against_truth(self, index: pd.DataFrame, folder: Path) -> list[str]:
+        """Lines that tell how far prepared landmarks and flow are from the exact ones."""
+        from mefusion.data.synthetic.truth import compare
+
+        first = index.groupby(["subject", "emotion"], as_index=False).first()
+        clips = {clip.name(self.settings): clip for clip in list_clips(self.settings)}
+        pairs = (
+            (make_clip(self.settings, clips[row.clip_id]), load_arrays(folder / row.file), row.stride)
+            for row in first.itertuples()
+        )
+        return compare(pairs)
+
+
+def write_synthetic(root: Path, settings: SyntheticSettings, *, workers: int | None = None) -> Path:
+    """Render a synthetic set as folders of JPEG frames and a manifest.
+
+    Returns:
+        The set's folder: `<root>/<hash of the settings>`. Its manifest is written last, so a set that was
+        interrupted is completed by the next call.
+
+    Raises:
+        MefusionError: the portraits cannot be used, or the amplitude folds the face.
+    """
+    folder = synthetic_folder(root, settings)
+    if (folder / "manifest.csv").exists():
+        return folder
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "settings.json").write_text(json.dumps(asdict(settings), indent=2))
+    clips = list_clips(settings)
+    done = parallel_map(
+        functools.partial(_write_clip, folder, settings), clips, description="Rendering", workers=workers
+    )
+    rows = pd.DataFrame([row for _, row in done]).sort_values("clip_id")
+    write_table(folder / "manifest.csv", rows)
+    return folder
+
+
+def synthetic_folder(root: Path, settings: SyntheticSettings) -> Path:
+    """Where a set with these settings stands; photographs count by their content."""
+    content = json.dumps(asdict(settings) | {"portraits": [_digest(p) for p in portrait_files(settings.portraits)]})
+    return root / f"{settings.scheme}-{hashlib.sha256(content.encode()).hexdigest()[:10]}"
+
+
+def list_clips(settings: SyntheticSettings) -> list[SyntheticClip]:
+    """Every clip of a set, a subject's clips together."""
+    emotions = range(len(EMOTIONS[settings.scheme]))
+    takes = range(settings.clips_per_class)
+    return [SyntheticClip(s, e, t) for s in range(settings.subjects) for e in emotions for t in takes]
+
+
+@functools.lru_cache(maxsize=2)
+def make_subject(settings: SyntheticSettings, number: int) -> Subject:
+    """Pseudo-subject of a set; photographs are taken in turn."""
+    portraits = load_portraits(settings.portraits, settings.size)
+    return Subject(portraits[number % len(portraits)], seed=_seed(settings.seed, number))
+
+
+def make_clip(settings: SyntheticSettings, clip: SyntheticClip) -> Clip:
+    """One clip of a set with its exact truth, the same whenever it is asked for.
+
+    Raises:
+        MefusionError: the amplitude is so large that the face folds.
+    """
+    seed = _seed(settings.seed, clip.subject, clip.emotion, clip.take)
+    fewest, most = settings.frames
+    try:
+        return act(
+            make_subject(settings, clip.subject),
+            list(EMOTIONS[settings.scheme].values())[clip.emotion],
+            frames=int(np.random.default_rng(seed).integers(fewest, most + 1)),
+            amplitude=settings.amplitude,
+            seed=seed,
+        )
+    except ArithmeticError as error:
+        raise MefusionError(f"data.amplitude={settings.amplitude} folds the face: choose a smaller one") from error
+
+
+def _seed(*numbers: int) -> int:
+    return int(np.random.SeedSequence(numbers).generate_state(1)[0])
+
+
+def _write_clip(folder: Path, settings: SyntheticSettings, clip: SyntheticClip) -> dict[str, object]:
+    made, name = make_clip(settings, clip), clip.name(settings)
+    target = folder / "frames" / name[:5] / name
+    if not target.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=target.parent))
+        for t in range(len(made)):
+            Image.fromarray(made.frame(t)).save(partial / f"img{t + 1:03d}.jpg", quality=JPEG_QUALITY)
+        try:
+            partial.rename(target)
+        except OSError:  # another process has written the same clip meanwhile
+            shutil.rmtree(partial)
+    return {
+        "clip_id": name,
+        "subject": name[:5],
+        "path": os.fspath(target.relative_to(folder)),
+        "emotion": list(EMOTIONS[settings.scheme])[clip.emotion],
+        "onset": 1,
+        "apex": made.apex + 1,
+        "offset": len(made),
+        "action_units": "+".join(map(str, sorted(made.action_units))),
+        "fps": FPS,
+    }
+
+
+def portrait_files(folder: str | None) -> Sequence[Path]:
+    """Photographs of a folder; none where the built-in portrait is used.
+
+    Raises:
+        MefusionError: the folder is not there or holds no image.
+    """
+    if folder is None:
+        return ()
+    files = sorted(p for p in Path(folder).glob("*") if p.suffix.lower() in IMAGES)
+    if not files:
+        raise MefusionError(
+            f"data.portraits={folder} holds no images ({', '.join(sorted(IMAGES))}): put photographs there"
+        )
+    return files
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@functools.lru_cache(maxsize=1)
+def load_portraits(folder: str | None, size: int) -> list[Portrait]:
+    """Portraits cut to the head with their landmarks; photographs that cannot be used are left out.
+
+    Raises:
+        MefusionError: none can be used; says why for each.
+    """
+    from skimage.data import astronaut  # public domain, NASA
+
+    backend, portraits, problems = DlibFaces(), [], []
+    images: dict[Path, Callable[[], np.ndarray]] = {
+        path: functools.partial(read_image, path) for path in portrait_files(folder)
+    }
+    for path, read in (images or {Path("astronaut"): astronaut}).items():
+        try:
+            image = read()
+            portraits.append(crop_portrait(image, backend.landmarks([image])[0], size=size))
+        except MefusionError as error:
+            problems.append(str(error) if str(path) in str(error) else f"{path}: {error}")
+    if not portraits:
+        raise MefusionError(f"data.portraits={folder} has no photograph that can be used: {'; '.join(problems)}")
+    return portraits

@@ -1,0 +1,94 @@
+"""Frames from folders of images and from video files."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from mefusion.errors import MefusionError
+
+IMAGES = {".jpg", ".jpeg", ".png", ".bmp"}
+VIDEOS = {".avi", ".mp4", ".mov", ".mkv", ".webm", ".m4v", ".mpg"}
+
+
+def list_frames(folder: Path) -> dict[int, Path]:
+    """Image files of a folder by the number that ends their names, in the order of the numbers.
+
+    Numbers may be padded or not, may leave gaps, and any prefix may stand before them.
+
+    Raises:
+        MefusionError: there is no numbered image, or two have the same number.
+    """
+    frames: dict[int, Path] = {}
+    for path in sorted(folder.iterdir()):
+        number = re.search(r"(\d+)$", path.stem)
+        if path.suffix.lower() not in IMAGES or number is None:
+            continue
+        if int(number[1]) in frames:
+            raise MefusionError(f"{path} and {frames[int(number[1])].name} have the same frame number: keep one")
+        frames[int(number[1])] = path
+    if not frames:
+        raise MefusionError(
+            f"{folder} holds no numbered images ({', '.join(sorted(IMAGES))}): put the clip's frames there"
+        )
+    return dict(sorted(frames.items()))
+
+
+def read_image(path: Path) -> np.ndarray:
+    """Picture [H, W, 3] uint8 RGB.
+
+    Raises:
+        MefusionError: the file is no whole image.
+    """
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image.convert("RGB"))
+    except (OSError, SyntaxError, ValueError) as error:
+        raise MefusionError(f"{path} cannot be read as an image ({error}): replace the file") from error
+
+
+def read_clip(path: Path, *, onset: int | None = None, offset: int | None = None) -> list[np.ndarray]:
+    """Frames onset..offset of a clip, each [H, W, 3] uint8 RGB.
+
+    Args:
+        path: a folder of images, or a video file.
+        onset, offset: first and last frame number, both included; None is the clip's first and last.
+            Frames of a video count from 0. Frames that are missing between them are passed over.
+
+    Raises:
+        MefusionError: the path is neither, a frame cannot be read, or none lies between onset and offset.
+    """
+    if path.is_dir():
+        chosen = [file for number, file in list_frames(path).items() if _within(number, onset, offset)]
+        frames = [read_image(file) for file in chosen]
+    elif path.suffix.lower() in VIDEOS and path.is_file():
+        frames = _read_video(path, onset, offset)
+    else:
+        raise MefusionError(f"{path} is neither a folder of frames nor a video file ({', '.join(sorted(VIDEOS))})")
+    if not frames:
+        raise MefusionError(f"{path} has no frame between onset {onset} and offset {offset}: correct the two numbers")
+    shapes = {frame.shape for frame in frames}
+    if len(shapes) > 1:
+        sizes = ", ".join(sorted(f"{width}x{height}" for height, width, _ in shapes))
+        raise MefusionError(f"{path} mixes frames of different sizes ({sizes}): a clip's frames share one size")
+    return frames
+
+
+def _within(number: int, onset: int | None, offset: int | None) -> bool:
+    return (onset is None or number >= onset) and (offset is None or number <= offset)
+
+
+def _read_video(path: Path, onset: int | None, offset: int | None) -> list[np.ndarray]:
+    try:
+        import decord
+    except ImportError as error:
+        raise MefusionError(
+            f"{path} is a video, and decord, which reads videos, is not installed here: give frames"
+        ) from error
+    try:
+        reader = decord.VideoReader(str(path), num_threads=1)
+        numbers = [number for number in range(len(reader)) if _within(number, onset, offset)]
+        return list(reader.get_batch(numbers).asnumpy()) if numbers else []
+    except decord.DECORDError as error:
+        raise MefusionError(f"{path} cannot be read as a video: replace the file") from error
