@@ -1,0 +1,5 @@
+"""The networks: plain PyTorch modules."""
+
+from mefusion.models.mol import MOL
+
+__all__ = ["MOL"]

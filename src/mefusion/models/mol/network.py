@@ -1,0 +1,233 @@
+"""MOL: micro-expression recognition, optical flow and landmarks together (arXiv 2506.14511, TPAMI 2025).
+
+The network alone, without Lightning and Hydra. Its parts are in ``blocks.py``, ``flow_net.py``, ``heads.py``.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+from mefusion.models.mol.blocks import F5C, RELEASED_KERNEL_LENGTH, scaled
+from mefusion.models.mol.flow_net import FlowNet
+from mefusion.models.mol.heads import LANDMARKS, LandmarkHead, RecognitionHead
+from mefusion.models.mol.released import count_classes, from_released, read_tensors
+
+TASKS = ("recognition", "flow", "landmarks")
+VARIANTS = ("paper", "released")
+FLOW_SCALES = (1, 2, 4, 8)
+STRIDE = 8  # of the stem
+
+
+@dataclass
+class MOLOutput:
+    """What MOL says about b clips of t frames; None where a task is off."""
+
+    logits: Tensor | None = None
+    """``[b, classes]``."""
+
+    flow: Tensor | None = None
+    """``[b, t - 1, 2, h, w]``: pixels, horizontal then vertical; entry i belongs to frames i and i + 1."""
+
+    landmarks: Tensor | None = None
+    """``[b, t - 1, 68, 2]``: (x, y) in pixels of the crop; entry i belongs to frame i + 1."""
+
+
+def make_stem(width: float, *, normed: bool) -> nn.Sequential:
+    """Four convolutions from frames to maps of an eighth of their size; if normed, BN and ReLU after each."""
+    channels = [1, *(scaled(n, width) for n in (8, 32, 64)), map_channels(width)]
+    # kernel, stride, padding
+    sizes = [(4, 2, 0), (3, 2, 0), (2, 2, 1), (1, 1, 0)]
+    layers: list[nn.Module] = []
+    for inputs, outputs, size in zip(channels[:-1], channels[1:], sizes, strict=True):
+        layers.append(nn.Conv2d(inputs, outputs, *size))
+        if normed:
+            layers += [nn.BatchNorm2d(outputs), nn.ReLU()]
+    return nn.Sequential(*layers)
+
+
+def map_channels(width: float) -> int:
+    """Channels of the F5C maps, 128 at width 1; even, because FCC halves them."""
+    return 2 * scaled(64, width)
+
+
+class MOL(nn.Module):
+    """Micro-expression recognition with optical flow and landmarks as auxiliary tasks, over one F5C backbone.
+
+    Published sizes are the defaults. A task that is off has no parameters. Extensions, marked so, are ours
+    and off by default.
+
+    Args:
+        num_classes: Classes of the recognition task.
+        variant: "paper": as arXiv 2506.14511 describes; "released": as the authors' code computes.
+        tasks: Which of "recognition", "flow" and "landmarks" to build.
+        clip_length: Frames t of a clip; at least 4 with recognition, else at least 2.
+        image_size: Height and width of a frame; a multiple of 64 with flow, else of 32, and at most 256 in
+            ``released``, whose kernels are 32 long.
+        width: Multiplies the channels of stem, F5C and the heads' convolutions.
+        flow_width: Multiplies the channels of the flow net; ``width`` if None.
+        recognition_hidden: Hidden units of the classifier.
+        landmark_hidden: Hidden units of the landmark head.
+        neighbors: Neighbours k of CCC.
+        share_f5c: Whether a pair's first and second frames share the F5C weights; if None, the variant's own:
+            True in ``paper``, False in ``released``.
+        correlation_radius: Displacements of each sign and axis in the flow net's correlation, in steps of 2.
+        dropout: Probability in the classifier.
+        reference: Extension: "first" subtracts the first frame's F5C maps from every frame's, before
+            recognition only. Micro-expressions are small changes of a face; without this, recognition
+            stayed at chance on small data.
+        flow_differences: Extension: feeds the flow net the pair's difference too, multiplied by this (about
+            5); 0 is off. Micro-motions of a fraction of a pixel were not learned from the frames alone.
+        flow_scale: Extension: 1, 2, 4 or 8; decodes flow to 1 / flow_scale of the frame's size and upsamples.
+
+    Raises:
+        ValueError: An argument is not among the allowed ones.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        *,
+        variant: str = "paper",
+        tasks: Sequence[str] = TASKS,
+        clip_length: int = 8,
+        image_size: int = 128,
+        width: float = 1.0,
+        flow_width: float | None = None,
+        recognition_hidden: int = 256,
+        landmark_hidden: int = 512,
+        neighbors: int = 4,
+        share_f5c: bool | None = None,
+        correlation_radius: int = 10,
+        dropout: float = 0.5,
+        reference: str | None = None,
+        flow_differences: float = 0.0,
+        flow_scale: int = 1,
+    ) -> None:
+        super().__init__()
+        _check_choices(variant, tasks, reference, flow_scale)
+        _check_sizes(variant, tasks, clip_length, image_size)
+        channels, size = map_channels(width), image_size // STRIDE
+        most = channels - 1 if variant == "paper" else size**2
+        _check(1 <= neighbors <= most, "neighbors", neighbors, f"1 to {most}")
+        self.frame_shape = (clip_length, 1, image_size, image_size)
+        self.reference = reference
+        self.stem = make_stem(width, normed=variant == "paper")
+        shared = variant == "paper" if share_f5c is None else share_f5c
+        # Landmarks alone look at second frames only: a block for the first would never be trained.
+        roles = 1 if shared or set(tasks) == {"landmarks"} else 2
+        self.f5c = nn.ModuleList(F5C(channels, size, neighbors=neighbors, variant=variant) for _ in range(roles))
+        self.recognition = self.flow_net = self.landmarks = None
+        if "recognition" in tasks:
+            self.recognition = RecognitionHead(
+                channels,
+                size,
+                num_classes=num_classes,
+                clip_length=clip_length,
+                width=width,
+                hidden=recognition_hidden,
+                dropout=dropout,
+                variant=variant,
+            )
+        if "flow" in tasks:
+            self.flow_net = FlowNet(
+                channels,
+                image_size=image_size,
+                width=width if flow_width is None else flow_width,
+                correlation_radius=correlation_radius,
+                differences=flow_differences,
+                scale=flow_scale,
+            )
+        if "landmarks" in tasks:
+            self.landmarks = LandmarkHead(channels, size, width=width, hidden=landmark_hidden)
+
+    def forward(self, frames: Tensor) -> MOLOutput:
+        """Recognise b clips and estimate their flow and landmarks.
+
+        Args:
+            frames: ``[b, t, 1, h, w]`` grey frames, normalised.
+
+        Raises:
+            ValueError: The clips are not of the length and size the network was built for.
+        """
+        if frames.shape[1:] != self.frame_shape:
+            wanted = ", ".join(map(str, self.frame_shape))
+            raise ValueError(f"frames of shape {list(frames.shape)} are not allowed; allowed: [b, {wanted}]")
+        x = self.stem(rearrange(frames, "b t c h w -> (b t) c h w"))
+        # Unshared blocks see all frames too, so that each has its own first frame to refer to.
+        maps = [rearrange(f5c(x), "(b t) c h w -> b t c h w", b=frames.shape[0]) for f5c in self.f5c]
+        as_first, as_second = maps[0], maps[-1]
+        first, second = as_first[:, :-1], as_second[:, 1:]
+        output = MOLOutput()
+        if self.flow_net is not None:
+            output.flow = self.flow_net(frames, first, second)
+        if self.landmarks is not None:
+            output.landmarks = self.landmarks(second)
+        if self.recognition is not None:
+            if self.reference == "first":
+                first, second = first - as_first[:, :1], second - as_second[:, :1]
+            output.logits = self.recognition(first, second)
+        return output
+
+    @torch.no_grad()
+    def initialise_landmarks(self, mean_shape: Tensor) -> None:
+        """Extension: start the landmark task at a mean shape rather than at the corner of the frame.
+
+        The last layer's bias becomes the shape and its weights zero, so that at first every frame gets it.
+
+        Args:
+            mean_shape: ``[68, 2]`` (x, y) in pixels of the crop, as of the training subjects.
+
+        Raises:
+            ValueError: The landmark task is off, or the shape is another.
+        """
+        if self.landmarks is None:
+            raise ValueError("the landmark task is off: build MOL with tasks that name 'landmarks'")
+        _check(mean_shape.shape == (LANDMARKS, 2), "mean_shape's shape", tuple(mean_shape.shape), "(68, 2)")
+        self.landmarks.fc2.weight.zero_()
+        self.landmarks.fc2.bias.copy_(rearrange(mean_shape, "point xy -> (point xy)"))
+
+    @classmethod
+    def load_released(cls, state_dict_or_path: Mapping[str, Tensor] | str | Path) -> Self:
+        """The ``released`` variant with the authors' weights; its outputs in eval mode are theirs.
+
+        Args:
+            state_dict_or_path: A state dict with the authors' names and shapes, or a file of one:
+                ``.safetensors``, or what ``torch.save`` writes, read without running code. The number of
+                classes is read from it.
+
+        Raises:
+            ValueError: Tensors are missing, surplus or misshapen; the message names them.
+        """
+        tensors = read_tensors(state_dict_or_path)
+        model = cls(count_classes(tensors), variant="released")
+        model.load_state_dict(from_released(tensors, model))
+        return model
+
+
+def _check(allowed: bool, name: str, value: object, choices: object) -> None:
+    if not allowed:
+        raise ValueError(f"{name} = {value!r} is not allowed; allowed: {choices}")
+
+
+def _check_choices(variant: str, tasks: Sequence[str], reference: str | None, flow_scale: int) -> None:
+    _check(variant in VARIANTS, "variant", variant, VARIANTS)
+    _check(len(tasks) > 0 and set(tasks) <= set(TASKS), "tasks", tasks, f"one or more of {TASKS}")
+    _check(reference in (None, "first"), "reference", reference, (None, "first"))
+    _check(flow_scale in FLOW_SCALES, "flow_scale", flow_scale, FLOW_SCALES)
+
+
+def _check_sizes(variant: str, tasks: Sequence[str], clip_length: int, image_size: int) -> None:
+    # Recognition's convolution and pooling take three steps in time and quarter the stem's maps; the flow net
+    # halves the frame six times.
+    shortest = 4 if "recognition" in tasks else 2
+    _check(clip_length >= shortest, "clip_length", clip_length, f"{shortest} or more with these tasks")
+    step = 64 if "flow" in tasks else 32
+    largest = STRIDE * RELEASED_KERNEL_LENGTH if variant == "released" else math.inf
+    choices = f"multiples of {step}" + (f" to {largest}" if variant == "released" else "")
+    _check(0 < image_size <= largest and image_size % step == 0, "image_size", image_size, choices)
