@@ -1,0 +1,259 @@
+"""Figures of results: functions that take plain data and return a matplotlib Figure, without pyplot."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from mefusion.errors import MefusionError
+
+# Colours of a vector (x to the right, y down), linear in it: no motion is grey, twice the motion twice as far
+# from grey. Left to right is blue to orange, down to up dark to light: the two contrasts that red-green
+# blindness leaves. All of the unit disc is inside sRGB.
+_NO_MOTION = np.array([0.55, 0.55, 0.55])
+_ALONG_X = np.array([0.40, 0.08, -0.42])
+_ALONG_Y = np.array([-0.02, -0.40, -0.16])
+
+# Okabe and Ito's palette; the markers differ as well.
+_TARGET: dict[str, Any] = {
+    "marker": "o",
+    "markerfacecolor": "none",
+    "markeredgecolor": "#E69F00",
+    "linestyle": "none",
+}
+_PREDICTED: dict[str, Any] = {"marker": "x", "markeredgecolor": "#56B4E9", "linestyle": "none"}
+
+# Inches of a contact sheet: a tile's width, left of the tiles, above a clip's tiles, at top and bottom.
+_TILE, _LEFT, _ABOVE, _EDGE = 1.75, 0.85, 0.65, 0.4
+
+_SMALLEST_SCALE = 0.05
+"""Pixels: below it a flow is shown as the stillness that it is, not blown up."""
+
+
+def confusion_matrix_figure(matrix: np.ndarray, classes: Sequence[str], title: str = "") -> Figure:
+    """Draw a confusion matrix: counts, and shares of the true class as colour and in per cent.
+
+    Args:
+        matrix: counts [C, C], rows are labels.
+        classes: names of the rows and columns.
+        title: a line above it.
+
+    Returns:
+        The figure.
+    """
+    matrix = np.asarray(matrix)
+    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    side = 2.6 + 0.75 * len(classes)
+    figure = Figure(figsize=(side + 0.9, side), layout="constrained")
+    axes = figure.subplots()
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for (row, column), share in np.ndenumerate(shares):
+        axes.text(
+            column,
+            row,
+            f"{matrix[row, column]}\n{share:.0%}",
+            ha="center",
+            va="center",
+            color="white" if share > 0.55 else "black",
+        )
+    axes.set_xticks(range(len(classes)), classes, rotation=30, ha="right", parse_math=False)
+    axes.set_yticks(range(len(classes)), classes, parse_math=False)
+    axes.set(xlabel="predicted", ylabel="label")
+    axes.set_title(title, fontsize="medium", wrap=True, parse_math=False)
+    figure.colorbar(image, ax=axes, label="share of the label's clips", shrink=0.8)
+    return figure
+
+
+def flow_to_rgb(flow: np.ndarray, max_magnitude: float) -> np.ndarray:
+    """Colour a flow field by direction and magnitude; `flow_key` draws what the colours mean.
+
+    Args:
+        flow: [..., 2, H, W] px, first x (to the right), then y (down).
+        max_magnitude: px of the full colour; longer vectors get the full colour of their direction.
+
+    Returns:
+        uint8 [..., H, W, 3]; no motion is mid-grey, right orange, left blue, up light, down dark.
+    """
+    vectors = np.nan_to_num(np.moveaxis(flow, -3, -1).astype(np.float32), posinf=1e6, neginf=-1e6)
+    length = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    vectors = vectors / np.maximum(length, max_magnitude)
+    colours = _NO_MOTION + vectors[..., :1] * _ALONG_X + vectors[..., 1:] * _ALONG_Y
+    return np.round(255 * colours).astype(np.uint8)
+
+
+def flow_key(size: int) -> np.ndarray:
+    """The key to `flow_to_rgb`: the colour of each direction and magnitude, as a disc on white.
+
+    Args:
+        size: px, height and width.
+
+    Returns:
+        uint8 [size, size, 3]; the rim is the full colour.
+    """
+    y, x = 1.15 * np.mgrid[-1 : 1 : size * 1j, -1 : 1 : size * 1j]
+    key = flow_to_rgb(np.stack([x, y]), max_magnitude=1.0)
+    key[np.hypot(x, y) > 1] = 255
+    return key
+
+
+def load_examples(file: str | Path) -> list[dict[str, Any]]:
+    """Read the example clips that a fold kept for pictures.
+
+    Args:
+        file: an `examples.safetensors`.
+
+    Returns:
+        One dict a clip, by `clip_id`: that, `label`, `prediction`, `subject`, `frames` uint8 [T, H, W];
+        where the tasks were on also `flow`, `flow_target` float16 [T-1, 2, H, W] px and `landmarks`,
+        `landmarks_target` float32 [T-1, 68, 2] px.
+
+    Raises:
+        MefusionError: the file cannot be read, or a clip in it is not as above.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    examples: dict[str, dict[str, Any]] = {}
+    try:
+        with safe_open(str(file), framework="np") as archive:
+            metadata = archive.metadata() or {}
+            for key in sorted(archive.keys()):
+                clip_id, _, name = key.rpartition("|")
+                examples.setdefault(clip_id, {})[name] = archive.get_tensor(key)
+        for clip_id, example in examples.items():
+            _check_shapes(example)
+            description = json.loads(metadata[clip_id])
+            example |= {key: str(description[key]) for key in ("label", "prediction", "subject")}
+            example["clip_id"] = clip_id
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise MefusionError(
+            f"{file} has no readable example clips ({reason}); delete it to report without a contact sheet."
+        ) from error
+    return list(examples.values())
+
+
+def contact_sheet(examples: dict[str, Any] | Sequence[dict[str, Any]], columns: int = 8, title: str = "") -> Figure:
+    """Show what the model saw and what it predicted, a block a clip.
+
+    A block has the frames with target and predicted landmarks, the target flow and the predicted flow; the
+    flow under frame t leads to it from the frame before. Both flows of a clip have one scale, that of its
+    key.
+
+    Args:
+        examples: one clip or several, as `load_examples` gives them; flow and landmarks may be absent.
+        columns: at most so many frames of a clip are shown, evenly spaced.
+        title: a line at the top.
+
+    Returns:
+        The figure.
+
+    Raises:
+        MefusionError: there is no clip.
+    """
+    clips = [examples] if isinstance(examples, dict) else list(examples)
+    if not clips:
+        raise MefusionError("There is no clip to show; give at least one example.")
+    frames = [_shown_frames(clip, columns) for clip in clips]
+    heights = [_TILE * len(_rows_of(clip)) * np.divide(*clip["frames"].shape[1:]) for clip in clips]
+    width = _LEFT + _TILE * max(map(len, frames)) + 0.1
+    height = sum(heights) + _ABOVE * len(clips) + 2 * _EDGE
+    figure = Figure(figsize=(width, height))
+    bottom = height - _EDGE
+    for clip, chosen, tall in zip(clips, frames, heights, strict=True):
+        bottom -= _ABOVE + tall
+        place = (_LEFT / width, bottom / height, _TILE * len(chosen) / width, tall / height)
+        _draw_clip(figure.add_axes(place, anchor="NW"), clip, chosen)
+    figure.suptitle(title, fontsize="large", y=1 - 0.15 / height, va="top", parse_math=False)
+    if any("landmarks" in clip for clip in clips):
+        handles = [
+            Line2D([], [], label=name, markersize=6, **style)
+            for name, style in (("target landmarks", _TARGET), ("predicted landmarks", _PREDICTED))
+        ]
+        figure.legend(handles=handles, loc="lower center", ncols=2, frameon=False)
+    return figure
+
+
+def _check_shapes(example: dict[str, Any]) -> None:
+    if example["frames"].ndim != 3:
+        raise ValueError(f"frames have the shape {example['frames'].shape}, not [T, H, W]")
+    length, height, width = example["frames"].shape
+    for name, shape in (("flow", (length - 1, 2, height, width)), ("landmarks", (length - 1, 68, 2))):
+        for key in (name, f"{name}_target"):
+            if key in example and example[key].shape != shape:
+                raise ValueError(f"{key} has the shape {example[key].shape}, not {shape}")
+
+
+def _rows_of(clip: dict[str, Any]) -> dict[str, str]:
+    names = {"frames": "frames", "flow_target": "flow,\ntarget", "flow": "flow,\npredicted"}
+    return {key: name for key, name in names.items() if key in clip}
+
+
+def _shown_frames(clip: dict[str, Any], columns: int) -> list[int]:
+    length = len(clip["frames"])
+    return np.unique(np.linspace(0, length - 1, min(columns, length)).round().astype(int)).tolist()
+
+
+def _draw_clip(axes: Axes, clip: dict[str, Any], chosen: list[int]) -> None:
+    # All tiles are one image: an axes for each takes seconds to draw.
+    names = _rows_of(clip)
+    height, width = clip["frames"].shape[1:]
+    gap = max(2, width // 40)
+    scale = _flow_scale(clip)
+    down = {key: row * (height + gap) for row, key in enumerate(names)}
+    right = {frame: column * (width + gap) for column, frame in enumerate(chosen)}
+    shape = (len(names) * (height + gap) - gap, len(chosen) * (width + gap) - gap, 3)
+    mosaic = np.full(shape, 255, dtype=np.uint8)
+    for key, y in down.items():
+        for frame, x in right.items():
+            mosaic[y : y + height, x : x + width] = _tile(clip, key, frame, scale)
+    axes.imshow(mosaic, interpolation="antialiased")
+    _draw_landmarks(axes, clip, right)
+    if len(names) > 1:
+        below = 2 * (height + gap)
+        text = f"motion\nrim: {scale:.2g} px"
+        axes.text(width / 2, below, text, ha="center", va="top", fontsize="small")
+    axes.set_xticks([x + width / 2 for x in right.values()], [f"frame {frame + 1}" for frame in chosen])
+    axes.set_yticks([y + height / 2 for y in down.values()], list(names.values()))
+    axes.tick_params(length=0, labelsize="small", labeltop=True, labelbottom=False)
+    axes.spines[:].set_visible(False)
+    verdict = "correct" if clip["label"] == clip["prediction"] else "wrong"
+    title = f"{clip['clip_id']} (subject {clip['subject']}): label {clip['label']}"
+    title += f", predicted {clip['prediction']} ({verdict})"
+    axes.set_title(title, fontsize="medium", loc="left", parse_math=False)
+
+
+def _flow_scale(clip: dict[str, Any]) -> float:
+    flow = clip.get("flow_target", clip.get("flow"))
+    if flow is None or not np.isfinite(flow).any():
+        return _SMALLEST_SCALE
+    length = np.linalg.norm(flow.astype(np.float32), axis=1)
+    # A percentile: a few vectors that matched the wrong place would leave everything else grey.
+    return max(float(np.percentile(length[np.isfinite(length)], 99.5)), _SMALLEST_SCALE)
+
+
+def _tile(clip: dict[str, Any], key: str, frame: int, scale: float) -> np.ndarray:
+    height, width = clip["frames"].shape[1:]
+    if key == "frames":
+        return np.repeat(clip["frames"][frame][..., None], 3, axis=-1)
+    if frame > 0:
+        return flow_to_rgb(clip[key][frame - 1], scale)
+    # No flow leads to the first frame: its place has the key, once.
+    tile = np.full((height, width, 3), 255, dtype=np.uint8)
+    if key == ("flow_target" if "flow_target" in clip else "flow"):
+        side = min(height, width)
+        top, left = (height - side) // 2, (width - side) // 2
+        tile[top : top + side, left : left + side] = flow_key(side)
+    return tile
+
+
+def _draw_landmarks(axes: Axes, clip: dict[str, Any], right: dict[int, int]) -> None:
+    for key, style, size in (("landmarks_target", _TARGET, 3.0), ("landmarks", _PREDICTED, 2.6)):
+        for frame, x in right.items():
+            if key in clip and frame > 0:
+                points = clip[key][frame - 1] + np.array([x, 0])
+                axes.plot(*points.T, markersize=size, markeredgewidth=0.7, **style)

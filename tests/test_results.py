@@ -1,0 +1,283 @@
+"""Fake studies are written here as study.py writes them; the report's tests use them too."""
+
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mefusion import results
+from mefusion.errors import MefusionError
+
+CLASSES = ["negative", "positive", "surprise"]
+
+
+def fold_table(subject, study="mol-fake", labels=CLASSES, predictions=CLASSES, **columns):
+    """A fold's prediction table: one clip a label, the predicted class at .8."""
+    probabilities = {
+        f"probability_{name}": [0.8 if name == guess else 0.1 for guess in predictions] for name in CLASSES
+    }
+    return pd.DataFrame(
+        {
+            "study": study,
+            "dataset": "synthetic",
+            "subject": subject,
+            "clip_id": [f"{subject}_{i}" for i in range(len(labels))],
+            "fold": subject,
+            "seed": 1,
+            "label": labels,
+            "prediction": predictions,
+            **probabilities,
+            "rule": "last",
+            "epoch": 30,
+            "flow_epe": 0.2,
+            "flow_epe_zero": 0.5,
+            "landmarks_nme": [4.0] * (len(labels) - 1) + [10.0],
+        }
+        | columns
+    )
+
+
+def write_fold(directory, table):
+    """One complete fold; `DONE` comes last."""
+    fold = directory / "folds" / table["fold"].iloc[0]
+    fold.mkdir(parents=True, exist_ok=True)
+    table.to_parquet(fold / "predictions.parquet", index=False)
+    (fold / "DONE").touch()
+
+
+def write_study(directory, tables=None, **entries):
+    """A study of two folds: all of s1 right; of s2, its surprise taken for positive."""
+    name = directory.name
+    if tables is None:
+        wrong = ["negative", "positive", "positive"]
+        tables = [fold_table("s1", study=name), fold_table("s2", study=name, predictions=wrong)]
+    study = {
+        "study": name,
+        "config_hash": "c0ffee",
+        "classes": CLASSES,
+        "folds": [table["fold"].iloc[0] for table in tables],
+        "labels": "three",
+        "data": "synthetic",
+        "model": "mol",
+        "tasks": {"recognition": 1.0, "flow": 10.0, "landmarks": 1.0},
+        "sample_list_hash": "5a3b1e",
+        "seed": 1,
+        "rule": "last",
+        "git_revision": "0123abc",
+        "device": "cpu",
+    }
+    directory.mkdir(parents=True)
+    (directory / "study.json").write_text(json.dumps(study | entries))
+    for table in tables:
+        write_fold(directory, table)
+    return directory
+
+
+def test_pool_gathers_the_folds(tmp_path):
+    directory = write_study(tmp_path / "mol-fake")
+    summary = results.pool(directory)
+    # negative: 2TP 4 of 4 -> 1. positive: TP 2, FP 1 -> 4/5. surprise: TP 1, FN 1 -> 2/3.
+    assert summary["uf1"] == pytest.approx((1 + 4 / 5 + 2 / 3) / 3)
+    assert summary["uar"] == pytest.approx((1 + 1 + 1 / 2) / 3)
+    assert summary["acc"] == pytest.approx(5 / 6)
+    # s1: 1. s2: negative 1, positive 2/3, surprise 0 -> 5/9.
+    assert summary["mean_of_folds_uf1"] == pytest.approx((1 + 5 / 9) / 2)
+    assert summary["flow_epe"] == pytest.approx(0.2)
+    assert summary["flow_epe_relative"] == pytest.approx(0.4)
+    assert summary["landmarks_nme"] == pytest.approx(6.0)
+    assert summary["landmarks_failure_rate"] == pytest.approx(1 / 3)
+    assert (summary["clips"], summary["folds"], summary["partial"]) == (6, 2, False)
+    assert summary["provenance"]["sample_list_hash"] == "5a3b1e"
+    assert "datasets" not in summary
+
+    assert json.loads((directory / "summary.json").read_text()) == summary
+    pooled = results.load_predictions(directory)
+    assert results.score(pooled)["uf1"] == summary["uf1"]
+    assert pooled["subject"].tolist() == ["s1"] * 3 + ["s2"] * 3
+    assert results.classes_of(pooled) == CLASSES
+    assert not [path for path in directory.iterdir() if path.name.startswith(".")]
+
+
+def test_pooling_again_changes_nothing(tmp_path):
+    directory = write_study(tmp_path / "mol-fake")
+    first = results.pool(directory)
+    assert results.pool(directory) == first
+
+
+def test_recognition_alone_has_no_auxiliary_scores(tmp_path):
+    table = fold_table("s1").drop(columns=list(results.AUXILIARY_COLUMNS))
+    summary = results.pool(write_study(tmp_path / "mol-fake", [table]))
+    assert not {"flow_epe", "flow_epe_relative", "landmarks_nme"} & summary.keys()
+
+
+def test_incomplete_study_is_refused_by_name(tmp_path):
+    directory = write_study(tmp_path / "mol-fake")
+    (directory / "folds" / "s2" / "DONE").unlink()
+    with pytest.raises(MefusionError, match=r"1 of 2 folds are missing \(s2\)"):
+        results.pool(directory)
+    assert not (directory / "summary.json").exists()
+    summary = results.pool(directory, partial=True)
+    assert (summary["partial"], summary["missing_folds"], summary["clips"]) == (True, ["s2"], 3)
+    assert results.done_folds(directory) == ["s1"]
+
+
+def test_study_without_any_fold_is_refused_even_in_part(tmp_path):
+    directory = write_study(tmp_path / "mol-fake")
+    shutil.rmtree(directory / "folds")
+    with pytest.raises(MefusionError, match=r"2 of 2 folds are missing \(s1, s2\)"):
+        results.pool(directory, partial=True)
+
+
+def test_failed_write_leaves_the_old_table(tmp_path, monkeypatch):
+    directory = write_study(tmp_path / "mol-fake")
+    results.pool(directory)
+    before = (directory / "predictions.parquet").read_bytes()
+
+    def fail_halfway(self, path, **_):
+        path.write_bytes(b"PAR1 half a table")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(pd.DataFrame, "to_parquet", fail_halfway)
+    with pytest.raises(MefusionError, match="No space left"):
+        results.pool(directory)
+    assert (directory / "predictions.parquet").read_bytes() == before
+    assert not list(directory.glob(".*"))
+
+
+def test_composite_is_scored_for_each_dataset_too(tmp_path):
+    wrong = ["positive", "surprise", "negative"]
+    tables = [
+        fold_table("s1", dataset="casme2"),
+        fold_table("s2", dataset="samm", predictions=wrong),
+    ]
+    summary = results.pool(write_study(tmp_path / "mol-fake", tables))
+    assert summary["uf1"] == pytest.approx(0.5)
+    assert {name: part["uf1"] for name, part in summary["datasets"].items()} == {"casme2": 1.0, "samm": 0.0}
+    assert summary["datasets"]["samm"]["clips"] == 3
+
+
+def test_dataset_without_a_class_keeps_the_schemes_denominator(tmp_path):
+    two = ["negative", "positive"]
+    tables = [
+        fold_table("s1", dataset="casme2"),
+        fold_table("s2", dataset="samm", labels=two, predictions=two),
+    ]
+    summary = results.pool(write_study(tmp_path / "mol-fake", tables))
+    assert summary["uf1"] == 1
+    assert summary["datasets"]["samm"]["uf1"] == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda table: table.drop(columns="epoch"), "no column 'epoch'"),
+        (lambda table: table.drop(columns="flow_epe_zero"), "no column 'flow_epe_zero'"),
+        (
+            lambda table: table[[c for c in table if not c.startswith("prob")]],
+            "no column 'probability_<class>'",
+        ),
+        (lambda table: table.iloc[:0], "holds no prediction"),
+        (lambda table: table.assign(label=["negative", "joy", "surprise"]), "the label 'joy'"),
+        (lambda table: table.assign(prediction="disgust"), "the prediction 'disgust'"),
+        (lambda table: table.assign(label=["negative", None, "surprise"]), "empty cell in column 'label'"),
+        (lambda table: table.assign(probability_negative=0.9), "do not add up to 1"),
+        (lambda table: table.assign(probability_negative=np.nan), "'probability_negative' that is no number"),
+        (lambda table: table.assign(flow_epe=[0.1, np.inf, 0.1]), "'flow_epe' that is no number"),
+        (lambda table: table.assign(landmarks_nme="4 %"), "'landmarks_nme' that is no number"),
+        (lambda table: pd.concat([table, table.iloc[:1]]), "clip 's1_0' of subject 's1' twice"),
+    ],
+)
+def test_broken_table_is_named(tmp_path, change, message):
+    path = tmp_path / "table.parquet"
+    change(fold_table("s1")).to_parquet(path, index=False)
+    with pytest.raises(MefusionError, match=message) as caught:
+        results.load_predictions(path)
+    assert str(path) in str(caught.value)
+
+
+def test_unreadable_and_missing_tables(tmp_path):
+    path = tmp_path / "predictions.parquet"
+    with pytest.raises(MefusionError, match="does not exist"):
+        results.load_predictions(tmp_path)
+    path.write_bytes(b"PAR1 cut off")
+    with pytest.raises(MefusionError, match="no readable Parquet table"):
+        results.load_predictions(path)
+
+
+def test_a_clip_may_be_there_once_a_seed_but_seeds_are_not_scored_as_one(tmp_path):
+    path = tmp_path / "table.parquet"
+    pd.concat([fold_table("s1"), fold_table("s1", seed=2)]).to_parquet(path, index=False)
+    table = results.load_predictions(path)
+    assert len(table) == 6
+    with pytest.raises(MefusionError, match="mixes seed 1, 2"):
+        results.score(table)
+    assert results.score(table[table["seed"] == 2])["clips"] == 3
+
+
+def test_same_clip_name_of_two_subjects_is_two_clips(tmp_path):
+    path = tmp_path / "table.parquet"
+    tables = [fold_table(subject, clip_id=["EP01", "EP02", "EP03"]) for subject in ("s1", "s2")]
+    pd.concat(tables).to_parquet(path, index=False)
+    assert results.score(results.load_predictions(path))["clips"] == 6
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"study": "another"}, "has study another where mol-fake belongs"),
+        ({"seed": 7}, "has seed 7 where 1 belongs"),
+        ({"rule": "oracle"}, "has rule oracle where last belongs"),
+        ({"fold": "s9"}, "has fold s9 where s1 belongs"),
+    ],
+)
+def test_fold_of_another_study_is_refused(tmp_path, change, message):
+    directory = write_study(tmp_path / "mol-fake")
+    path = directory / "folds" / "s1" / "predictions.parquet"
+    fold_table("s1").assign(**change).to_parquet(path, index=False)
+    with pytest.raises(MefusionError, match=message) as caught:
+        results.pool(directory)
+    assert f"delete {path.parent}" in str(caught.value)
+
+
+def test_folds_of_different_settings_or_classes_are_refused(tmp_path):
+    directory = write_study(tmp_path / "mol-fake")
+    write_fold(directory, fold_table("s2").drop(columns="landmarks_nme"))
+    with pytest.raises(MefusionError, match="folds s1 and s2 differ in column 'landmarks_nme'"):
+        results.pool(directory)
+    write_fold(directory, fold_table("s2").assign(probability_fear=0.0))
+    with pytest.raises(MefusionError, match="other classes than the study"):
+        results.pool(directory)
+
+
+def test_clip_in_two_folds_is_refused(tmp_path):
+    tables = [fold_table("s1"), fold_table("s1", fold="s2")]
+    directory = write_study(tmp_path / "mol-fake", tables)
+    with pytest.raises(MefusionError, match="clip 's1_0' of subject 's1' twice"):
+        results.pool(directory)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "cannot be read as JSON"),
+        ("[]", "no usable 'study'"),
+        ('{"study": "a", "model": "mol", "tasks": {"recognition": 1}}', "no usable 'classes'"),
+    ],
+)
+def test_broken_study_json(tmp_path, text, message):
+    (tmp_path / "study.json").write_text(text)
+    with pytest.raises(MefusionError, match=message):
+        results.load_study(tmp_path)
+
+
+def test_find_studies(tmp_path):
+    with pytest.raises(MefusionError, match="holds no study"):
+        results.find_studies(tmp_path)
+    with pytest.raises(MefusionError, match="is not a directory"):
+        results.find_studies(tmp_path / "absent")
+    second, first = write_study(tmp_path / "b"), write_study(tmp_path / "a")
+    (tmp_path / "report").mkdir()
+    assert results.find_studies(tmp_path) == [first, second]
+    assert results.find_studies(second) == [second]
