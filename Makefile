@@ -1,0 +1,59 @@
+# Every target sets up what it needs: `make sweep` and `make test` each work first on a fresh clone.
+.DEFAULT_GOAL := help
+.PHONY: help setup sweep smoke test lint notebooks lock clean
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+SMOKE := data.subjects=2 data.clips_per_class=1
+
+# Not in the lock: opencv-python, and what torch's CUDA build brings by itself.
+NOT_LOCKED := opencv-python triton cuda-bindings cuda-pathfinder cuda-toolkit nvidia-cublas nvidia-cuda-cccl \
+  nvidia-cuda-cupti nvidia-cuda-nvrtc nvidia-cuda-runtime nvidia-cudnn-cu13 nvidia-cufft nvidia-cufile \
+  nvidia-curand nvidia-cusolver nvidia-cusparse nvidia-cusparselt-cu13 nvidia-nccl-cu13 nvidia-nvjitlink \
+  nvidia-nvshmem-cu13 nvidia-nvtx
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/\1\t\2/' | expand -t 12
+
+setup: $(READY) ## virtual environment with the locked packages, in .venv
+
+# torch goes first and with what it needs, so that it brings the CUDA packages of its build where it has them;
+# the rest without dependencies, since face-alignment would bring opencv-python, which overwrites opencv-contrib.
+$(READY): requirements.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock torch
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	@touch $@
+
+sweep: setup ## the default sweep on synthetic data: prepare, leave-one-subject-out for every setting, report
+	$(BIN)/mefusion-prepare
+	$(BIN)/mefusion-train -m +ablation=tasks output_dir=outputs/sweep
+	$(BIN)/mefusion-report outputs/sweep
+
+smoke: setup ## two folds, one epoch, seconds
+	$(BIN)/mefusion-prepare $(SMOKE)
+	$(BIN)/mefusion-train $(SMOKE) trainer=smoke output_dir=outputs/smoke
+	$(BIN)/mefusion-report outputs/smoke
+
+test: setup ## run the tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
+
+lint: setup ## style, types and import layers
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+notebooks: smoke ## run the notebooks on the smoke run's results
+	$(BIN)/python -m pytest --nbmake notebooks
+
+lock: ## write requirements.lock anew (needs uv)
+	uv pip compile --quiet --universal --python-version 3.11 --all-extras --no-header pyproject.toml -o requirements.lock \
+	  $(addprefix --no-emit-package ,$(NOT_LOCKED))
+
+clean: ## remove what tools left; environment, data, cache and outputs stay
+	rm -rf dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find src tests -name __pycache__ -type d -exec rm -rf {} +

@@ -1,0 +1,110 @@
+"""`hydra/launcher=processes`: a Hydra launcher that gives each job of a sweep a process of its own.
+
+Under `-m` with its own launcher Hydra runs all jobs in one process, where Lightning's child processes would
+replay the whole sweep and loggers would share a run. Here each job is the same command in run mode.
+"""
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from hydra.core.config_store import ConfigStore
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf
+
+from mefusion.errors import MefusionError
+
+RESULT_VARIABLE = "MEFUSION_RESULT_FILE"  # environment variable: the file where a job leaves its UF1
+
+
+@dataclass
+class LauncherConfig:
+    """`n_jobs`: processes at once; null is one a core, at most as many as there are jobs."""
+
+    _target_: str = "hydra_plugins.mefusion_launcher.ProcessLauncher"
+    n_jobs: int | None = None
+
+
+class ProcessLauncher(Launcher):
+    """Runs the jobs of a sweep as processes, `n_jobs` at once, and prints their lines with the job's number."""
+
+    def __init__(self, n_jobs: int | None = None) -> None:
+        self.n_jobs = n_jobs
+        self._running: set[subprocess.Popen[str]] = set()
+        self._lock = threading.Lock()
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Called by Hydra before `launch`."""
+        self.config = config
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Run every job to its end; a job that fails does not stop the others.
+
+        Raises:
+            MefusionError: jobs failed; names each with its log.
+        """
+        logs = Path(self.config.hydra.sweep.dir).absolute()
+        logs.mkdir(parents=True, exist_ok=True)
+        at_once = min(len(job_overrides), self.n_jobs or os.cpu_count() or 1)
+        threads = max(1, (os.cpu_count() or 1) // at_once)
+        with ThreadPoolExecutor(at_once) as pool:
+            jobs = [
+                pool.submit(self._run, initial_job_idx + i, overrides, logs, threads)
+                for i, overrides in enumerate(job_overrides)
+            ]
+            try:
+                results = [job.result() for job in jobs]
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                self._stop()
+                raise
+        failed = [f"job {r.hydra_cfg} ({' '.join(r.overrides or [])})" for r in results if r.status is JobStatus.FAILED]
+        if failed:
+            raise MefusionError(
+                f"{len(failed)} of {len(results)} jobs failed: {'; '.join(failed)}; see their logs in {logs}"
+            )
+        return results
+
+    def _run(self, number: int, overrides: Sequence[str], logs: Path, threads: int) -> JobReturn:
+        result = logs / f"{number}.result"
+        environment = os.environ | {RESULT_VARIABLE: str(result), "PYTHONUNBUFFERED": "1"}
+        environment.setdefault("OMP_NUM_THREADS", str(threads))
+        print(f"[{number}] {' '.join(overrides)}", flush=True)
+        with (logs / f"{number}.log").open("w") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "mefusion.train", *overrides],
+                env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            )  # fmt: skip
+            with self._lock:
+                self._running.add(process)
+            assert process.stdout is not None
+            for line in process.stdout:
+                log.write(line)
+                log.flush()
+                print(f"[{number}] {line}", end="", flush=True)
+            failed = process.wait() != 0
+        with self._lock:
+            self._running.discard(process)
+        returned = JobReturn(
+            overrides=list(overrides),
+            status=JobStatus.FAILED if failed else JobStatus.COMPLETED,
+            hydra_cfg=OmegaConf.create({"job": number}),
+        )
+        returned.return_value = MefusionError(f"see {logs / f'{number}.log'}") if failed else float(result.read_text())
+        return returned
+
+    def _stop(self) -> None:
+        """End the children, as after Ctrl-C."""
+        with self._lock:
+            for process in self._running:
+                process.terminate()
+
+
+ConfigStore.instance().store(group="hydra/launcher", name="processes", node=LauncherConfig, provider="mefusion")

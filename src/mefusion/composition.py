@@ -1,0 +1,147 @@
+"""From a configuration to the objects it describes; only the entry points come here.
+
+Heavy packages are imported where they are used, so that --help does not wait for torch.
+"""
+
+import functools
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mefusion.errors import MefusionError
+
+if TYPE_CHECKING:
+    import lightning as L
+    from omegaconf import DictConfig
+
+    from mefusion.data.clips import ClipStore
+    from mefusion.data.datamodule import FoldData, Statistics
+    from mefusion.data.folds import Fold
+    from mefusion.data.preparation import PreparationSettings
+    from mefusion.models.mol.module import MOLModule
+    from mefusion.study import Study
+
+# Where things stand and what they run on does not change what a study is.
+NOT_CONTENT = (
+    "cache_dir", "output_dir", "workers", "logger", "data.root", "protocol.folds",
+    "trainer.accelerator", "trainer.devices", "trainer.enable_progress_bar",
+)  # fmt: skip
+
+
+def preparation(config: "DictConfig") -> "tuple[Any, PreparationSettings, Path]":
+    """Source, preparation settings and cache folder of a configuration."""
+    from hydra.utils import instantiate
+
+    from mefusion.data.preparation import PreparationSettings, cache_folder
+
+    source = instantiate(config.data)
+    settings = PreparationSettings(
+        faces=config.faces.backend,
+        enlarge=config.faces.enlarge,
+        clip_length=config.clip_length,
+        short_clips=config.short_clips,
+    )
+    return source, settings, cache_folder(Path(config.cache_dir), settings, data=source.name, source=source.identity())
+
+
+def load_clips(config: "DictConfig") -> "ClipStore":
+    """Prepared clips that have a class in the label scheme."""
+    from mefusion.data.cache import read_index
+    from mefusion.data.clips import ClipStore
+    from mefusion.data.labels import label_clips
+
+    _, _, folder = preparation(config)
+    index = read_index(folder, command="mefusion-prepare and the same data, labels and faces options")
+    classes = {name: list(emotions) for name, emotions in config.labels.classes.items()}
+    labelled = label_clips(index, classes, scheme=config.labels.name)
+    return ClipStore(labelled, folder, classes=list(classes), clip_length=config.clip_length)
+
+
+def plan_study(config: "DictConfig", store: "ClipStore", folds: "list[Fold]") -> "Study":
+    """Name the study by its content and gather what its result must carry."""
+    from omegaconf import OmegaConf
+
+    from mefusion import provenance
+    from mefusion.data.cache import settings_hash
+    from mefusion.data.records import sample_list_hash
+    from mefusion.study import Study
+
+    content: Any = OmegaConf.to_container(config, resolve=True)
+    for key in NOT_CONTENT:
+        *parents, leaf = key.split(".")
+        functools.reduce(lambda node, name: node[name], parents, content).pop(leaf, None)
+    samples = sample_list_hash(store.index)
+    digest = settings_hash({"config": content, "samples": samples})
+    name = f"{config.model.name}-{config.data.name}-{config.labels.name}-{digest}"
+    facts = {
+        "config_hash": digest,
+        "model": config.model.name,
+        "data": config.data.name,
+        "labels": config.labels.name,
+        "tasks": {task: settings.weight for task, settings in config.tasks.items()},
+        "classes": list(store.classes),
+        "folds": [fold.name for fold in folds],
+        "clips": len(store.index),
+        "sample_list_hash": samples,
+        "rule": "last",
+        "seed": config.seed,
+        "versions": provenance.versions(),
+        "git_revision": provenance.git_revision(),
+        "device": provenance.device_name(),
+    }
+    return Study(Path(config.output_dir) / name, OmegaConf.to_yaml(config, resolve=True), facts, seed=config.seed)
+
+
+def make_data(config: "DictConfig", store: "ClipStore", fold: "Fold", seed: int) -> "FoldData":
+    """A fold's windows."""
+    from mefusion.data.clips import Augmentation
+    from mefusion.data.datamodule import FoldData
+
+    training = config.model.training
+    return FoldData(
+        store,
+        fold,
+        image_size=config.model.network.get("image_size", 128),
+        batch_size=training.batch_size,
+        windows=training.windows,
+        augmentation=Augmentation(crop_jitter=training.crop_jitter, flip=training.flip),
+        seed=seed,
+    )
+
+
+def make_module(config: "DictConfig", num_classes: int, statistics: "Statistics") -> "MOLModule":
+    """Network with the tasks that are on."""
+    from hydra.utils import instantiate
+
+    from mefusion.models.mol.module import MOLModule, OptimizerSettings
+    from mefusion.tasks import TASKS
+
+    unknown = [name for name in config.tasks if name not in TASKS]
+    if unknown:
+        raise MefusionError(f"tasks.{unknown[0]} is not known: choose from {', '.join(TASKS)}")
+    network = instantiate(
+        config.model.network, num_classes=num_classes, tasks=list(config.tasks), clip_length=config.clip_length
+    )
+    if config.model.training.mean_shape and "landmarks" in config.tasks:
+        network.initialise_landmarks(statistics.mean_shape)
+    tasks = {name: TASKS[name](weight=settings.weight) for name, settings in config.tasks.items()}
+    return MOLModule(network, tasks, OptimizerSettings(**config.model.optimizer))
+
+
+def make_trainer(config: "DictConfig", study: "Study", fold: str, folder: Path) -> "L.Trainer":
+    """Trainer of a fold: logs to its folder and keeps its last checkpoint there."""
+    from hydra.utils import instantiate
+    from lightning.pytorch.callbacks import ModelCheckpoint
+
+    from mefusion.loggers import make_loggers
+
+    checkpoint = ModelCheckpoint(folder / "checkpoints", filename="last", enable_version_counter=False)
+    training = config.model.training
+    return instantiate(
+        config.trainer,
+        max_epochs=config.trainer.get("max_epochs") or training.max_epochs,
+        max_steps=training.max_steps,
+        callbacks=[checkpoint],
+        logger=make_loggers(
+            config.logger.name, project=config.logger.project, study=study.name, fold=fold, folder=folder
+        ),
+    )

@@ -1,0 +1,112 @@
+"""Types of the configuration's values, so that `seed=abc` is refused before anything runs."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING
+
+
+@dataclass
+class FacesConfig:
+    """conf/faces."""
+
+    backend: str = MISSING
+    enlarge: float = 2.5
+
+
+@dataclass
+class LabelsConfig:
+    """conf/labels: class -> the emotions that count as it."""
+
+    name: str = MISSING
+    classes: dict[str, list[str]] = field(default_factory=dict)
+
+
+@dataclass
+class PrepareConfig:
+    """What is prepared, how, and where to."""
+
+    data: Any = MISSING
+    labels: LabelsConfig = field(default_factory=LabelsConfig)
+    faces: FacesConfig = field(default_factory=FacesConfig)
+    clip_length: int = 8
+    short_clips: str = "interpolate"
+    cache_dir: str = "cache"
+    workers: int | None = None
+
+
+@dataclass
+class OptimizerConfig:
+    """Learning rate, weight decay and schedule of a model."""
+
+    lr: float = MISSING
+    weight_decay: float = MISSING
+    schedule: str = "constant"
+
+
+@dataclass
+class TrainingConfig:
+    """How long and on what windows a model trains; one of max_epochs and max_steps is set."""
+
+    batch_size: int = MISSING
+    windows: str = MISSING
+    crop_jitter: int = 8
+    flip: bool = False
+    mean_shape: bool = False
+    max_epochs: int = -1
+    max_steps: int = -1
+
+
+@dataclass
+class ModelConfig:
+    """conf/model: a network, its optimiser, its training, and the weights of its tasks."""
+
+    name: str = MISSING
+    network: Any = MISSING
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    task_weights: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass
+class TaskConfig:
+    """conf/tasks: one task."""
+
+    weight: float = MISSING
+
+
+@dataclass
+class ProtocolConfig:
+    """conf/protocol: how subjects are split, and which folds to run (null is all)."""
+
+    name: str = MISSING
+    folds: list[str] | None = None
+
+
+@dataclass
+class LoggerConfig:
+    """conf/logger."""
+
+    name: str = MISSING
+    project: str = "mefusion"
+
+
+@dataclass
+class TrainConfig(PrepareConfig):
+    """One study."""
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    tasks: dict[str, TaskConfig] = field(default_factory=dict)
+    protocol: ProtocolConfig = field(default_factory=ProtocolConfig)
+    trainer: Any = MISSING
+    logger: LoggerConfig = field(default_factory=LoggerConfig)
+    seed: int = 0
+    output_dir: str = "outputs"
+
+
+def register_schemas() -> None:
+    """Make the types known to Hydra."""
+    store = ConfigStore.instance()
+    store.store(name="prepare_schema", node=PrepareConfig)
+    store.store(name="train_schema", node=TrainConfig)

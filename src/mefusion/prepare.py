@@ -1,0 +1,49 @@
+"""`mefusion-prepare`: from a source to the cache that training reads."""
+
+from typing import TYPE_CHECKING
+
+from mefusion.cli import run
+from mefusion.errors import MefusionError
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+
+def prepare(config: "DictConfig") -> None:
+    """Prepare every clip of a source and say what became of them.
+
+    Raises:
+        MefusionError: clips failed; the others are prepared all the same.
+    """
+    from rich.console import Console
+    from rich.markup import escape
+
+    from mefusion.composition import preparation
+    from mefusion.data.preparation import prepare_clips
+
+    console = Console(soft_wrap=True, highlight=False)
+    source, settings, folder = preparation(config)
+    table = source.table(workers=config.workers)
+    index, failures, notes = prepare_clips(table, folder, settings, workers=config.workers)
+    for line in notes:
+        console.print(f"[yellow]note[/] {escape(line)}")
+    for line in failures["problem"]:
+        console.print(f"[red]failed[/] {escape(line)}")
+    console.print(f"{len(index)} of {len(table)} clips of {index['subject'].nunique()} subjects are in {folder}")
+    if hasattr(source, "against_truth") and len(index):
+        for line in source.against_truth(index, folder):
+            console.print(line)
+    if len(failures):
+        raise MefusionError(
+            f"{len(failures)} of {len(table)} clips could not be prepared, see {folder / 'failures.csv'}: "
+            "mend them and run again, or train without them"
+        )
+
+
+def main() -> None:
+    """Console script."""
+    run(prepare, config_name="prepare", program="mefusion-prepare")
+
+
+if __name__ == "__main__":
+    main()

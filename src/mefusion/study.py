@@ -1,0 +1,163 @@
+"""A study: one configuration run over all its folds, each fold's result kept when it is whole."""
+
+import json
+import time
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import lightning as L
+import numpy as np
+import pandas as pd
+import torch
+
+from mefusion.data.cache import save_arrays
+from mefusion.data.clips import ClipStore
+from mefusion.data.datamodule import FoldData, Statistics
+from mefusion.data.folds import Fold
+from mefusion.files import write_table, write_text
+from mefusion.models.mol.module import MOLModule, Prediction
+
+MakeData = Callable[[Fold, int], FoldData]
+MakeModule = Callable[[Statistics], MOLModule]
+MakeTrainer = Callable[[str, Path], L.Trainer]
+
+
+@dataclass(frozen=True)
+class Study:
+    """What is run, and where its results stand.
+
+    Attributes:
+        directory: `outputs/<study>`.
+        config: the resolved configuration, YAML.
+        facts: what `study.json` tells: classes, folds, hashes, versions.
+        seed: of everything random.
+    """
+
+    directory: Path
+    config: str
+    facts: Mapping[str, object]
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Name of the study, that of its directory."""
+        return self.directory.name
+
+    def fold_folder(self, fold: Fold) -> Path:
+        """`folds/<subject>/`."""
+        return self.directory / "folds" / fold.name
+
+    def fold_seed(self, fold: Fold) -> int:
+        """A seed of the fold's own, so that its result does not depend on which folds ran before it."""
+        return zlib.crc32(f"{self.seed}/{fold.name}".encode())
+
+
+def run_study(
+    study: Study,
+    folds: Sequence[Fold],
+    store: ClipStore,
+    *,
+    make_data: MakeData,
+    make_module: MakeModule,
+    make_trainer: MakeTrainer,
+    say: Callable[[str], None],
+) -> None:
+    """Train and predict every fold that is not done yet.
+
+    Args:
+        study: where to.
+        folds: which.
+        store: the clips.
+        make_data, make_module, make_trainer: what a fold is run with: its data given a seed, the network given
+            the training subjects' statistics, the trainer given the fold's name and folder.
+        say: receives a line a fold.
+    """
+    write_text(study.directory / "config.yaml", study.config)
+    write_text(study.directory / "study.json", json.dumps({"study": study.name, **study.facts}, indent=2))
+    for number, fold in enumerate(folds, 1):
+        if (study.fold_folder(fold) / "DONE").exists():
+            say(f"fold {number}/{len(folds)} {fold.name}: done before")
+            continue
+        start = time.perf_counter()
+        table = run_fold(study, fold, store, make_data=make_data, make_module=make_module, make_trainer=make_trainer)
+        right = int((table["label"] == table["prediction"]).sum())
+        seconds = time.perf_counter() - start
+        say(f"fold {number}/{len(folds)} {fold.name}: {right} of {len(table)} clips right, {seconds:.0f} s")
+
+
+def run_fold(
+    study: Study,
+    fold: Fold,
+    store: ClipStore,
+    *,
+    make_data: MakeData,
+    make_module: MakeModule,
+    make_trainer: MakeTrainer,
+) -> pd.DataFrame:
+    """Train on a fold's training subjects and predict its test subjects with the last weights.
+
+    A fold that was interrupted goes on from its last checkpoint.
+
+    Returns:
+        The fold's prediction table, which is also written, with the marker DONE after it.
+    """
+    folder, seed = study.fold_folder(fold), study.fold_seed(fold)
+    L.seed_everything(seed, verbose=False)
+    data = make_data(fold, seed)
+    module = make_module(data.statistics)
+    trainer = make_trainer(fold.name, folder)
+    checkpoint = folder / "checkpoints" / "last.ckpt"
+    trainer.fit(module, datamodule=data, ckpt_path=str(checkpoint) if checkpoint.exists() else None, weights_only=True)
+    predictions = trainer.predict(module, datamodule=data)
+    assert predictions is not None
+    table = prediction_table(predictions, store)  # type: ignore[arg-type]
+    extra = {"study": study.name, "fold": fold.name, "seed": study.seed, "rule": "last", "epoch": trainer.current_epoch}
+    table = table.assign(**extra)
+    write_table(folder / "predictions.parquet", table)
+    _save_examples(folder / "examples.safetensors", module, data, table)
+    write_text(folder / "DONE", "")
+    return table
+
+
+def prediction_table(predictions: Sequence[Prediction], store: ClipStore) -> pd.DataFrame:
+    """One row a clip: its probabilities and errors are the means over its windows.
+
+    Args:
+        predictions: of batches of windows.
+        store: the clips.
+
+    Returns:
+        The columns dataset, subject, clip_id, label, prediction, probability_<class>, and the tasks' errors.
+    """
+    columns = {"clip": torch.cat([p.clip for p in predictions]).numpy()}
+    probabilities = torch.cat([p.probabilities for p in predictions]).double().numpy()
+    columns |= {f"probability_{name}": probabilities[:, k] for k, name in enumerate(store.classes)}
+    for name in predictions[0].errors:
+        columns[name] = torch.cat([p.errors[name] for p in predictions]).double().numpy()
+    clips = pd.DataFrame(columns).groupby("clip", as_index=True).mean()
+    best = clips[[f"probability_{name}" for name in store.classes]].to_numpy().argmax(1)
+    keys = store.index.loc[clips.index, ["dataset", "subject", "clip_id", "label"]]
+    return keys.assign(prediction=np.array(store.classes)[best]).join(clips).reset_index(drop=True)
+
+
+@torch.no_grad()
+def _save_examples(path: Path, module: MOLModule, data: FoldData, table: pd.DataFrame) -> None:
+    """Keep one window a class, with targets and predictions, for the report's pictures."""
+    raw = data.examples()
+    output = module.eval()(data.normalise(raw).frames.to(module.device))
+    arrays: dict[str, np.ndarray] = {}
+    metadata: dict[str, str] = {}
+    answers = table.set_index("clip_id")
+    for row, clip in enumerate(raw.clip.tolist()):
+        facts = data.store.index.loc[clip]
+        key = facts["clip_id"]
+        arrays[f"{key}|frames"] = raw.frames[row, :, 0].numpy()
+        for name, dtype in (("flow", np.float16), ("landmarks", np.float32)):
+            if name in module.tasks:
+                arrays[f"{key}|{name}"] = getattr(output, name)[row].float().cpu().numpy().astype(dtype)
+                arrays[f"{key}|{name}_target"] = getattr(raw, name)[row].numpy().astype(dtype)
+        answer = {"label": facts["label"], "prediction": answers.loc[key, "prediction"], "subject": facts["subject"]}
+        metadata[key] = json.dumps(answer)
+    save_arrays(path, arrays, metadata)
