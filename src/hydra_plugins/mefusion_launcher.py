@@ -17,7 +17,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from mefusion.errors import MefusionError
 
@@ -65,10 +65,14 @@ class ProcessLauncher(Launcher):
                 pool.shutdown(wait=False, cancel_futures=True)
                 self._stop()
                 raise
-        failed = [f"job {r.hydra_cfg} ({' '.join(r.overrides or [])})" for r in results if r.status is JobStatus.FAILED]
+        failed = [
+            f"job {initial_job_idx + i} ({' '.join(overrides)})"
+            for i, (overrides, result) in enumerate(zip(job_overrides, results, strict=True))
+            if result.status is JobStatus.FAILED
+        ]
         if failed:
             raise MefusionError(
-                f"{len(failed)} of {len(results)} jobs failed: {'; '.join(failed)}; see their logs in {logs}"
+                f"{len(failed)} of {len(results)} jobs failed: {'; '.join(failed)}; see the log of each in {logs}"
             )
         return results
 
@@ -92,11 +96,7 @@ class ProcessLauncher(Launcher):
             failed = process.wait() != 0
         with self._lock:
             self._running.discard(process)
-        returned = JobReturn(
-            overrides=list(overrides),
-            status=JobStatus.FAILED if failed else JobStatus.COMPLETED,
-            hydra_cfg=OmegaConf.create({"job": number}),
-        )
+        returned = JobReturn(overrides=list(overrides), status=JobStatus.FAILED if failed else JobStatus.COMPLETED)
         returned.return_value = MefusionError(f"see {logs / f'{number}.log'}") if failed else float(result.read_text())
         return returned
 

@@ -1,16 +1,18 @@
 """What the entry points share: where the configuration is, and errors as one sentence."""
 
+import functools
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import hydra
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.plugins import Plugins
-from hydra.errors import HydraException
+from hydra.errors import HydraException, InstantiationException, MissingConfigException
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
@@ -39,25 +41,48 @@ def run(task: Callable[[DictConfig], Any], *, config_name: str, program: str) ->
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let exceptions come here instead of being printed with hints
     register_schemas()
     Plugins.instance().register(ExperimentsSearchPath)
+
+    @functools.wraps(task)
+    def quietly(config: DictConfig) -> Any:
+        with _one_sentence(program):  # here too, since Hydra would print a line of its own on the way out
+            return task(config)
+
+    with _one_sentence(program):
+        hydra.main(version_base="1.3", config_path=str(configuration_folder("conf")), config_name=config_name)(
+            quietly
+        )()
+
+
+@contextmanager
+def _one_sentence(program: str) -> Iterator[None]:
     try:
-        hydra.main(version_base="1.3", config_path=str(configuration_folder("conf")), config_name=config_name)(task)()
+        yield
     except MefusionError as error:
         sys.exit(f"{program}: {error}")
     except (HydraException, OmegaConfBaseException) as error:
-        sys.exit(f"{program}: {_sentence(error)}; `{program} --help` shows the options")
+        sys.exit(f"{program}: {_explain(error)}; {program} --help shows what there is")
     except KeyboardInterrupt:
         sys.exit(130)
 
 
-def _sentence(error: BaseException) -> str:
-    """Hydra's message in one line: what is wrong, and which values there are."""
-    causes, cause = [str(error)], error.__cause__
-    while cause is not None:
-        causes.append(str(cause))
-        cause = cause.__cause__
-    message = max(causes, key=len) if "Error merging" in causes[0] or "instantiating" in causes[0] else causes[0]
-    lines = [line.strip() for line in message.splitlines()]
-    kept = [
-        line for line in lines if line and not re.match(r"(object_type|reference_type|Set the env|Config search)", line)
-    ]
-    return re.sub(r":, |: ; ", ": ", ", ".join(kept)).rstrip(".")
+def _explain(error: Exception) -> str:
+    """Hydra's and OmegaConf's messages in one line that names the value."""
+    message = str(error).strip()
+    key = re.search(r"full_key: (\S+)", message)
+    if isinstance(error, InstantiationException) and error.__cause__ is not None:
+        return (
+            str(error.__cause__)
+            if isinstance(error.__cause__, MefusionError)
+            else f"{key and key[1]}: {error.__cause__}"
+        )
+    if isinstance(error, MissingConfigException) and error.options is not None:
+        group, _, option = str(error.missing_cfg_file).rpartition("/")
+        return f"{group}={option} is not known: choose from {', '.join(error.options)}"
+    if override := re.match(r"Could not override '([^']+)'", message):
+        return f"there is no setting or group called {override[1]}"
+    if missing := re.match(r"Missing mandatory value: (\S+)", message):
+        return f"{missing[1]} has no value: give it as {missing[1]}=VALUE"
+    if message.startswith("Error merging override") and error.__cause__ is not None:
+        return f"{message.removeprefix('Error merging override ')}: {str(error.__cause__).splitlines()[0]}"
+    first = message.splitlines()[0].rstrip(".")
+    return f"{key[1]}: {first}" if key and key[1] not in first else first

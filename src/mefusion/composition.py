@@ -37,6 +37,7 @@ def preparation(config: "DictConfig") -> "tuple[Any, PreparationSettings, Path]"
     settings = PreparationSettings(
         faces=config.faces.backend,
         enlarge=config.faces.enlarge,
+        alignment=config.faces.alignment,
         clip_length=config.clip_length,
         short_clips=config.short_clips,
     )
@@ -50,10 +51,19 @@ def load_clips(config: "DictConfig") -> "ClipStore":
     from mefusion.data.labels import label_clips
 
     _, _, folder = preparation(config)
-    index = read_index(folder, command="mefusion-prepare and the same data, labels and faces options")
+    index = read_index(folder, command=preparing_command())
     classes = {name: list(emotions) for name, emotions in config.labels.classes.items()}
     labelled = label_clips(index, classes, scheme=config.labels.name)
     return ClipStore(labelled, folder, classes=list(classes), clip_length=config.clip_length)
+
+
+def preparing_command() -> str:
+    """The `mefusion-prepare` that goes with this `mefusion-train`."""
+    from hydra.core.hydra_config import HydraConfig
+
+    shared = ("data", "labels", "faces", "cache_dir", "clip_length", "short_clips")
+    given = [text for text in HydraConfig.get().overrides.task if text.split("=")[0].split(".")[0] in shared]
+    return " ".join(["mefusion-prepare", *given])
 
 
 def plan_study(config: "DictConfig", store: "ClipStore", folds: "list[Fold]") -> "Study":

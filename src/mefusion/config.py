@@ -13,6 +13,7 @@ class FacesConfig:
 
     backend: str = MISSING
     enlarge: float = 2.5
+    alignment: str = "stabilised"
 
 
 @dataclass

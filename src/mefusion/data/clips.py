@@ -8,10 +8,11 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, Sampler
 
 from mefusion.data.cache import load_arrays
 from mefusion.data.faces import LANDMARK_MIRROR
+from mefusion.errors import MefusionError
 
 
 @dataclass
@@ -157,30 +158,34 @@ class TestWindows(Dataset[Batch]):
         return self.store.window(clip, phase, top=start, left=start, size=self.size)
 
 
-class EpochSampler:
-    """Shuffled batches of (epoch, clip, phase), the same for the same seed and epoch.
+class EpochSampler(Sampler[tuple[int, int, int]]):
+    """Items (epoch, clip, phase) of `TrainingWindows`, shuffled the same for the same seed and epoch.
 
     Args:
         store: the clips.
         clips: row numbers of the training clips.
         windows: `random`, one random window a clip and epoch, or `all`, every window of every clip.
-        batch_size: windows a batch; the last may be smaller.
         seed: of the order.
+
+    Raises:
+        MefusionError: `windows` is neither.
     """
 
-    def __init__(self, store: ClipStore, clips: np.ndarray, *, windows: str, batch_size: int, seed: int):
-        phases = {"random": lambda clip: [-1], "all": lambda clip: range(store.strides[clip])}[windows]
-        self.items = [(int(clip), phase) for clip in clips for phase in phases(clip)]
-        self.batch_size, self.seed, self.epoch = batch_size, seed, 0
+    def __init__(self, store: ClipStore, clips: np.ndarray, *, windows: str, seed: int):
+        if windows not in ("random", "all"):
+            raise MefusionError(f"model.training.windows={windows}: choose from random, all")
+        self.items = [
+            (int(clip), phase) for clip in clips for phase in (range(store.strides[clip]) if windows == "all" else [-1])
+        ]
+        self.seed, self.epoch = seed, 0
 
     def set_epoch(self, epoch: int) -> None:
         """Called by Lightning before each epoch."""
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return -(-len(self.items) // self.batch_size)
+        return len(self.items)
 
-    def __iter__(self) -> Iterator[list[tuple[int, int, int]]]:
-        order = np.random.default_rng((self.seed, self.epoch)).permutation(len(self.items))
-        for start in range(0, len(order), self.batch_size):
-            yield [(self.epoch, *self.items[number]) for number in order[start : start + self.batch_size]]
+    def __iter__(self) -> Iterator[tuple[int, int, int]]:
+        for number in np.random.default_rng((self.seed, self.epoch)).permutation(len(self.items)):
+            yield (self.epoch, *self.items[number])

@@ -56,7 +56,7 @@ class FoldData(L.LightningDataModule):
         self.train_clips, self.test_clips = store.rows(fold.train), store.rows(fold.test)
         self.statistics = self._fit(TestWindows(store, self.train_clips, size=image_size))
         self._training = TrainingWindows(store, size=image_size, augmentation=augmentation, seed=seed)
-        self._sampler = EpochSampler(store, self.train_clips, windows=windows, batch_size=batch_size, seed=seed)
+        self._sampler = EpochSampler(store, self.train_clips, windows=windows, seed=seed)
 
     def _fit(self, windows: TestWindows) -> Statistics:
         start = (self.store.arrays[0]["frames"].shape[-1] - self.image_size) // 2
@@ -72,7 +72,7 @@ class FoldData(L.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Shuffled, augmented windows of the training subjects."""
-        return DataLoader(self._training, batch_sampler=self._sampler, collate_fn=_whole)
+        return DataLoader(self._training, sampler=self._sampler, batch_size=self.batch_size, collate_fn=_whole)
 
     def predict_dataloader(self) -> DataLoader[Batch]:
         """Every window of the test subjects, in order."""

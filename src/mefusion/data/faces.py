@@ -9,6 +9,7 @@ from typing import Protocol
 
 import cv2
 import numpy as np
+from scipy.ndimage import gaussian_filter1d
 
 from mefusion.errors import MefusionError
 
@@ -49,6 +50,42 @@ def alignment_matrix(landmarks: np.ndarray, *, size: int, enlarge: float = 2.5) 
     half = 0.5 * enlarge * (high - low).max()
     scale = (size - 1) / 2 / half
     return np.column_stack([scale * rotation, scale * (half - (low + high) / 2)])
+
+
+# Eye corners, ridge and base of the nose: facial action units hardly move them.
+RIGID = [36, 39, 42, 45, 27, 28, 29, 30, 33]
+
+
+def stabilised_matrices(landmarks: np.ndarray, *, size: int, enlarge: float = 2.5) -> np.ndarray:
+    """Alignment of a clip's frames that takes out the head's motion and leaves the face's.
+
+    Aligning each frame by its own landmarks moves the picture by their error, which is as large as a
+    micro-expression, and with the mouth corners that an expression moves. Here the clip's mean landmarks give
+    one alignment, and a similarity a frame, fitted by least squares to points that hold still and smoothed
+    over neighbouring frames (standard deviation one frame), brings the head back to its mean place.
+
+    Args:
+        landmarks: [n, 68, 2] px.
+        size, enlarge: see `alignment_matrix`.
+
+    Returns:
+        [n, 2, 3] matrices from picture to aligned coordinates.
+
+    Raises:
+        ValueError: see `alignment_matrix`.
+    """
+    mean = landmarks.mean(0)
+    aligned = transform(mean, alignment_matrix(mean, size=size, enlarge=enlarge))
+    smooth = gaussian_filter1d(landmarks, sigma=1, axis=0, mode="nearest")
+    return np.stack([fit_similarity(points[RIGID], aligned[RIGID]) for points in smooth])
+
+
+def fit_similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Least-squares rotation, scale and shift [2, 3] that takes points [n, 2] to points [n, 2]."""
+    a, b = (points @ np.array([1, 1j]) for points in (source, target))
+    factor = np.vdot(a - a.mean(), b - b.mean()) / np.vdot(a - a.mean(), a - a.mean())
+    shift = b.mean() - factor * a.mean()
+    return np.array([[factor.real, -factor.imag, shift.real], [factor.imag, factor.real, shift.imag]])
 
 
 def transform(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:

@@ -11,7 +11,15 @@ import pandas as pd
 
 from mefusion import __version__
 from mefusion.data.cache import read_metadata, save_arrays, settings_hash
-from mefusion.data.faces import FaceBackend, alignment_matrix, backend_version, make_backend, transform, warp
+from mefusion.data.faces import (
+    FaceBackend,
+    alignment_matrix,
+    backend_version,
+    make_backend,
+    stabilised_matrices,
+    transform,
+    warp,
+)
 from mefusion.data.motion import tvl1_flow
 from mefusion.data.parallel import parallel_map
 from mefusion.data.records import KEY, file_name
@@ -19,6 +27,7 @@ from mefusion.data.video import list_frames, read_clip
 from mefusion.errors import MefusionError
 from mefusion.files import write_table
 
+ALIGNMENTS = ("stabilised", "frame")
 SHORT_CLIPS = ("interpolate", "leave_out", "error")
 
 
@@ -32,6 +41,7 @@ class PreparationSettings:
         canvas: side of the aligned frames that MOL crops from, px.
         small: side of the aligned frames of FDP, px.
         enlarge: see `alignment_matrix`.
+        alignment: `stabilised`, see `stabilised_matrices`, or `frame`, each frame by its own landmarks as published.
         short_clips: what becomes of clips shorter than T: `interpolate` in time, `leave_out` or `error`.
     """
 
@@ -41,10 +51,13 @@ class PreparationSettings:
     small: int = 64
     enlarge: float = 2.5
     short_clips: str = "interpolate"
+    alignment: str = "stabilised"
 
     def __post_init__(self) -> None:
+        if self.alignment not in ALIGNMENTS:
+            raise MefusionError(f"faces.alignment={self.alignment}: choose from {', '.join(ALIGNMENTS)}")
         if self.short_clips not in SHORT_CLIPS:
-            raise MefusionError(f"data.short_clips={self.short_clips}: choose from {', '.join(SHORT_CLIPS)}")
+            raise MefusionError(f"short_clips={self.short_clips}: choose from {', '.join(SHORT_CLIPS)}")
 
 
 @dataclass(frozen=True)
@@ -83,9 +96,12 @@ def prepare_clip(
     grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in used]
 
     def align(size: int) -> tuple[np.ndarray, np.ndarray]:
-        matrices = [alignment_matrix(points, size=size, enlarge=settings.enlarge) for points in landmarks]
-        pairs = zip(grey, matrices, strict=True)
-        return np.stack([warp(g, m, size=size) for g, m in pairs]), np.stack(matrices)
+        if settings.alignment == "stabilised":
+            matrices = stabilised_matrices(landmarks, size=size, enlarge=settings.enlarge)
+        else:
+            each = [alignment_matrix(points, size=size, enlarge=settings.enlarge) for points in landmarks]
+            matrices = np.stack(each)
+        return np.stack([warp(g, m, size=size) for g, m in zip(grey, matrices, strict=True)]), matrices
 
     canvas, matrices = align(settings.canvas)
     pairs = zip(canvas[:-stride], canvas[stride:], strict=True)
@@ -204,7 +220,7 @@ def _lengthen(
         return frames, None
     fact = f"{path} has {len(frames)} frames, fewer than a window's {length}"
     if settings.short_clips != "interpolate":
-        raise MefusionError(f"{fact}: it is left out; data.short_clips=interpolate would lengthen it")
+        raise MefusionError(f"{fact}: it is left out; short_clips=interpolate would lengthen it")
     return interpolate_in_time(frames, length), f"{fact}: interpolated in time"
 
 

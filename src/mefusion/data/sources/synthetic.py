@@ -48,7 +48,7 @@ class SyntheticSettings:
     subjects: int = 6
     clips_per_class: int = 6
     amplitude: float = 2.5
-    frames: tuple[int, int] = (16, 23)
+    frames: Sequence[int] = (16, 23)
     size: int = 256
     seed: int = 0
     portraits: str | None = None
@@ -61,8 +61,15 @@ class SyntheticSettings:
             raise MefusionError(
                 f"the synthetic set has no emotions for labels={self.scheme}: choose from {', '.join(EMOTIONS)}"
             )
-        if not 2 <= self.frames[0] <= self.frames[1]:
-            raise MefusionError(f"data.frames={list(self.frames)}: give the fewest and the most frames, at least 2")
+        try:
+            fewest, most = map(int, self.frames)
+        except (TypeError, ValueError) as error:
+            raise MefusionError(
+                f"data.frames={self.frames}: give two numbers, the fewest and the most, as [16,23]"
+            ) from error
+        if not 2 <= fewest <= most:
+            raise MefusionError(f"data.frames={[fewest, most]}: give the fewest and the most frames, at least 2")
+        object.__setattr__(self, "frames", (fewest, most))
 
 
 @dataclass(frozen=True)
@@ -90,7 +97,7 @@ class SyntheticSource:
 
     def __init__(self, *, root: str, name: str = "synthetic", **settings: Any):
         self.name, self.root = name, Path(root)
-        self.settings = SyntheticSettings(**settings | {"frames": tuple(settings["frames"])})
+        self.settings = SyntheticSettings(**settings)
 
     def identity(self) -> dict[str, object]:
         """What tells this source's cache from another's."""

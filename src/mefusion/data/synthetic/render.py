@@ -214,7 +214,7 @@ def act(subject: Subject, emotion: Mapping[int, float], *, frames: int, amplitud
         course=_course(frames, apex, rng).astype(np.float32),
         blink_course=_blink_course(frames, rng).astype(np.float32),
         head=_head(frames, subject.size, rng),
-        gains=1 + 0.01 * rng.standard_normal(frames),
+        gains=1 + 0.003 * rng.standard_normal(frames),
         noise_seed=int(rng.integers(2**31)),
     )
 

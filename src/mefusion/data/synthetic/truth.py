@@ -1,4 +1,4 @@
-"""Prepared landmarks and flow against the exact ones of the clips that were rendered."""
+"""Prepared landmarks, alignment and flow against the exact ones of the clips that were rendered."""
 
 from collections.abc import Iterable, Mapping
 
@@ -14,21 +14,23 @@ INNER = slice(17, 68)
 
 
 def compare(clips: Iterable[tuple[Clip, Mapping[str, np.ndarray], int]]) -> list[str]:
-    """Two lines for people: error of the landmarks, and of the flow on the face.
+    """Lines for people: error of the landmarks, head motion that alignment left, error of the flow on the face.
 
     Args:
         clips: exact clip, its prepared arrays (see `prepare_clip`), and the stride of its windows.
     """
-    landmarks, flow = [], []
+    landmarks, head, flow = [], [], []
     for clip, arrays, stride in clips:
-        landmarks.append(landmark_errors(clip, arrays))
+        landmarks.append(landmark_errors(clip, arrays).mean(0))
+        head.append(head_motion(clip, arrays, stride))
         flow.append(flow_errors(clip, arrays, first=0, second=stride))
         flow.append(flow_errors(clip, arrays, first=clip.apex - stride, second=clip.apex))
-    each = np.mean(landmarks, axis=(0, 1))
+    each = np.mean(landmarks, axis=0)
     error, motion = np.mean(flow, axis=0)
     return [
         f"landmarks against the truth: {each.mean():.1f} % of the inter-ocular distance "
         f"({each[INNER].mean():.1f} % without the contour, {each[CONTOUR].mean():.1f} % on it)",
+        f"head motion that alignment left: {np.mean(head):.2f} px from one frame of a window to the next",
         f"flow against the truth, on the face: {error:.2f} px where zero flow is {motion:.2f} px off "
         f"({error / motion:.2f} of it)",
     ]
@@ -40,6 +42,12 @@ def landmark_errors(clip: Clip, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
     eyes = np.array([eye_centres(points) for points in exact])
     distance = np.linalg.norm(arrays["landmarks"] - exact, axis=-1)
     return 100 * distance / np.linalg.norm(eyes[:, 1] - eyes[:, 0], axis=-1)[:, None]
+
+
+def head_motion(clip: Clip, arrays: Mapping[str, np.ndarray], stride: int) -> float:
+    """Mean way of the neutral face's landmarks from frame f to f + stride by the head alone, px on the canvas."""
+    still = [transform(transform(clip.subject.landmarks, clip.head[t]), m) for t, m in enumerate(arrays["matrices"])]
+    return float(np.linalg.norm(np.subtract(still[stride:], still[:-stride]), axis=-1).mean())
 
 
 def flow_errors(clip: Clip, arrays: Mapping[str, np.ndarray], *, first: int, second: int) -> tuple[float, float]:
