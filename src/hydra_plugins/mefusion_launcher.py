@@ -78,6 +78,7 @@ class ProcessLauncher(Launcher):
 
     def _run(self, number: int, overrides: Sequence[str], logs: Path, threads: int) -> JobReturn:
         result = logs / f"{number}.result"
+        result.unlink(missing_ok=True)
         environment = os.environ | {RESULT_VARIABLE: str(result), "PYTHONUNBUFFERED": "1"}
         environment.setdefault("OMP_NUM_THREADS", str(threads))
         print(f"[{number}] {' '.join(overrides)}", flush=True)
@@ -97,7 +98,10 @@ class ProcessLauncher(Launcher):
         with self._lock:
             self._running.discard(process)
         returned = JobReturn(overrides=list(overrides), status=JobStatus.FAILED if failed else JobStatus.COMPLETED)
-        returned.return_value = MefusionError(f"see {logs / f'{number}.log'}") if failed else float(result.read_text())
+        if failed:
+            returned.return_value = MefusionError(f"see {logs / f'{number}.log'}")
+        else:  # a job that ran some of its folds has no pooled score yet
+            returned.return_value = float(result.read_text()) if result.exists() else None
         return returned
 
     def _stop(self) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import hydra
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.plugins import Plugins
-from hydra.errors import HydraException, InstantiationException, MissingConfigException
+from hydra.errors import HydraException, InstantiationException, MissingConfigException, OverrideParseException
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
@@ -73,7 +73,7 @@ def _explain(error: Exception) -> str:
         return (
             str(error.__cause__)
             if isinstance(error.__cause__, MefusionError)
-            else f"{key and key[1]}: {error.__cause__}"
+            else f"{key and key[1]} cannot be built: {error.__cause__}"
         )
     if isinstance(error, MissingConfigException) and error.options is not None:
         group, _, option = str(error.missing_cfg_file).rpartition("/")
@@ -84,5 +84,7 @@ def _explain(error: Exception) -> str:
         return f"{missing[1]} has no value: give it as {missing[1]}=VALUE"
     if message.startswith("Error merging override") and error.__cause__ is not None:
         return f"{message.removeprefix('Error merging override ')}: {str(error.__cause__).splitlines()[0]}"
+    if isinstance(error, OverrideParseException):
+        return f"the override {error.override} cannot be read: write key=value"
     first = message.splitlines()[0].rstrip(".")
     return f"{key[1]}: {first}" if key and key[1] not in first else first

@@ -125,6 +125,8 @@ def make_module(config: "DictConfig", num_classes: int, statistics: "Statistics"
     from mefusion.models.mol.module import MOLModule, OptimizerSettings
     from mefusion.tasks import TASKS
 
+    if "recognition" not in config.tasks:
+        raise MefusionError("tasks has no recognition: a study scores it, so it must be on")
     unknown = [name for name in config.tasks if name not in TASKS]
     if unknown:
         raise MefusionError(f"tasks.{unknown[0]} is not known: choose from {', '.join(TASKS)}")
@@ -145,10 +147,12 @@ def make_trainer(config: "DictConfig", study: "Study", fold: str, folder: Path) 
     from mefusion.loggers import make_loggers
 
     checkpoint = ModelCheckpoint(folder / "checkpoints", filename="last", enable_version_counter=False)
-    training = config.model.training
+    training, max_epochs = config.model.training, config.trainer.get("max_epochs")
+    if not isinstance(max_epochs, int | None):
+        raise MefusionError(f"trainer.max_epochs={max_epochs}: give a number")
     return instantiate(
         config.trainer,
-        max_epochs=config.trainer.get("max_epochs") or training.max_epochs,
+        max_epochs=max_epochs or training.max_epochs,
         max_steps=training.max_steps,
         callbacks=[checkpoint],
         logger=make_loggers(

@@ -37,7 +37,7 @@ def finish_loggers() -> None:
     import sys
 
     if (wandb := sys.modules.get("wandb")) is not None:
-        wandb.finish(quiet=True)
+        wandb.finish()
 
 
 def _csv_logger(folder: Path) -> CSVLogger:
@@ -57,7 +57,7 @@ def _wandb_logger(*, project: str, study: str, fold: str, folder: Path) -> Logge
         raise MefusionError("logger=wandb needs the package wandb: pip install wandb") from error
     from lightning.pytorch.loggers import WandbLogger
 
-    has_key = bool(os.environ.get("WANDB_API_KEY") or wandb.api.api_key)
+    mode = os.environ.get("WANDB_MODE") or ("online" if _has_wandb_key() else "offline")
     return WandbLogger(
         project=project,
         group=study,
@@ -66,6 +66,17 @@ def _wandb_logger(*, project: str, study: str, fold: str, folder: Path) -> Logge
         id=hashlib.sha256(f"{study}/{fold}".encode()).hexdigest()[:16],
         resume="allow",
         save_dir=folder,
-        offline=not has_key and os.environ.get("WANDB_MODE") != "online",
-        settings=wandb.Settings(silent=True),
+        settings=wandb.Settings(silent=True, mode=mode),  # type: ignore[arg-type]
     )
+
+
+def _has_wandb_key() -> bool:
+    """Whether `wandb login` was done; looked up without asking wandb, which would complain that it was not."""
+    import netrc
+
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    try:
+        return netrc.netrc().authenticators("api.wandb.ai") is not None
+    except (OSError, netrc.NetrcParseError):
+        return False

@@ -179,7 +179,7 @@ def pool(directory: str | Path, partial: bool = False) -> dict[str, Any]:
     missing = [name for name in map(str, study["folds"]) if name not in done]
     if not done or (missing and not partial):
         raise MefusionError(
-            f"{directory} is incomplete: {len(missing)} of {len(study['subjects'])} folds are missing "
+            f"{directory} is incomplete: {len(missing)} of {len(study['folds'])} folds are missing "
             f"({_some(missing)}); run its mefusion-train command again, which does only what is missing."
         )
     tables = [_load_fold(directory / "folds" / name, study) for name in done]

@@ -1,6 +1,7 @@
 """A study: one configuration run over all its folds, each fold's result kept when it is whole."""
 
 import json
+import pickle
 import time
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -13,10 +14,12 @@ import pandas as pd
 import torch
 
 from mefusion.data.cache import save_arrays
-from mefusion.data.clips import ClipStore
+from mefusion.data.clips import Batch, ClipStore
 from mefusion.data.datamodule import FoldData, Statistics
 from mefusion.data.folds import Fold
+from mefusion.errors import MefusionError
 from mefusion.files import write_table, write_text
+from mefusion.loggers import finish_loggers
 from mefusion.models.mol.module import MOLModule, Prediction
 
 MakeData = Callable[[Fold, int], FoldData]
@@ -108,9 +111,10 @@ def run_fold(
     data = make_data(fold, seed)
     module = make_module(data.statistics)
     trainer = make_trainer(fold.name, folder)
-    checkpoint = folder / "checkpoints" / "last.ckpt"
-    trainer.fit(module, datamodule=data, ckpt_path=str(checkpoint) if checkpoint.exists() else None, weights_only=True)
+    trainer.callbacks.append(SeedSteps(seed))  # type: ignore[attr-defined]
+    trainer.fit(module, datamodule=data, ckpt_path=_last_checkpoint(folder), weights_only=True)
     predictions = trainer.predict(module, datamodule=data)
+    finish_loggers()
     assert predictions is not None
     table = prediction_table(predictions, store)  # type: ignore[arg-type]
     extra = {"study": study.name, "fold": fold.name, "seed": study.seed, "rule": "last", "epoch": trainer.current_epoch}
@@ -119,6 +123,35 @@ def run_fold(
     _save_examples(folder / "examples.safetensors", module, data, table)
     write_text(folder / "DONE", "")
     return table
+
+
+def _last_checkpoint(folder: Path) -> str | None:
+    """Where an interrupted fold goes on from.
+
+    Raises:
+        MefusionError: the file is broken.
+    """
+    path = folder / "checkpoints" / "last.ckpt"
+    if not path.exists():
+        return None
+    try:
+        torch.load(path, map_location="meta", weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise MefusionError(f"{path} is broken: delete it, and the fold starts anew") from error
+    return str(path)
+
+
+class SeedSteps(L.Callback):
+    """Seeds dropout by fold and step, so that a resumed fold draws what an uninterrupted one draws."""
+
+    def __init__(self, seed: int):
+        self.seed = seed
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Batch, batch_idx: int
+    ) -> None:
+        """Called by Lightning."""
+        torch.manual_seed(zlib.crc32(f"{self.seed}/{trainer.global_step}".encode()))
 
 
 def prediction_table(predictions: Sequence[Prediction], store: ClipStore) -> pd.DataFrame:

@@ -62,7 +62,12 @@ def quiet_lightning() -> None:
 
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    for message in (".*LeafSpec.*", ".*does not have many workers.*", ".*Checkpoint directory .* exists.*"):
+    for message in (
+        ".*LeafSpec.*",
+        ".*does not have many workers.*",
+        ".*Checkpoint directory .* exists.*",
+        ".*Experiment logs directory.*",
+    ):
         warnings.filterwarnings("ignore", message=message)
 
 

@@ -25,7 +25,10 @@ def _seed():
 
 
 def settle(module: nn.Module) -> nn.Module:
-    """Give batch norm statistics and parameters that a test would see if they were left out; eval mode."""
+    """Give batch norm, and flow predictions that start at zero, values whose absence a test would see; eval mode."""
+    for name, parameter in module.named_parameters():
+        if "predict" in name and not parameter.any():
+            parameter.data.normal_(std=0.1, generator=torch.Generator().manual_seed(1))
     for part in module.modules():
         if isinstance(part, nn.BatchNorm2d):
             for tensor in (part.weight.data, part.running_var):
@@ -456,3 +459,9 @@ def test_load_released_refuses_another_model():
         MOL.load_released({"weight": torch.zeros(1)})
     with pytest.raises(ValueError, match=r"missing: CCC_1\.conv1\.bias"):
         MOL.load_released({"mer_3dcnn.fc2.weight": torch.zeros(5, 256)})
+
+
+@torch.no_grad()
+def test_flow_from_differences_starts_at_no_motion():
+    assert not small(flow_differences=5.0)(clips(1)).flow.any()
+    assert small()(clips(1)).flow.any()

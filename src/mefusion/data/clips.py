@@ -61,6 +61,7 @@ class ClipStore:
         self.labels = np.array([self.classes.index(label) for label in self.index["label"]])
         self.strides = self.index["stride"].to_numpy(dtype=int)
         self.arrays = [load_arrays(folder / file) for file in self.index["file"]]
+        self.canvas = self.arrays[0]["frames"].shape[-1]
 
     def rows(self, subjects: Sequence[str]) -> np.ndarray:
         """Row numbers of these subjects' clips."""
@@ -120,6 +121,11 @@ class TrainingWindows(Dataset[Batch]):
 
     def __init__(self, store: ClipStore, *, size: int, augmentation: Augmentation, seed: int):
         self.store, self.size, self.augmentation, self.seed = store, size, augmentation, seed
+        margin = (store.canvas - size) // 2
+        if margin < 0:
+            raise MefusionError(f"model.network.image_size={size}: the prepared frames are {store.canvas} px")
+        if not 0 <= augmentation.crop_jitter <= margin:
+            raise MefusionError(f"model.training.crop_jitter={augmentation.crop_jitter}: choose 0 to {margin} px")
 
     def __getitems__(self, items: Sequence[tuple[int, int, int]]) -> Batch:
         """Batch of the windows (epoch, clip, phase); phase -1 is a random one."""
@@ -127,8 +133,8 @@ class TrainingWindows(Dataset[Batch]):
 
     def _window(self, epoch: int, clip: int, phase: int) -> tuple[np.ndarray, ...]:
         rng = np.random.default_rng((self.seed, epoch, clip, phase + 1))
-        canvas, jitter = self.store.arrays[clip]["frames"].shape[-1], self.augmentation.crop_jitter
-        top, left = (canvas - self.size) // 2 + rng.integers(-jitter, jitter + 1, size=2)
+        jitter = self.augmentation.crop_jitter
+        top, left = (self.store.canvas - self.size) // 2 + rng.integers(-jitter, jitter + 1, size=2)
         if phase < 0:
             phase = int(rng.integers(self.store.strides[clip]))
         flip = self.augmentation.flip and rng.random() < 0.5
@@ -154,7 +160,7 @@ class TestWindows(Dataset[Batch]):
 
     def centre(self, clip: int, phase: int) -> tuple[np.ndarray, ...]:
         """One window, cut from the centre."""
-        start = (self.store.arrays[clip]["frames"].shape[-1] - self.size) // 2
+        start = (self.store.canvas - self.size) // 2
         return self.store.window(clip, phase, top=start, left=start, size=self.size)
 
 

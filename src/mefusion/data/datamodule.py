@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader
 
 from mefusion.data.clips import Augmentation, Batch, ClipStore, EpochSampler, TestWindows, TrainingWindows
 from mefusion.data.folds import Fold
+from mefusion.errors import MefusionError
 
 
 @dataclass(frozen=True)
@@ -54,12 +55,14 @@ class FoldData(L.LightningDataModule):
         super().__init__()
         self.store, self.image_size, self.batch_size = store, image_size, batch_size
         self.train_clips, self.test_clips = store.rows(fold.train), store.rows(fold.test)
-        self.statistics = self._fit(TestWindows(store, self.train_clips, size=image_size))
+        if batch_size < 1:
+            raise MefusionError(f"model.training.batch_size={batch_size}: give a number above 0")
         self._training = TrainingWindows(store, size=image_size, augmentation=augmentation, seed=seed)
         self._sampler = EpochSampler(store, self.train_clips, windows=windows, seed=seed)
+        self.statistics = self._fit()
 
-    def _fit(self, windows: TestWindows) -> Statistics:
-        start = (self.store.arrays[0]["frames"].shape[-1] - self.image_size) // 2
+    def _fit(self) -> Statistics:
+        start = (self.store.canvas - self.image_size) // 2
         cut = slice(start, start + self.image_size)
         sums, shapes = np.zeros(3), []
         for clip in self.train_clips:

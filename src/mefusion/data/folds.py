@@ -46,8 +46,13 @@ def select_folds(folds: list[Fold], names: Iterable[str] | None) -> list[Fold]:
     """
     if names is None:
         return folds
-    known = {name: fold for fold in folds for subject in fold.test for name in (subject, subject.split("/")[-1])}
-    unknown = [str(name) for name in names if str(name) not in known]
-    if unknown:
-        raise MefusionError(f"protocol.folds has no subject {', '.join(unknown)}: choose from {', '.join(known)}")
-    return [known[str(name)] for name in names]
+    return [_fold_of(str(name), folds) for name in names]
+
+
+def _fold_of(name: str, folds: list[Fold]) -> Fold:
+    found = [fold for fold in folds if any(name in (subject, subject.split("/")[-1]) for subject in fold.test)]
+    if len(found) == 1:
+        return found[0]
+    subjects = ", ".join(subject for fold in folds for subject in fold.test)
+    problem = "is in several datasets" if found else "is no subject with labelled clips"
+    raise MefusionError(f"protocol.folds: {name} {problem}; choose from {subjects}")

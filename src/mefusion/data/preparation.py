@@ -27,8 +27,9 @@ from mefusion.data.video import list_frames, read_clip
 from mefusion.errors import MefusionError
 from mefusion.files import write_table
 
+PREPARATION = 1  # raise it when the same settings come to give other arrays
 ALIGNMENTS = ("stabilised", "frame")
-SHORT_CLIPS = ("interpolate", "leave_out", "error")
+SHORT_CLIPS = ("interpolate", "leave_out")
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class PreparationSettings:
         small: side of the aligned frames of FDP, px.
         enlarge: see `alignment_matrix`.
         alignment: `stabilised`, see `stabilised_matrices`, or `frame`, each frame by its own landmarks as published.
-        short_clips: what becomes of clips shorter than T: `interpolate` in time, `leave_out` or `error`.
+        short_clips: what becomes of clips shorter than T: `interpolate` in time, or `leave_out`.
     """
 
     faces: str = "dlib"
@@ -54,6 +55,8 @@ class PreparationSettings:
     alignment: str = "stabilised"
 
     def __post_init__(self) -> None:
+        if self.clip_length < 2:
+            raise MefusionError(f"clip_length={self.clip_length}: a window needs at least 2 frames")
         if self.alignment not in ALIGNMENTS:
             raise MefusionError(f"faces.alignment={self.alignment}: choose from {', '.join(ALIGNMENTS)}")
         if self.short_clips not in SHORT_CLIPS:
@@ -199,7 +202,12 @@ def _prepare_or_raise(
     note = metadata.get("note") or None
     if metadata.get("state") != state:
         frames = read_clip(path, onset=limits["onset"], offset=limits["offset"])
-        frames, note = _lengthen(frames, path, settings)
+        note = None
+        if len(frames) < settings.clip_length:
+            fact = f"{path} has {len(frames)} frames, fewer than a window's {settings.clip_length}"
+            if settings.short_clips == "leave_out":
+                return Outcome(note=f"{fact}: left out")
+            frames, note = interpolate_in_time(frames, settings.clip_length), f"{fact}: interpolated in time"
         metadata = {"state": state, "note": note or "", "n_frames": str(len(frames)), "mefusion": __version__}
         save_arrays(target, prepare_clip(frames, backend, settings), metadata)
     n_frames = int(metadata["n_frames"])
@@ -210,18 +218,6 @@ def _prepare_or_raise(
         "stride": n_frames // settings.clip_length,
     }
     return Outcome(row=row, note=note)
-
-
-def _lengthen(
-    frames: list[np.ndarray], path: Path, settings: PreparationSettings
-) -> tuple[list[np.ndarray], str | None]:
-    length = settings.clip_length
-    if len(frames) >= length:
-        return frames, None
-    fact = f"{path} has {len(frames)} frames, fewer than a window's {length}"
-    if settings.short_clips != "interpolate":
-        raise MefusionError(f"{fact}: it is left out; short_clips=interpolate would lengthen it")
-    return interpolate_in_time(frames, length), f"{fact}: interpolated in time"
 
 
 def _integer(value: object) -> int | None:
@@ -237,5 +233,9 @@ def _fingerprint(path: Path, limits: Mapping[str, int | None]) -> str:
 
 def cache_folder(cache_dir: Path, settings: PreparationSettings, *, data: str, source: Mapping[str, object]) -> Path:
     """Where clips of a source are kept: `<cache>/<data>/<hash of source and preparation settings>`."""
-    facts = {"preparation": asdict(settings), "source": source, "backend": backend_version(settings.faces)}
+    facts = {
+        "preparation": asdict(settings) | {"version": PREPARATION},
+        "source": source,
+        "backend": backend_version(settings.faces),
+    }
     return cache_dir / data / settings_hash(facts)

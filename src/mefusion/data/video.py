@@ -90,5 +90,5 @@ def _read_video(path: Path, onset: int | None, offset: int | None) -> list[np.nd
         reader = decord.VideoReader(str(path), num_threads=1)
         numbers = [number for number in range(len(reader)) if _within(number, onset, offset)]
         return list(reader.get_batch(numbers).asnumpy()) if numbers else []
-    except decord.DECORDError as error:
+    except (decord.DECORDError, RuntimeError) as error:
         raise MefusionError(f"{path} cannot be read as a video: replace the file") from error

@@ -1,5 +1,6 @@
 """The networks: plain PyTorch modules."""
 
+from mefusion.models.fdp import FDP
 from mefusion.models.mol import MOL
 
-__all__ = ["MOL"]
+__all__ = ["FDP", "MOL"]

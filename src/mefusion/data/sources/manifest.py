@@ -1,5 +1,6 @@
 """Anyone's own data: a CSV file that lists clips."""
 
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -88,9 +89,10 @@ def _number(row: dict[str, str], column: str, manifest: Path) -> float | int | N
     text = row.get(column, "")
     if not text:
         return None
-    try:
-        return float(text) if column == "fps" else int(text)
-    except ValueError as error:
+    # Frame numbers have at most nine digits, rates are finite: anything else is a slip.
+    pattern = r"\d+(\.\d+)?" if column == "fps" else r"\d{1,9}"
+    if not re.fullmatch(pattern, text):
         raise MefusionError(
             f"{manifest}: {column} of clip {row['clip_id']} is '{text}': give a number or leave it empty"
-        ) from error
+        )
+    return float(text) if column == "fps" else int(text)

@@ -1,10 +1,10 @@
 """The synthetic source: pseudo-subjects acting emotions, written to disk as any download would be."""
 
+import contextlib
 import functools
 import hashlib
 import json
 import os
-import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from mefusion.data.cache import load_arrays
+from mefusion.data.cache import load_arrays, settings_hash
 from mefusion.data.faces import DlibFaces
 from mefusion.data.parallel import parallel_map
 from mefusion.data.sources.manifest import read_manifest
@@ -25,6 +25,7 @@ from mefusion.data.video import IMAGES, read_image
 from mefusion.errors import MefusionError
 from mefusion.files import write_table
 
+RENDERING = 1  # raise it when the same settings come to give other frames
 JPEG_QUALITY = 92
 FPS = 50
 
@@ -54,9 +55,10 @@ class SyntheticSettings:
     portraits: str | None = None
 
     def __post_init__(self) -> None:
-        for name in ("subjects", "clips_per_class", "amplitude"):
-            if getattr(self, name) <= 0:
-                raise MefusionError(f"data.{name}={getattr(self, name)}: it must be above 0")
+        for name, kind in (("subjects", int), ("clips_per_class", int), ("size", int), ("amplitude", (int, float))):
+            value = getattr(self, name)
+            if not isinstance(value, kind) or value <= 0:
+                raise MefusionError(f"data.{name}={value}: give a number above 0")
         if self.scheme not in EMOTIONS:
             raise MefusionError(
                 f"the synthetic set has no emotions for labels={self.scheme}: choose from {', '.join(EMOTIONS)}"
@@ -152,8 +154,9 @@ def write_synthetic(root: Path, settings: SyntheticSettings, *, workers: int | N
 
 def synthetic_folder(root: Path, settings: SyntheticSettings) -> Path:
     """Where a set with these settings stands; photographs count by their content."""
-    content = json.dumps(asdict(settings) | {"portraits": [_digest(p) for p in portrait_files(settings.portraits)]})
-    return root / f"{settings.scheme}-{hashlib.sha256(content.encode()).hexdigest()[:10]}"
+    portraits = [_digest(path) for path in portrait_files(settings.portraits)]
+    content = asdict(settings) | {"portraits": portraits, "rendering": RENDERING}
+    return root / f"{settings.scheme}-{settings_hash(content)}"
 
 
 def list_clips(settings: SyntheticSettings) -> list[SyntheticClip]:
@@ -171,23 +174,16 @@ def make_subject(settings: SyntheticSettings, number: int) -> Subject:
 
 
 def make_clip(settings: SyntheticSettings, clip: SyntheticClip) -> Clip:
-    """One clip of a set with its exact truth, the same whenever it is asked for.
-
-    Raises:
-        MefusionError: the amplitude is so large that the face folds.
-    """
+    """One clip of a set with its exact truth, the same whenever it is asked for."""
     seed = _seed(settings.seed, clip.subject, clip.emotion, clip.take)
     fewest, most = settings.frames
-    try:
-        return act(
-            make_subject(settings, clip.subject),
-            list(EMOTIONS[settings.scheme].values())[clip.emotion],
-            frames=int(np.random.default_rng(seed).integers(fewest, most + 1)),
-            amplitude=settings.amplitude,
-            seed=seed,
-        )
-    except ArithmeticError as error:
-        raise MefusionError(f"data.amplitude={settings.amplitude} folds the face: choose a smaller one") from error
+    return act(
+        make_subject(settings, clip.subject),
+        list(EMOTIONS[settings.scheme].values())[clip.emotion],
+        frames=int(np.random.default_rng(seed).integers(fewest, most + 1)),
+        amplitude=settings.amplitude,
+        seed=seed,
+    )
 
 
 def _seed(*numbers: int) -> int:
@@ -199,13 +195,13 @@ def _write_clip(folder: Path, settings: SyntheticSettings, clip: SyntheticClip) 
     target = folder / "frames" / name[:5] / name
     if not target.exists():
         target.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=target.parent))
-        for t in range(len(made)):
-            Image.fromarray(made.frame(t)).save(partial / f"img{t + 1:03d}.jpg", quality=JPEG_QUALITY)
-        try:
-            partial.rename(target)
-        except OSError:  # another process has written the same clip meanwhile
-            shutil.rmtree(partial)
+        with tempfile.TemporaryDirectory(prefix=".partial-", dir=target.parent) as folder_name:
+            partial = Path(folder_name) / name
+            partial.mkdir()
+            for t, frame in enumerate(_frames(made, settings)):
+                Image.fromarray(frame).save(partial / f"img{t + 1:03d}.jpg", quality=JPEG_QUALITY)
+            with contextlib.suppress(OSError):  # another process may have written the same clip meanwhile
+                partial.rename(target)
     return {
         "clip_id": name,
         "subject": name[:5],
@@ -217,6 +213,13 @@ def _write_clip(folder: Path, settings: SyntheticSettings, clip: SyntheticClip) 
         "action_units": "+".join(map(str, sorted(made.action_units))),
         "fps": FPS,
     }
+
+
+def _frames(clip: Clip, settings: SyntheticSettings) -> list[np.ndarray]:
+    try:
+        return [clip.frame(t) for t in range(len(clip))]
+    except ArithmeticError as error:
+        raise MefusionError(f"data.amplitude={settings.amplitude} folds the face: choose a smaller one") from error
 
 
 def portrait_files(folder: str | None) -> Sequence[Path]:

@@ -137,6 +137,11 @@ class FlowNet(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
                 nn.init.kaiming_normal_(module.weight, a=SLOPE)
+        if differences:
+            # Micro-motions are near zero: start there, not at random flows of many pixels to be unlearned.
+            for name, module in self.named_modules():
+                if name.endswith(("predict", "predict_flow6")):
+                    nn.init.zeros_(module.weight)
 
     def forward(self, frames: Tensor, first: Tensor, second: Tensor) -> Tensor:
         """Flow of each pair.

@@ -9,6 +9,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
 from mefusion.data.clips import Batch
+from mefusion.errors import MefusionError
 from mefusion.tasks import Task
 
 SCHEDULES = ("constant", "cosine")
@@ -24,7 +25,7 @@ class OptimizerSettings:
 
     def __post_init__(self) -> None:
         if self.schedule not in SCHEDULES:
-            raise ValueError(f"the schedule '{self.schedule}' is not known: choose from {', '.join(SCHEDULES)}")
+            raise MefusionError(f"model.optimizer.schedule={self.schedule}: choose from {', '.join(SCHEDULES)}")
 
 
 @dataclass

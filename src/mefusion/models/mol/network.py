@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from mefusion.models.mol.blocks import F5C, RELEASED_KERNEL_LENGTH, scaled
 from mefusion.models.mol.flow_net import FlowNet
 from mefusion.models.mol.heads import LANDMARKS, LandmarkHead, RecognitionHead
-from mefusion.models.mol.released import count_classes, from_released, read_tensors
+from mefusion.models.mol.released import CHECKPOINT
+from mefusion.models.options import VARIANTS, check_option
 
 TASKS = ("recognition", "flow", "landmarks")
-VARIANTS = ("paper", "released")
 FLOW_SCALES = (1, 2, 4, 8)
 STRIDE = 8  # of the stem
 
@@ -112,9 +112,11 @@ class MOL(nn.Module):
         super().__init__()
         _check_choices(variant, tasks, reference, flow_scale)
         _check_sizes(variant, tasks, clip_length, image_size)
+        for name, value in (("width", width), ("flow_width", width if flow_width is None else flow_width)):
+            check_option(isinstance(value, int | float) and value > 0, name, value, "a number above 0")
         channels, size = map_channels(width), image_size // STRIDE
         most = channels - 1 if variant == "paper" else size**2
-        _check(1 <= neighbors <= most, "neighbors", neighbors, f"1 to {most}")
+        check_option(1 <= neighbors <= most, "neighbors", neighbors, f"1 to {most}")
         self.frame_shape = (clip_length, 1, image_size, image_size)
         self.reference = reference
         self.stem = make_stem(width, normed=variant == "paper")
@@ -188,7 +190,7 @@ class MOL(nn.Module):
         """
         if self.landmarks is None:
             raise ValueError("the landmark task is off: build MOL with tasks that name 'landmarks'")
-        _check(mean_shape.shape == (LANDMARKS, 2), "mean_shape's shape", tuple(mean_shape.shape), "(68, 2)")
+        check_option(mean_shape.shape == (LANDMARKS, 2), "mean_shape's shape", tuple(mean_shape.shape), "(68, 2)")
         self.landmarks.fc2.weight.zero_()
         self.landmarks.fc2.bias.copy_(rearrange(mean_shape, "point xy -> (point xy)"))
 
@@ -204,30 +206,22 @@ class MOL(nn.Module):
         Raises:
             ValueError: Tensors are missing, surplus or misshapen; the message names them.
         """
-        tensors = read_tensors(state_dict_or_path)
-        model = cls(count_classes(tensors), variant="released")
-        model.load_state_dict(from_released(tensors, model))
-        return model
-
-
-def _check(allowed: bool, name: str, value: object, choices: object) -> None:
-    if not allowed:
-        raise ValueError(f"{name} = {value!r} is not allowed; allowed: {choices}")
+        return CHECKPOINT.load(state_dict_or_path, lambda classes: cls(classes, variant="released"))
 
 
 def _check_choices(variant: str, tasks: Sequence[str], reference: str | None, flow_scale: int) -> None:
-    _check(variant in VARIANTS, "variant", variant, VARIANTS)
-    _check(len(tasks) > 0 and set(tasks) <= set(TASKS), "tasks", tasks, f"one or more of {TASKS}")
-    _check(reference in (None, "first"), "reference", reference, (None, "first"))
-    _check(flow_scale in FLOW_SCALES, "flow_scale", flow_scale, FLOW_SCALES)
+    check_option(variant in VARIANTS, "variant", variant, VARIANTS)
+    check_option(len(tasks) > 0 and set(tasks) <= set(TASKS), "tasks", tasks, f"one or more of {TASKS}")
+    check_option(reference in (None, "first"), "reference", reference, (None, "first"))
+    check_option(flow_scale in FLOW_SCALES, "flow_scale", flow_scale, FLOW_SCALES)
 
 
 def _check_sizes(variant: str, tasks: Sequence[str], clip_length: int, image_size: int) -> None:
     # Recognition's convolution and pooling take three steps in time and quarter the stem's maps; the flow net
     # halves the frame six times.
     shortest = 4 if "recognition" in tasks else 2
-    _check(clip_length >= shortest, "clip_length", clip_length, f"{shortest} or more with these tasks")
+    check_option(clip_length >= shortest, "clip_length", clip_length, f"{shortest} or more with these tasks")
     step = 64 if "flow" in tasks else 32
     largest = STRIDE * RELEASED_KERNEL_LENGTH if variant == "released" else math.inf
     choices = f"multiples of {step}" + (f" to {largest}" if variant == "released" else "")
-    _check(0 < image_size <= largest and image_size % step == 0, "image_size", image_size, choices)
+    check_option(0 < image_size <= largest and image_size % step == 0, "image_size", image_size, choices)

@@ -1,0 +1,75 @@
+"""FDP's heads on the dynamic representation: recognition and dynamic image."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from mefusion.models.fdp.convolution import ConvBNReLU, rounded
+
+CHANNELS = (64, 128, 256, 512, 512)  # of SegNet's stages
+LAYERS = (2, 2, 3, 3, 3)
+
+
+class RecognitionHead(nn.Module):
+    """Max pooling over 3x3 and a two-layer classifier.
+
+    Args:
+        maps: Maps that come in.
+        size: Their height and width.
+        num_classes: Classes.
+        hidden: Units of the hidden layer.
+        dropout: Probability, before each layer.
+    """
+
+    def __init__(self, maps: int, size: int, *, num_classes: int, hidden: int, dropout: float) -> None:
+        super().__init__()
+        self.pool = nn.MaxPool2d(3)
+        self.dropout = nn.Dropout(dropout)
+        self.fc1 = nn.Linear(maps * (size // 3) ** 2, hidden)
+        self.fc2 = nn.Linear(hidden, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits ``[b, classes]`` from ``[b, maps, h, w]``."""
+        x = rearrange(self.pool(x), "b c h w -> b (c h w)")
+        x = self.fc1(self.dropout(x)).relu()
+        return self.fc2(self.dropout(x))
+
+
+class SegNet(nn.Module):
+    """An encoder like VGG16's and its mirror image, which unpools to where the maxima were (arXiv 1511.00561).
+
+    Args:
+        maps: Maps that come in.
+        width: Multiplies the published channels.
+    """
+
+    def __init__(self, maps: int, *, width: float = 1.0) -> None:
+        super().__init__()
+        channels = [rounded(n * width) for n in CHANNELS]
+        stages = list(zip([maps, *channels], channels, LAYERS, strict=False))
+        self.encoder = nn.ModuleList(make_stage([inputs, *[outputs] * layers]) for inputs, outputs, layers in stages)
+        self.decoder = nn.ModuleList(
+            make_stage([*[outputs] * layers, inputs]) for inputs, outputs, layers in stages[:0:-1]
+        )
+        # The last stage ends in the image: neither batch norm nor ReLU.
+        last = make_stage([channels[0]] * LAYERS[0])
+        self.decoder.append(last.append(nn.Conv2d(channels[0], 1, 3, padding=1)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Images ``[b, h, w]`` in 0..1 from ``[b, maps, h, w]``, h and w multiples of 32."""
+        places = []
+        for stage in self.encoder:
+            x, place = F.max_pool2d(stage(x), 2, return_indices=True)
+            places.append(place)
+        for stage in self.decoder:
+            x = stage(F.max_unpool2d(x, places.pop(), (2, 2)))
+        return rearrange(torch.sigmoid(x), "b 1 h w -> b h w")
+
+
+def make_stage(channels: Sequence[int]) -> nn.Sequential:
+    """3x3 convolutions through these numbers of channels, each with batch norm and ReLU."""
+    return nn.Sequential(*(ConvBNReLU(inputs, outputs, bias=True) for inputs, outputs in pairwise(channels)))

@@ -1,0 +1,235 @@
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from mefusion.data.cache import save_arrays
+from mefusion.data.clips import Augmentation, ClipStore, EpochSampler, TestWindows, TrainingWindows
+from mefusion.data.faces import LANDMARK_MIRROR
+from mefusion.errors import MefusionError
+
+CANVAS, RIGHT, DOWN = 40, 2, -1  # the texture goes 2 px right and 1 px up a frame
+CLASSES = ("negative", "surprise")
+
+
+def moving_clip(n_frames, stride, seed):
+    """Prepared arrays of a texture that moves by whole pixels; landmark k is painted as the value 255 - k."""
+    rng = np.random.default_rng(seed)
+    world = rng.integers(0, 100, (CANVAS + 80, CANVAS + 80), dtype=np.uint8)
+    start = rng.choice(20 * 20, 68, replace=False)
+    first = np.stack([start % 20 + 6, start // 20 + 16], axis=1)
+    world[first[:, 1] + 40, first[:, 0] + 40] = 255 - np.arange(68)
+    frames, landmarks = [], []
+    for t in range(n_frames):
+        top, left = 40 - DOWN * t, 40 - RIGHT * t
+        frames.append(world[top : top + CANVAS, left : left + CANVAS])
+        landmarks.append(first + t * np.array([RIGHT, DOWN]))
+    flow = np.zeros((n_frames - stride, 2, CANVAS, CANVAS), np.float16)
+    flow[:, 0], flow[:, 1] = RIGHT * stride, DOWN * stride
+    return {"frames": np.stack(frames), "landmarks": np.stack(landmarks).astype(np.float32), "flow": flow}
+
+
+@pytest.fixture
+def store(tmp_path):
+    """Six clips of three subjects with strides 1, 2 and 1; windows of three frames."""
+    rows = []
+    for number in range(6):
+        stride = (1, 2, 1)[number % 3]
+        n_frames = 3 * stride + number % 2
+        arrays = moving_clip(3 * stride, stride, seed=number)
+        save_arrays(tmp_path / f"{number}.safetensors", arrays, {})
+        rows.append(
+            {
+                "subject": f"d/{number // 2}",
+                "clip_id": str(number),
+                "file": f"{number}.safetensors",
+                "n_frames": n_frames,
+                "stride": stride,
+                "label": CLASSES[number % 2],
+            }
+        )
+    return ClipStore(pd.DataFrame(rows), tmp_path, classes=CLASSES, clip_length=3)
+
+
+def test_a_window_is_cut_at_its_corner_and_steps_by_the_stride(store):
+    frames, flow, landmarks = store.window(1, 1, top=4, left=7, size=24)
+    arrays = store.arrays[1]
+    assert (frames.shape, flow.shape, landmarks.shape) == ((3, 24, 24), (2, 2, 24, 24), (2, 68, 2))
+    assert frames.dtype == np.uint8
+    for i, f in enumerate((1, 3, 5)):  # phase 1, stride 2
+        np.testing.assert_array_equal(frames[i], arrays["frames"][f, 4:28, 7:31])
+    np.testing.assert_array_equal(landmarks, arrays["landmarks"][[3, 5]] - (7, 4))
+
+
+@pytest.mark.parametrize("flip", [False, True])
+@pytest.mark.parametrize(("clip", "phase"), [(0, 0), (1, 0), (1, 1)])
+def test_frames_flow_and_landmarks_move_together(store, clip, phase, flip):
+    size = 28
+    frames, flow, landmarks = store.window(clip, phase, top=5, left=3, size=size, flip=flip)
+    ys, xs = np.mgrid[:size, :size]
+    for t in range(2):
+        u, v = flow[t].astype(int)
+        inside = (xs + u >= 0) & (xs + u < size) & (ys + v >= 0) & (ys + v < size)
+        assert inside.mean() > 0.5
+        np.testing.assert_array_equal(frames[t + 1][(ys + v)[inside], (xs + u)[inside]], frames[t][inside])
+        # Landmark k is where its mark is; mirrored, where that of its counterpart is.
+        seen = 0
+        for k, (x, y) in enumerate(landmarks[t].astype(int)):
+            if 0 <= x < size and 0 <= y < size:
+                seen += 1
+                assert frames[t + 1][y, x] == 255 - (LANDMARK_MIRROR[k] if flip else k)
+        assert seen > 40
+
+
+def test_mirroring_by_hand(store):
+    plain, mirrored = (store.window(0, 0, top=0, left=0, size=40, flip=flip) for flip in (False, True))
+    np.testing.assert_array_equal(mirrored[0], plain[0][..., ::-1])
+    assert (mirrored[1][:, 0] == -RIGHT).all()
+    assert (mirrored[1][:, 1] == DOWN).all()
+    # The outer corner of one eye (36) becomes that of the other (45), x becomes 39 - x.
+    x, y = plain[2][0, 36]
+    np.testing.assert_allclose(mirrored[2][0, 45], (39 - x, y))
+    assert mirrored[2].dtype == plain[2].dtype == np.float32
+    assert mirrored[1].dtype == plain[1].dtype == np.float16
+
+
+def test_a_batch_carries_its_clips_and_labels(store):
+    windows = [store.window(clip, 0, top=0, left=0, size=16) for clip in (3, 0)]
+    batch = store.batch([3, 0], windows)
+    assert batch.frames.shape == (2, 3, 1, 16, 16)
+    assert batch.flow.shape == (2, 2, 2, 16, 16)
+    assert batch.landmarks.shape == (2, 2, 68, 2)
+    assert batch.label.tolist() == [1, 0]
+    assert batch.clip.tolist() == [3, 0]
+    assert len(batch) == 2
+    moved = batch.to(torch.device("meta"))
+    assert moved.flow.device.type == moved.label.device.type == "meta"
+
+
+def test_rows_are_those_of_the_subjects(store):
+    assert store.rows(["d/2", "d/0"]).tolist() == [0, 1, 4, 5]
+    assert store.rows([]).tolist() == []
+
+
+def test_a_broken_cache_file_is_named(store, tmp_path):
+    (tmp_path / "2.safetensors").write_bytes(b"half")
+    with pytest.raises(MefusionError, match=r"2\.safetensors cannot be read .*mefusion-prepare"):
+        ClipStore(store.index, tmp_path, classes=CLASSES, clip_length=3)
+
+
+# Test windows.
+
+
+def test_test_windows_cover_every_phase_from_the_centre(store):
+    windows = TestWindows(store, np.array([1, 3]), size=24)
+    assert len(windows) == 3  # strides 2 and 1
+    batch = windows.__getitems__([0, 1, 2])
+    assert batch.clip.tolist() == [1, 1, 3]
+    for row, (clip, start) in enumerate([(1, 0), (1, 1), (3, 0)]):
+        stride = store.strides[clip]
+        expected = store.arrays[clip]["frames"][start::stride, 8:32, 8:32][:3]
+        np.testing.assert_array_equal(batch.frames[row, :, 0], expected)
+        np.testing.assert_array_equal(
+            batch.landmarks[row], store.arrays[clip]["landmarks"][start::stride][1:3] - (8, 8)
+        )
+
+
+# Training windows.
+
+
+def corner(store, batch, row):
+    """(top, left, mirrored) of a training window."""
+    frames = store.arrays[int(batch.clip[row])]["frames"]
+    size = batch.frames.shape[-1]
+    mirrored = bool((batch.flow[row, :, 0] < 0).all())
+    for t in range(len(frames)):
+        for top in range(CANVAS - size + 1):
+            for left in range(CANVAS - size + 1):
+                cut = frames[t, top : top + size, left : left + size]
+                if np.array_equal(cut[:, ::-1] if mirrored else cut, batch.frames[row, 0, 0]):
+                    return top, left, mirrored
+    raise AssertionError("no such window")
+
+
+def test_augmentation_reaches_what_it_says_and_no_more(store):
+    training = TrainingWindows(store, size=30, augmentation=Augmentation(crop_jitter=2, flip=True), seed=0)
+    batch = training.__getitems__([(epoch, 0, -1) for epoch in range(60)])
+    corners = [corner(store, batch, row) for row in range(60)]
+    tops, lefts, mirrored = zip(*corners, strict=True)
+    assert set(tops) == set(lefts) == {3, 4, 5, 6, 7}
+    assert 15 < sum(mirrored) < 45
+    plain = TrainingWindows(store, size=30, augmentation=Augmentation(crop_jitter=0), seed=0)
+    assert {corner(store, plain.__getitems__([(epoch, 0, -1)]), 0) for epoch in range(5)} == {(5, 5, False)}
+
+
+def test_jitter_of_half_the_margin_reaches_the_border(store):
+    training = TrainingWindows(store, size=32, augmentation=Augmentation(crop_jitter=4), seed=0)
+    batch = training.__getitems__([(epoch, 0, 0) for epoch in range(80)])
+    corners = {corner(store, batch, row)[:2] for row in range(80)}
+    assert {top for top, _ in corners} == {left for _, left in corners} == set(range(9))
+
+
+def test_jitter_beyond_the_canvas_is_refused(store):
+    with pytest.raises(MefusionError, match="crop_jitter"):
+        TrainingWindows(store, size=32, augmentation=Augmentation(crop_jitter=5), seed=0)
+
+
+def same(one, other):
+    return all(torch.equal(getattr(one, name), getattr(other, name)) for name in vars(one))
+
+
+def test_a_training_window_depends_on_seed_epoch_clip_and_phase_alone(store):
+    def batch(seed=0, epoch=1, clip=1, phase=-1):
+        windows = TrainingWindows(store, size=24, augmentation=Augmentation(crop_jitter=4, flip=True), seed=seed)
+        windows.__getitems__([(0, 2, -1)])  # what was asked before has no influence
+        return windows.__getitems__([(epoch, clip, phase)])
+
+    assert same(batch(), batch())
+    for changed in ({"seed": 1}, {"epoch": 2}, {"clip": 4}):
+        assert not same(batch(), batch(**changed))
+
+
+def test_random_phases_take_turns(store):
+    windows = TrainingWindows(store, size=24, augmentation=Augmentation(crop_jitter=0), seed=0)
+    first = {windows.__getitems__([(epoch, 1, -1)]).frames[0, 0, 0].numpy().tobytes() for epoch in range(20)}
+    assert len(first) == 2
+    chosen = windows.__getitems__([(0, 1, 1)])
+    np.testing.assert_array_equal(chosen.frames[0, 0, 0], store.arrays[1]["frames"][1, 8:32, 8:32])
+
+
+# The sampler.
+
+
+def epoch_of(store, clips, epoch, *, windows="random", seed=0):
+    sampler = EpochSampler(store, np.array(clips), windows=windows, seed=seed)
+    sampler.set_epoch(epoch)
+    items = list(sampler)
+    assert len(items) == len(sampler)
+    return items
+
+
+def test_each_epoch_shows_every_training_clip_once(store):
+    items = epoch_of(store, [0, 1, 2, 4, 5], 3)
+    assert sorted(clip for _, clip, _ in items) == [0, 1, 2, 4, 5]
+    assert {(epoch, phase) for epoch, _, phase in items} == {(3, -1)}
+
+
+def test_all_windows_are_every_phase_of_every_clip(store):
+    items = epoch_of(store, [0, 1, 4], 0, windows="all")
+    assert sorted((clip, phase) for _, clip, phase in items) == [(0, 0), (1, 0), (1, 1), (4, 0), (4, 1)]
+
+
+def test_the_order_depends_on_seed_and_epoch_alone(store):
+    clips = list(range(6))
+    assert epoch_of(store, clips, 2) == epoch_of(store, clips, 2)
+    orders = {
+        tuple(clip for _, clip, _ in epoch_of(store, clips, epoch, seed=seed))
+        for epoch in range(4)
+        for seed in range(4)
+    }
+    assert len(orders) > 10
+
+
+def test_an_unknown_way_of_windows_is_named(store):
+    with pytest.raises(MefusionError, match=r"windows=some.*random.*all"):
+        EpochSampler(store, np.arange(2), windows="some", seed=0)

@@ -1,0 +1,241 @@
+"""The console scripts, as a user runs them."""
+
+import json
+import resource
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from mefusion import prepare, train
+
+PROGRAMS = ("mefusion-prepare", "mefusion-train", "mefusion-report")
+SMOKE = ("trainer=smoke", "model.network.image_size=64", "model.network.width=0.0625")
+BIN = Path(sys.executable).parent
+
+
+@pytest.fixture(scope="module")
+def trained(tiny, command, tmp_path_factory):
+    """A folder with a smoke study in outputs/, and what the command printed."""
+    folder = tmp_path_factory.mktemp("trained")
+    return folder, command("mefusion-train", *tiny.overrides, *SMOKE, cwd=folder)
+
+
+def one_sentence(done, program, *parts):
+    """Exit code 1 and one line on stderr that holds every part."""
+    assert done.returncode == 1, done.stderr
+    lines = done.stderr.strip().splitlines()
+    assert "Traceback" not in done.stderr
+    assert len(lines) == 1, done.stderr
+    assert lines[0].startswith(f"{program}: ")
+    for part in parts:
+        assert part in lines[0]
+    return lines[0]
+
+
+# The way through.
+
+
+def test_prepare_says_what_became_of_the_clips(tiny):
+    assert "6 of 6 clips of 2 subjects are in" in tiny.printed
+    assert "landmarks against the truth" in tiny.printed
+    assert "flow against the truth" in tiny.printed
+    assert len(pd.read_csv(tiny.cache / "failures.csv")) == 0
+
+
+def test_train_runs_every_fold_and_prints_the_pooled_result(trained):
+    folder, done = trained
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    (study,) = (folder / "outputs").iterdir()
+    lines = done.stdout.strip().splitlines()
+    assert f"outputs/{study.name}: 6 clips of 2 subjects, recognition + flow + landmarks" in lines[0]
+    assert lines[1].startswith("fold 1/2 synthetic-sub01: ")
+    assert lines[2].startswith("fold 2/2 synthetic-sub02: ")
+    summary = json.loads((study / "summary.json").read_text())
+    assert f"UF1 {summary['uf1']:.3f}" in lines[-1]
+    assert "majority class 0.167" in lines[-1]
+    assert [path.name for path in folder.iterdir()] == ["outputs"]  # nothing else is left behind
+
+
+def test_a_rerun_trains_nothing(trained, tiny, command):
+    folder, done = trained
+    (study,) = (folder / "outputs").iterdir()
+    before = {path: path.stat().st_mtime_ns for path in (study / "folds").rglob("*") if path.is_file()}
+    again = command("mefusion-train", *tiny.overrides, *SMOKE, cwd=folder)
+    assert again.returncode == 0, again.stderr
+    assert again.stdout.count("done before") == 2
+    assert again.stdout.splitlines()[-1] == done.stdout.splitlines()[-1]
+    assert {path: path.stat().st_mtime_ns for path in (study / "folds").rglob("*") if path.is_file()} == before
+
+
+def test_report_shows_what_train_pooled(trained, command, tmp_path):
+    outputs = Path(shutil.copytree(trained[0] / "outputs", tmp_path / "outputs"))
+    (study,) = outputs.iterdir()
+    summary = json.loads((study / "summary.json").read_text())
+    done = command("mefusion-report", str(study), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert f"{summary['uf1']:.3f}" in done.stdout
+    written = {path.name for path in (study / "report").iterdir()}
+    assert {"report.md", "confusion_matrix.png", "contact_sheet.png"} <= written
+
+
+@pytest.mark.slow
+def test_a_sweep_goes_on_when_a_job_fails(tiny, command, tmp_path):
+    # Nothing is prepared for five classes, which shows when the job runs.
+    done = command("mefusion-train", "-m", "labels=three,five", *tiny.overrides, *SMOKE, cwd=tmp_path)
+    sentence = one_sentence(done, "mefusion-train", "1 of 2 jobs failed", "job 1", "labels=five")
+    (sweep,) = (tmp_path / "outputs" / "sweeps").iterdir()
+    assert str(sweep) in sentence
+    assert "mefusion-prepare" in (sweep / "1.log").read_text()
+    assert "Traceback" not in (sweep / "1.log").read_text()
+    assert "UF1" in (sweep / "0.log").read_text()
+    (study,) = (path for path in (tmp_path / "outputs").iterdir() if path.name != "sweeps")
+    assert "-three-" in study.name
+    assert (study / "summary.json").exists()
+    # Lines carry the number of their job.
+    assert any(line.startswith("[0] fold 2/2") for line in done.stdout.splitlines())
+    assert any(line.startswith("[1] mefusion-train: ") for line in done.stdout.splitlines())
+
+
+def test_the_ablation_is_found_and_sweeps_over_the_tasks(command, tmp_path):
+    done = command("mefusion-train", "+ablation=tasks", "--cfg", "hydra", "-p", "hydra.sweeper", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "tasks: all,recognition" in done.stdout
+
+
+# Help.
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_help_comes_within_two_seconds_without_torch(program, tmp_path):
+    times = []
+    for _ in range(3):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        done = subprocess.run([BIN / program, "--help"], cwd=tmp_path, capture_output=True, text=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        assert done.returncode == 0, done.stderr
+        assert program in done.stdout
+        # Time on the processor: that on the clock depends on what else runs.
+        times.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    assert min(times) < 2
+    watched = subprocess.run(
+        [sys.executable, "-X", "importtime", BIN / program, "--help"], cwd=tmp_path, capture_output=True, text=True
+    )
+    imported = {line.rsplit("|", 1)[-1].strip() for line in watched.stderr.splitlines() if "|" in line}
+    assert "mefusion.errors" in imported
+    assert not imported & {"torch", "lightning", "cv2", "pandas", "matplotlib", "dlib"}
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("program", PROGRAMS[:2])
+def test_help_names_the_groups_and_their_options(program, command, tmp_path):
+    shown = command(program, "--help", cwd=tmp_path).stdout
+    for line in ("data: manifest, synthetic", "faces: dlib, face_alignment", "labels: five, seven, three"):
+        assert line in shown
+    if program == "mefusion-train":
+        for line in ("model: mol, mol_tiny", "tasks: all, recognition", "trainer: cpu, smoke", "logger: csv, wandb"):
+            assert line in shown
+
+
+# Bad input: one sentence each.
+
+
+@pytest.mark.parametrize(
+    ("program", "override", "parts"),
+    [
+        ("mefusion-prepare", "nonsense=1", ["nonsense"]),
+        ("mefusion-train", "labels=nine", ["labels", "nine", "five", "seven", "three"]),
+        ("mefusion-train", "seed=abc", ["seed", "abc"]),
+        ("mefusion-train", "protocol.folds=[sub99]", ["protocol.folds", "sub99", "sub01", "sub02"]),
+    ],
+)
+def test_a_bad_override_is_one_line_on_stderr(tiny, command, tmp_path, program, override, parts):
+    given = tiny.overrides if "folds" in override else []
+    one_sentence(command(program, *given, override, cwd=tmp_path), program, *parts)
+    assert list(tmp_path.iterdir()) == [] or given
+
+
+@pytest.mark.parametrize("main", [prepare.main, train.main])
+@pytest.mark.parametrize(
+    ("override", "parts"),
+    [
+        ("nonsense=1", ["nonsense"]),
+        ("data.nonsense=1", ["nonsense"]),
+        ("labels=nine", ["labels", "nine", "five", "seven", "three"]),
+        ("data=casme9", ["data", "casme9", "manifest", "synthetic"]),
+        ("workers=abc", ["workers", "abc"]),
+        ("data=manifest", ["data.root"]),
+        ("faces.backend=mediapipe", ["mediapipe", "dlib", "face_alignment"]),
+        ("faces.alignment=sideways", ["sideways"]),
+        ("data.amplitude=0", ["data.amplitude=0"]),
+        ("data.subjects=abc", ["subjects", "abc"]),
+        ("data.frames=8", ["data.frames=8"]),
+        ("clip_length=[", ["clip_length=["]),
+    ],
+)
+def test_a_bad_override_is_one_sentence(main, tmp_path, monkeypatch, override, parts):
+    stopped(main, monkeypatch, tmp_path, [override], parts)
+
+
+@pytest.mark.parametrize(
+    ("override", "parts"),
+    [
+        ("model=nothing", ["model", "nothing", "mol", "mol_tiny"]),
+        ("model.optimizer.lr=fast", ["lr", "fast"]),
+        ("model.network.width=wide", ["width", "wide"]),
+        ("protocol.folds=sub01", ["protocol.folds", "sub01"]),
+        ("trainer.max_epochs=many", ["max_epochs", "many"]),
+        ("trainer.accelerator=abacus", ["abacus"]),
+    ],
+)
+def test_a_bad_training_override_is_one_sentence(tiny, tmp_path, monkeypatch, override, parts):
+    stopped(train.main, monkeypatch, tmp_path, [*tiny.overrides, *SMOKE, override], parts)
+
+
+def stopped(main, monkeypatch, folder, arguments, parts):
+    """As `one_sentence`, in this process: what sys.exit is given is what stderr shows."""
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "argv", ["mefusion", *arguments])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    sentence = stop.value.code
+    assert isinstance(sentence, str)
+    assert "\n" not in sentence
+    for part in parts:
+        assert part in sentence
+
+
+def test_a_folder_without_a_manifest_is_named(command, tmp_path):
+    done = command("mefusion-prepare", "data=manifest", f"data.root={tmp_path}", cwd=tmp_path)
+    one_sentence(done, "mefusion-prepare", f"{tmp_path}/manifest.csv", "data.root")
+
+
+def test_a_folder_without_portraits_is_named(command, tmp_path):
+    done = command("mefusion-prepare", f"data.portraits={tmp_path}", cwd=tmp_path)
+    one_sentence(done, "mefusion-prepare", f"data.portraits={tmp_path}", "no images")
+
+
+def test_training_before_preparing_names_the_command(tiny, command, tmp_path):
+    done = command("mefusion-train", *tiny.overrides, f"cache_dir={tmp_path / 'empty'}", cwd=tmp_path)
+    one_sentence(done, "mefusion-train", f"{tmp_path}/empty", "mefusion-prepare")
+
+
+def test_bad_clips_fail_the_command_after_the_good_ones(tiny, command, tmp_path):
+    root = tmp_path / "own"
+    whole = sorted(tiny.frames.glob("frames/sub01/*"))[0]
+    shutil.copytree(whole, root / "good")
+    (root / "empty").mkdir()
+    rows = ["clip_id,subject,path,emotion", "c1,006,good,surprise", "c2,006,empty,surprise"]
+    (root / "manifest.csv").write_text("\n".join(rows))
+    done = command("mefusion-prepare", "data=manifest", f"data.root={root}", "data.name=own", cwd=tmp_path)
+    one_sentence(done, "mefusion-prepare", "1 of 2 clips could not be prepared", "failures.csv")
+    assert "holds no numbered images" in done.stdout
+    assert "1 of 2 clips of 1 subjects are in" in done.stdout
+    (failures,) = tmp_path.glob("cache/own/*/failures.csv")
+    assert pd.read_csv(failures, dtype=str)["clip_id"].tolist() == ["c2"]
+    (index,) = tmp_path.glob("cache/own/*/index.parquet")
+    assert pd.read_parquet(index)["subject"].tolist() == ["own/006"]
