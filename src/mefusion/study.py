@@ -112,9 +112,11 @@ def run_fold(
     module = make_module(data.statistics)
     trainer = make_trainer(fold.name, folder)
     trainer.callbacks.append(SeedSteps(seed))  # type: ignore[attr-defined]
-    trainer.fit(module, datamodule=data, ckpt_path=_last_checkpoint(folder), weights_only=True)
-    predictions = trainer.predict(module, datamodule=data)
-    finish_loggers()
+    try:
+        trainer.fit(module, datamodule=data, ckpt_path=_last_checkpoint(folder), weights_only=True)
+        predictions = trainer.predict(module, datamodule=data)
+    finally:
+        finish_loggers()
     assert predictions is not None
     table = prediction_table(predictions, store)  # type: ignore[arg-type]
     extra = {"study": study.name, "fold": fold.name, "seed": study.seed, "rule": "last", "epoch": trainer.current_epoch}
