@@ -15,13 +15,14 @@ NOT_LOCKED := opencv-python triton cuda-bindings cuda-pathfinder cuda-toolkit nv
   nvidia-nvshmem-cu13 nvidia-nvtx
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/\1\t\2/' | expand -t 12
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-12s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY) ## virtual environment with the locked packages, in .venv
 
 # torch goes first and with what it needs, so that it brings the CUDA packages of its build where it has them;
 # the rest without dependencies, since face-alignment would bring opencv-python, which overwrites opencv-contrib.
 $(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; (3, 11) <= sys.version_info < (3, 14) or sys.exit("mefusion needs Python 3.11 to 3.13: make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock torch
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements.lock

@@ -79,7 +79,10 @@ def test_a_study_directory_is_as_designed(finished):
     folds = {
         f"folds/synthetic-{subject}/{name}"
         for subject in ("sub01", "sub02")
-        for name in ("DONE", "predictions.parquet", "metrics.csv", "examples.safetensors", "checkpoints/last.ckpt")
+        for name in (
+            *("DONE", "fold.json", "predictions.parquet", "metrics.csv", "examples.safetensors"),
+            "checkpoints/last.ckpt",
+        )
     }
     assert files == folds | {"config.yaml", "study.json", "predictions.parquet", "summary.json"}
     for subject in ("sub01", "sub02"):

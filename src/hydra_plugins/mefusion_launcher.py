@@ -50,6 +50,8 @@ class ProcessLauncher(Launcher):
         Raises:
             MefusionError: jobs failed; names each with its log.
         """
+        if self.n_jobs is not None and self.n_jobs < 1:
+            raise MefusionError(f"hydra.launcher.n_jobs={self.n_jobs}: give a number above 0, or null for one a core")
         logs = Path(self.config.hydra.sweep.dir).absolute()
         logs.mkdir(parents=True, exist_ok=True)
         at_once = min(len(job_overrides), self.n_jobs or os.cpu_count() or 1)

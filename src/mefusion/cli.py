@@ -61,6 +61,8 @@ def _one_sentence(program: str) -> Iterator[None]:
         sys.exit(f"{program}: {error}")
     except (HydraException, OmegaConfBaseException) as error:
         sys.exit(f"{program}: {_explain(error)}; {program} --help shows what there is")
+    except OSError as error:
+        sys.exit(f"{program}: {error.filename or 'a file'} cannot be used: {error.strerror or error}")
     except KeyboardInterrupt:
         sys.exit(130)
 

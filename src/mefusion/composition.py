@@ -7,6 +7,7 @@ import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mefusion import __version__
 from mefusion.errors import MefusionError
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 # Where things stand and what they run on does not change what a study is.
 NOT_CONTENT = (
-    "cache_dir", "output_dir", "workers", "logger", "data.root", "protocol.folds",
+    "cache_dir", "output_dir", "workers", "logger", "data.root", "data.portraits", "protocol.folds",
     "trainer.accelerator", "trainer.devices", "trainer.enable_progress_bar",
 )  # fmt: skip
 
@@ -50,8 +51,11 @@ def load_clips(config: "DictConfig") -> "ClipStore":
     from mefusion.data.clips import ClipStore
     from mefusion.data.labels import label_clips
 
-    _, _, folder = preparation(config)
+    source, _, folder = preparation(config)
     index = read_index(folder, command=preparing_command())
+    recorded = folder / "source.txt"
+    if recorded.exists() and source.digest() not in (None, recorded.read_text().strip()):
+        raise MefusionError(f"the manifest of data={source.name} has changed since: run {preparing_command()} again")
     classes = {name: list(emotions) for name, emotions in config.labels.classes.items()}
     labelled = label_clips(index, classes, scheme=config.labels.name)
     return ClipStore(labelled, folder, classes=list(classes), clip_length=config.clip_length)
@@ -72,6 +76,8 @@ def plan_study(config: "DictConfig", store: "ClipStore", folds: "list[Fold]") ->
 
     from mefusion import provenance
     from mefusion.data.cache import settings_hash
+    from mefusion.data.faces import backend_version
+    from mefusion.data.preparation import PREPARATION
     from mefusion.data.records import sample_list_hash
     from mefusion.study import Study
 
@@ -80,7 +86,10 @@ def plan_study(config: "DictConfig", store: "ClipStore", folds: "list[Fold]") ->
         *parents, leaf = key.split(".")
         functools.reduce(lambda node, name: node[name], parents, content).pop(leaf, None)
     samples = sample_list_hash(store.index)
-    digest = settings_hash({"config": content, "samples": samples})
+    # What the clips show counts, not where they lie or what they are called.
+    contents = sorted(store.index["content"])
+    versions = {"mefusion": __version__, "preparation": PREPARATION, "faces": backend_version(config.faces.backend)}
+    digest = settings_hash({"config": content, "samples": samples, "contents": contents, "versions": versions})
     name = f"{config.model.name}-{config.data.name}-{config.labels.name}-{digest}"
     facts = {
         "config_hash": digest,
@@ -96,7 +105,7 @@ def plan_study(config: "DictConfig", store: "ClipStore", folds: "list[Fold]") ->
         "seed": config.seed,
         "versions": provenance.versions(),
         "git_revision": provenance.git_revision(),
-        "device": provenance.device_name(),
+        "device": provenance.device_name(config.trainer.accelerator),
     }
     return Study(Path(config.output_dir) / name, OmegaConf.to_yaml(config, resolve=True), facts, seed=config.seed)
 
@@ -146,16 +155,27 @@ def make_trainer(config: "DictConfig", study: "Study", fold: str, folder: Path) 
 
     from mefusion.loggers import make_loggers
 
-    checkpoint = ModelCheckpoint(folder / "checkpoints", filename="last", enable_version_counter=False)
     training, max_epochs = config.model.training, config.trainer.get("max_epochs")
-    if not isinstance(max_epochs, int | None):
-        raise MefusionError(f"trainer.max_epochs={max_epochs}: give a number")
-    return instantiate(
+    if max_epochs is None:
+        max_epochs = training.max_epochs
+    if not isinstance(max_epochs, int) or (max_epochs < 1 and training.max_steps < 1):
+        raise MefusionError(
+            f"trainer.max_epochs={max_epochs} with model.training.max_steps={training.max_steps}: one must be 1 or more"
+        )
+    taken = [name for name in ("max_steps", "callbacks", "logger") if name in config.trainer]
+    if taken:
+        raise MefusionError(f"trainer.{taken[0]} is set by the study: see model.training.max_steps and logger=wandb")
+    trainer = instantiate(
         config.trainer,
-        max_epochs=max_epochs or training.max_epochs,
+        max_epochs=max_epochs,
         max_steps=training.max_steps,
-        callbacks=[checkpoint],
+        callbacks=[ModelCheckpoint(folder / "checkpoints", filename="last", enable_version_counter=False)],
         logger=make_loggers(
             config.logger.name, project=config.logger.project, study=study.name, fold=fold, folder=folder
         ),
     )
+    if trainer.num_devices * trainer.num_nodes != 1:
+        raise MefusionError(
+            f"trainer.devices={config.trainer.devices}: a study runs on one device; run jobs or folds side by side"
+        )
+    return trainer

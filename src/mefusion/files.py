@@ -1,6 +1,6 @@
 """Writing files that are whole or not there."""
 
-import os
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +19,7 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         MefusionError: the file cannot be written, as when the disk is full.
     """
-    temporary = path.with_name(f".{path.name}-{os.getpid()}")
+    temporary = path.with_name(f".{path.name}-{uuid.uuid4().hex[:8]}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary

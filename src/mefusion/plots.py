@@ -161,9 +161,10 @@ def contact_sheet(examples: dict[str, Any] | Sequence[dict[str, Any]], columns: 
     frames = [_shown_frames(clip, columns) for clip in clips]
     heights = [_TILE * len(_rows_of(clip)) * np.divide(*clip["frames"].shape[1:]) for clip in clips]
     width = _LEFT + _TILE * max(map(len, frames)) + 0.1
-    height = sum(heights) + _ABOVE * len(clips) + 2 * _EDGE
+    top = _EDGE if title else 0.0
+    height = sum(heights) + _ABOVE * len(clips) + top + _EDGE
     figure = Figure(figsize=(width, height))
-    bottom = height - _EDGE
+    bottom = height - top
     for clip, chosen, tall in zip(clips, frames, heights, strict=True):
         bottom -= _ABOVE + tall
         place = (_LEFT / width, bottom / height, _TILE * len(chosen) / width, tall / height)
@@ -255,5 +256,7 @@ def _draw_landmarks(axes: Axes, clip: dict[str, Any], right: dict[int, int]) -> 
     for key, style, size in (("landmarks_target", _TARGET, 3.0), ("landmarks", _PREDICTED, 2.6)):
         for frame, x in right.items():
             if key in clip and frame > 0:
-                points = clip[key][frame - 1] + np.array([x, 0])
+                points = clip[key][frame - 1]
+                inside = ((points >= 0) & (points <= np.array(clip["frames"].shape[:0:-1]) - 1)).all(axis=1)
+                points = points[inside] + np.array([x, 0])  # a chin below the crop is no point of the tile below
                 axes.plot(*points.T, markersize=size, markeredgewidth=0.7, **style)

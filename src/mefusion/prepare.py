@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from mefusion.cli import run
 from mefusion.errors import MefusionError
+from mefusion.files import write_text
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -25,6 +26,7 @@ def prepare(config: "DictConfig") -> None:
     source, settings, folder = preparation(config)
     table = source.table(workers=config.workers)
     index, failures, notes = prepare_clips(table, folder, settings, workers=config.workers)
+    write_text(folder / "source.txt", f"{source.digest()}\n")
     for line in notes:
         console.print(f"[yellow]note[/] {escape(line)}")
     for line in failures["problem"]:

@@ -12,12 +12,21 @@ PACKAGES = ("mefusion", "torch", "lightning", "numpy", "pandas", "opencv-contrib
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that results depend on."""
-    return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in PACKAGES}
+    return {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES}
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "missing"
 
 
 def git_revision() -> str | None:
     """Revision of the checkout, with `-dirty` where files are changed; None for an installed package."""
-    folder = Path(__file__).parent
+    folder = Path(__file__).parents[2]
+    if not (folder / ".git").exists():
+        return None
     command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
     try:
         answer = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
@@ -26,8 +35,8 @@ def git_revision() -> str | None:
     return answer.stdout.strip()
 
 
-def device_name() -> str:
-    """The GPU's name, or the processor's kind and the number of threads."""
-    if torch.cuda.is_available():
+def device_name(accelerator: str) -> str:
+    """The GPU's name, or the processor's kind."""
+    if accelerator != "cpu" and torch.cuda.is_available():
         return torch.cuda.get_device_name()
-    return f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
+    return f"{platform.machine()} CPU"

@@ -57,7 +57,7 @@ def load_study(directory: str | Path) -> dict[str, Any]:
         directory: the study's directory.
 
     Returns:
-        Its content; `study`, `model`, `tasks`, `classes` and `subjects` (all folds) are there.
+        Its content; `study`, `model`, `tasks`, `classes` and `folds` (all of them) are there.
 
     Raises:
         MefusionError: the file is missing, is not JSON, or lacks one of them.
@@ -213,7 +213,9 @@ def headline(summary: Mapping[str, Any]) -> str:
         + ", ".join(f"{name.upper()} {summary[name]:.3f}" for name in ("uar", "acc", "wf1"))
     ]
     if "flow_epe" in summary:
-        parts.append(f"flow {summary['flow_epe']:.3f} px ({summary['flow_epe_relative']:.2f} of zero flow)")
+        relative = summary["flow_epe_relative"]
+        share = "nothing moves" if relative is None else f"{relative:.2f} of zero flow"
+        parts.append(f"flow {summary['flow_epe']:.3f} px ({share})")
     if "landmarks_nme" in summary:
         parts.append(f"landmarks {summary['landmarks_nme']:.1f} % of the inter-ocular distance")
     return "; ".join(parts)

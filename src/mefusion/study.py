@@ -77,8 +77,9 @@ def run_study(
             the training subjects' statistics, the trainer given the fold's name and folder.
         say: receives a line a fold.
     """
-    write_text(study.directory / "config.yaml", study.config)
-    write_text(study.directory / "study.json", json.dumps({"study": study.name, **study.facts}, indent=2))
+    if not (study.directory / "study.json").exists():
+        write_text(study.directory / "config.yaml", study.config)
+        write_text(study.directory / "study.json", json.dumps({"study": study.name, **study.facts}, indent=2))
     for number, fold in enumerate(folds, 1):
         if (study.fold_folder(fold) / "DONE").exists():
             say(f"fold {number}/{len(folds)} {fold.name}: done before")
@@ -121,10 +122,25 @@ def run_fold(
     table = prediction_table(predictions, store)  # type: ignore[arg-type]
     extra = {"study": study.name, "fold": fold.name, "seed": study.seed, "rule": "last", "epoch": trainer.current_epoch}
     table = table.assign(**extra)
+    _check(table, fold, data)
     write_table(folder / "predictions.parquet", table)
     _save_examples(folder / "examples.safetensors", module, data, table)
+    facts = {name: study.facts[name] for name in ("git_revision", "versions")}
+    write_text(folder / "fold.json", json.dumps({"device": str(trainer.strategy.root_device), **facts}, indent=2))
     write_text(folder / "DONE", "")
     return table
+
+
+def _check(table: pd.DataFrame, fold: Fold, data: FoldData) -> None:
+    """Every test clip is there once, with probabilities.
+
+    Raises:
+        MefusionError: the training diverged.
+    """
+    expected = data.store.index.loc[data.test_clips, "clip_id"]
+    assert sorted(table["clip_id"]) == sorted(expected), f"{fold.name}: a test clip is missing or twice"
+    if not np.isfinite(table.select_dtypes("number").to_numpy()).all():
+        raise MefusionError(f"the training of fold {fold.name} diverged: lower model.optimizer.lr")
 
 
 def _last_checkpoint(folder: Path) -> str | None:

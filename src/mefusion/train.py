@@ -24,13 +24,13 @@ def train(config: "DictConfig") -> float | None:
     """
     # Imported here, so that --help does not wait for torch.
     from mefusion import composition
-    from mefusion.data.folds import leave_one_subject_out, select_folds
+    from mefusion.data.folds import make_folds, select_folds
     from mefusion.results import headline, pool
     from mefusion.study import run_study
 
     quiet_lightning()
     store = composition.load_clips(config)
-    folds = leave_one_subject_out(store.index["subject"])
+    folds = make_folds(config.protocol.name, store.index["subject"])
     study = composition.plan_study(config, store, folds)
     print(
         f"{study.directory}: {len(store.index)} clips of {len(folds)} subjects, {' + '.join(config.tasks)}", flush=True

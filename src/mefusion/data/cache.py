@@ -48,7 +48,7 @@ def read_metadata(path: Path) -> dict[str, str]:
 
 
 def read_index(folder: Path, *, command: str) -> pd.DataFrame:
-    """Index of a cache: the clip table with the columns file, n_frames and stride.
+    """Index of a cache: the clip table with the columns file, content (hash of the frames), n_frames and stride.
 
     Args:
         folder: the cache's folder.
@@ -60,4 +60,7 @@ def read_index(folder: Path, *, command: str) -> pd.DataFrame:
     path = folder / "index.parquet"
     if not path.exists():
         raise MefusionError(f"{path} is not there: prepare the data first with {command}")
-    return pd.read_parquet(path)
+    try:
+        return pd.read_parquet(path)
+    except (OSError, ValueError) as error:
+        raise MefusionError(f"{path} is broken: delete it and run {command}") from error

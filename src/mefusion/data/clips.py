@@ -59,8 +59,8 @@ class ClipStore:
         self.clip_length = clip_length
         self.classes = tuple(classes)
         self.labels = np.array([self.classes.index(label) for label in self.index["label"]])
-        self.strides = self.index["stride"].to_numpy(dtype=int)
         self.arrays = [load_arrays(folder / file) for file in self.index["file"]]
+        self.strides = np.array([len(arrays["frames"]) // clip_length for arrays in self.arrays])
         self.canvas = self.arrays[0]["frames"].shape[-1]
 
     def rows(self, subjects: Sequence[str]) -> np.ndarray:

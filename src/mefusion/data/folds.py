@@ -38,6 +38,20 @@ def leave_one_subject_out(subjects: Iterable[str]) -> list[Fold]:
     ]
 
 
+PROTOCOLS = {"loso": leave_one_subject_out}
+
+
+def make_folds(protocol: str, subjects: Iterable[str]) -> list[Fold]:
+    """Folds of a protocol by name.
+
+    Raises:
+        MefusionError: there is no such protocol, or too few subjects for it.
+    """
+    if protocol not in PROTOCOLS:
+        raise MefusionError(f"protocol.name={protocol}: choose from {', '.join(PROTOCOLS)}")
+    return PROTOCOLS[protocol](subjects)
+
+
 def select_folds(folds: list[Fold], names: Iterable[str] | None) -> list[Fold]:
     """The folds of the named test subjects, all if None; a name may leave out the dataset.
 
@@ -46,7 +60,10 @@ def select_folds(folds: list[Fold], names: Iterable[str] | None) -> list[Fold]:
     """
     if names is None:
         return folds
-    return [_fold_of(str(name), folds) for name in names]
+    chosen = [_fold_of(str(name), folds) for name in names]
+    if not chosen:
+        raise MefusionError("protocol.folds names no subject: name some, or leave it out for all")
+    return chosen
 
 
 def _fold_of(name: str, folds: list[Fold]) -> Fold:

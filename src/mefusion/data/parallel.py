@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -26,8 +27,17 @@ def _start_worker(initialise: Callable[..., None] | None, arguments: tuple[Any, 
     import cv2
 
     cv2.setNumThreads(1)  # the processes share the cores already
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     if initialise is not None:
         initialise(*arguments)
+
+
+def _end_with_parent() -> None:
+    """A killed parent cannot end its workers, which would wait for work forever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def parallel_map(
@@ -53,6 +63,8 @@ def parallel_map(
     """
     if not items:
         return
+    if workers is not None and workers < 1:
+        raise MefusionError(f"workers={workers}: give a number above 0, or null for one a core")
     count = min(len(items), workers or os.cpu_count() or 1)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
     with (

@@ -1,6 +1,7 @@
 """From a clip's raw frames to what the models read: detect, align, compute the targets, keep."""
 
 import functools
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,7 +10,6 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from mefusion import __version__
 from mefusion.data.cache import read_metadata, save_arrays, settings_hash
 from mefusion.data.faces import (
     FaceBackend,
@@ -156,7 +156,7 @@ def prepare_clips(
     )
     done = dict(sorted(outcomes))
     rows = [outcome.row for outcome in done.values() if outcome.row]
-    index = pd.DataFrame(rows, columns=[*table.columns, "file", "n_frames", "stride"])
+    index = pd.DataFrame(rows, columns=[*table.columns, "file", "content", "n_frames", "stride"])
     failed = [{**clips[i], "problem": outcome.problem} for i, outcome in done.items() if outcome.problem]
     failures = pd.DataFrame(failed, columns=[*KEY, "path", "problem"])
     write_table(folder / "failures.csv", failures)
@@ -191,33 +191,29 @@ def _prepare_or_raise(
     clip: dict[str, object], backend: FaceBackend, folder: Path, settings: PreparationSettings
 ) -> Outcome:
     path, limits = Path(str(clip["path"])), {name: _integer(clip[name]) for name in ("onset", "offset")}
-    target = (
-        folder
-        / "clips"
-        / file_name(str(clip["subject"]).split("/", 1)[-1])
-        / f"{file_name(str(clip['clip_id']))}.safetensors"
-    )
+    names = (str(clip["dataset"]), str(clip["subject"]).split("/", 1)[-1], f"{clip['clip_id']}.safetensors")
+    target = folder.joinpath("clips", *map(file_name, names))
     state = _fingerprint(path, limits)
     metadata = read_metadata(target)
-    note = metadata.get("note") or None
     if metadata.get("state") != state:
-        frames = read_clip(path, onset=limits["onset"], offset=limits["offset"])
-        note = None
+        frames, note = read_clip(path, onset=limits["onset"], offset=limits["offset"]), ""
+        content = hashlib.sha256(b"".join(frame.tobytes() for frame in frames)).hexdigest()[:16]
         if len(frames) < settings.clip_length:
             fact = f"{path} has {len(frames)} frames, fewer than a window's {settings.clip_length}"
             if settings.short_clips == "leave_out":
                 return Outcome(note=f"{fact}: left out")
             frames, note = interpolate_in_time(frames, settings.clip_length), f"{fact}: interpolated in time"
-        metadata = {"state": state, "note": note or "", "n_frames": str(len(frames)), "mefusion": __version__}
+        metadata = {"state": state, "content": content, "note": note, "n_frames": str(len(frames))}
         save_arrays(target, prepare_clip(frames, backend, settings), metadata)
     n_frames = int(metadata["n_frames"])
     row = {
         **clip,
         "file": str(target.relative_to(folder)),
+        "content": metadata["content"],
         "n_frames": n_frames,
         "stride": n_frames // settings.clip_length,
     }
-    return Outcome(row=row, note=note)
+    return Outcome(row=row, note=metadata["note"] or None)
 
 
 def _integer(value: object) -> int | None:

@@ -82,13 +82,22 @@ def _within(number: int, onset: int | None, offset: int | None) -> bool:
 def _read_video(path: Path, onset: int | None, offset: int | None) -> list[np.ndarray]:
     try:
         import decord
-    except ImportError as error:
-        raise MefusionError(
-            f"{path} is a video, and decord, which reads videos, is not installed here: give frames"
-        ) from error
+    except ImportError:  # no wheel for this platform
+        return _read_video_with_av(path, onset, offset)
     try:
         reader = decord.VideoReader(str(path), num_threads=1)
         numbers = [number for number in range(len(reader)) if _within(number, onset, offset)]
         return list(reader.get_batch(numbers).asnumpy()) if numbers else []
     except (decord.DECORDError, RuntimeError) as error:
+        raise MefusionError(f"{path} cannot be read as a video: replace the file") from error
+
+
+def _read_video_with_av(path: Path, onset: int | None, offset: int | None) -> list[np.ndarray]:
+    import av
+
+    try:
+        with av.open(str(path)) as container:
+            frames = enumerate(container.decode(video=0))
+            return [frame.to_ndarray(format="rgb24") for number, frame in frames if _within(number, onset, offset)]
+    except (av.FFmpegError, IndexError) as error:
         raise MefusionError(f"{path} cannot be read as a video: replace the file") from error

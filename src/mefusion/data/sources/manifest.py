@@ -1,5 +1,6 @@
 """Anyone's own data: a CSV file that lists clips."""
 
+import hashlib
 import re
 from pathlib import Path
 
@@ -27,9 +28,18 @@ class ManifestSource:
         """What tells this source's cache from another's."""
         return {"manifest": str(self.root.resolve())}
 
+    def digest(self) -> str | None:
+        """Changes when the manifest does; None while it is not there."""
+        return manifest_digest(self.root / "manifest.csv")
+
     def table(self, *, workers: int | None = None) -> pd.DataFrame:
         """Clip table; see `read_manifest`."""
         return read_manifest(self.root / "manifest.csv", dataset=self.name)
+
+
+def manifest_digest(manifest: Path) -> str | None:
+    """Hash of the file, None where it is not there."""
+    return hashlib.sha256(manifest.read_bytes()).hexdigest() if manifest.exists() else None
 
 
 def read_manifest(manifest: Path, *, dataset: str) -> pd.DataFrame:

@@ -4,6 +4,7 @@ import contextlib
 import functools
 import hashlib
 import json
+import math
 import os
 import tempfile
 from collections.abc import Callable, Sequence
@@ -18,7 +19,7 @@ from PIL import Image
 from mefusion.data.cache import load_arrays, settings_hash
 from mefusion.data.faces import DlibFaces
 from mefusion.data.parallel import parallel_map
-from mefusion.data.sources.manifest import read_manifest
+from mefusion.data.sources.manifest import manifest_digest, read_manifest
 from mefusion.data.synthetic.action_units import EMOTIONS
 from mefusion.data.synthetic.render import Clip, Portrait, Subject, act, crop_portrait
 from mefusion.data.video import IMAGES, read_image
@@ -57,8 +58,10 @@ class SyntheticSettings:
     def __post_init__(self) -> None:
         for name, kind in (("subjects", int), ("clips_per_class", int), ("size", int), ("amplitude", (int, float))):
             value = getattr(self, name)
-            if not isinstance(value, kind) or value <= 0:
+            if not isinstance(value, kind) or not 0 < value < math.inf:
                 raise MefusionError(f"data.{name}={value}: give a number above 0")
+        if not isinstance(self.seed, int) or self.seed < 0:
+            raise MefusionError(f"data.seed={self.seed}: give a whole number from 0 up")
         if self.scheme not in EMOTIONS:
             raise MefusionError(
                 f"the synthetic set has no emotions for labels={self.scheme}: choose from {', '.join(EMOTIONS)}"
@@ -82,10 +85,15 @@ class SyntheticClip:
     emotion: int
     take: int
 
+    @property
+    def subject_name(self) -> str:
+        """As `sub01`."""
+        return f"sub{self.subject + 1:02d}"
+
     def name(self, settings: SyntheticSettings) -> str:
         """Id of the clip, as `sub01_surprise_02`."""
         emotion = list(EMOTIONS[settings.scheme])[self.emotion]
-        return f"sub{self.subject + 1:02d}_{emotion}_{self.take + 1:02d}"
+        return f"{self.subject_name}_{emotion}_{self.take + 1:02d}"
 
 
 class SyntheticSource:
@@ -105,6 +113,10 @@ class SyntheticSource:
         """What tells this source's cache from another's."""
         return {"synthetic": synthetic_folder(self.root, self.settings).name}
 
+    def digest(self) -> str | None:
+        """Changes when the manifest does; None while it is not there."""
+        return manifest_digest(synthetic_folder(self.root, self.settings) / "manifest.csv")
+
     def table(self, *, workers: int | None = None) -> pd.DataFrame:
         """Clip table.
 
@@ -119,7 +131,10 @@ class SyntheticSource:
         """Lines that tell how far prepared landmarks and flow are from the exact ones."""
         from mefusion.data.synthetic.truth import compare
 
-        first = index.groupby(["subject", "emotion"], as_index=False).first()
+        whole = index[index["offset"] - index["onset"] + 1 == index["n_frames"]]  # not those interpolated in time
+        first = whole.groupby(["subject", "emotion"], as_index=False).first()
+        if first.empty:
+            return []
         clips = {clip.name(self.settings): clip for clip in list_clips(self.settings)}
         pairs = (
             (make_clip(self.settings, clips[row.clip_id]), load_arrays(folder / row.file), row.stride)
@@ -192,7 +207,7 @@ def _seed(*numbers: int) -> int:
 
 def _write_clip(folder: Path, settings: SyntheticSettings, clip: SyntheticClip) -> dict[str, object]:
     made, name = make_clip(settings, clip), clip.name(settings)
-    target = folder / "frames" / name[:5] / name
+    target = folder / "frames" / clip.subject_name / name
     if not target.exists():
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".partial-", dir=target.parent) as folder_name:
@@ -204,7 +219,7 @@ def _write_clip(folder: Path, settings: SyntheticSettings, clip: SyntheticClip) 
                 partial.rename(target)
     return {
         "clip_id": name,
-        "subject": name[:5],
+        "subject": clip.subject_name,
         "path": os.fspath(target.relative_to(folder)),
         "emotion": list(EMOTIONS[settings.scheme])[clip.emotion],
         "onset": 1,

@@ -24,7 +24,8 @@ def compare(clips: Iterable[tuple[Clip, Mapping[str, np.ndarray], int]]) -> list
         landmarks.append(landmark_errors(clip, arrays).mean(0))
         head.append(head_motion(clip, arrays, stride))
         flow.append(flow_errors(clip, arrays, first=0, second=stride))
-        flow.append(flow_errors(clip, arrays, first=clip.apex - stride, second=clip.apex))
+        last = min(max(clip.apex, stride), len(arrays["frames"]) - 1)
+        flow.append(flow_errors(clip, arrays, first=last - stride, second=last))
     each = np.mean(landmarks, axis=0)
     error, motion = np.mean(flow, axis=0)
     return [
