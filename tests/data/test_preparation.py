@@ -249,7 +249,7 @@ def prepared(mixed, tmp_path_factory):
 
 
 def clip_file(folder, name):
-    return folder / "clips" / "" / "s1" / f"{name}.safetensors"
+    return folder / "clips" / "own" / "s1" / f"{name}.safetensors"
 
 
 def test_bad_clips_are_named_and_the_others_prepared(prepared, mixed):
