@@ -190,6 +190,12 @@ def test_a_bad_override_is_one_sentence(main, tmp_path, monkeypatch, override, p
         ("protocol.folds=sub01", ["protocol.folds", "sub01"]),
         ("trainer.max_epochs=many", ["max_epochs", "many"]),
         ("trainer.accelerator=abacus", ["abacus"]),
+        ("trainer.devices=2", ["trainer.devices=2", "one device"]),
+        ("+trainer.max_steps=5", ["trainer.max_steps", "model.training.max_steps"]),
+        ("trainer.max_epochs=0", ["trainer.max_epochs=0"]),
+        ("protocol.name=kfold", ["protocol.name=kfold", "loso"]),
+        ("protocol.folds=[]", ["protocol.folds"]),
+        ("model.optimizer.lr=1e12", ["diverged", "model.optimizer.lr"]),
     ],
 )
 def test_a_bad_training_override_is_one_sentence(tiny, tmp_path, monkeypatch, override, parts):
@@ -239,3 +245,39 @@ def test_bad_clips_fail_the_command_after_the_good_ones(tiny, command, tmp_path)
     assert pd.read_csv(failures, dtype=str)["clip_id"].tolist() == ["c2"]
     (index,) = tmp_path.glob("cache/own/*/index.parquet")
     assert pd.read_parquet(index)["subject"].tolist() == ["own/006"]
+
+
+def manifest_of(tiny, folder):
+    """The tiny set's clips as somebody's own data."""
+    shutil.copytree(tiny.frames, folder)
+    return [f"data.root={folder}", "data=manifest", "data.name=own", f"cache_dir={folder.parent / 'cache'}"]
+
+
+def test_a_manifest_that_changed_after_preparing_is_noticed(tiny, tmp_path, monkeypatch, capsys):
+    overrides = manifest_of(tiny, tmp_path / "own")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["mefusion-prepare", *overrides])
+    prepare.main()
+    manifest = tmp_path / "own" / "manifest.csv"
+    manifest.write_text(manifest.read_text().replace(",positive,", ",happiness,"))
+    stopped(train.main, monkeypatch, tmp_path, [*overrides, *SMOKE], ["own", "changed", "mefusion-prepare"])
+
+
+def test_the_same_ids_with_other_pictures_are_another_study(tiny, tmp_path, monkeypatch):
+    from hydra import compose, initialize_config_dir
+
+    from mefusion import composition
+    from mefusion.cli import configuration_folder
+    from mefusion.config import register_schemas
+    from mefusion.data.clips import ClipStore
+
+    register_schemas()
+    with initialize_config_dir(str(configuration_folder("conf")), version_base="1.3"):
+        config = compose("train", overrides=tiny.overrides)
+    index = tiny.index.assign(label=tiny.index["emotion"])
+    stores = [
+        ClipStore(table, tiny.cache, classes=("negative", "positive", "surprise"), clip_length=8)
+        for table in (index, index, index.assign(content="another"))
+    ]
+    names = [composition.plan_study(config, store, []).name for store in stores]
+    assert names[0] == names[1] != names[2]

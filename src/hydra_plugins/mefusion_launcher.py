@@ -83,7 +83,7 @@ class ProcessLauncher(Launcher):
         result.unlink(missing_ok=True)
         environment = os.environ | {RESULT_VARIABLE: str(result), "PYTHONUNBUFFERED": "1"}
         environment.setdefault("OMP_NUM_THREADS", str(threads))
-        print(f"[{number}] {' '.join(overrides)}", flush=True)
+        self._say(f"[{number}] {' '.join(overrides)}\n")
         with (logs / f"{number}.log").open("w") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", "mefusion.train", *overrides],
@@ -95,7 +95,7 @@ class ProcessLauncher(Launcher):
             for line in process.stdout:
                 log.write(line)
                 log.flush()
-                print(f"[{number}] {line}", end="", flush=True)
+                self._say(f"[{number}] {line}")
             failed = process.wait() != 0
         with self._lock:
             self._running.discard(process)
@@ -105,6 +105,10 @@ class ProcessLauncher(Launcher):
         else:  # a job that ran some of its folds has no pooled score yet
             returned.return_value = float(result.read_text()) if result.exists() else None
         return returned
+
+    def _say(self, line: str) -> None:
+        with self._lock:  # lines of jobs that speak at once stay whole
+            print(line, end="", flush=True)
 
     def _stop(self) -> None:
         """End the children, as after Ctrl-C."""

@@ -362,3 +362,11 @@ def test_prepared_faces_and_flow_are_near_the_truth(tiny):
     assert error < 5
     # "flow against the truth, on the face: 0.18 px where zero flow is 0.46 px off (0.39 of it)"
     assert float(re.search(r"\(([0-9.]+) of it", text)[1]) < 1
+
+
+def test_the_same_subject_of_two_datasets_has_two_cache_files(mixed, tmp_path):
+    table = table_of(mixed, GOOD)
+    other = table.assign(dataset="other", subject="other/s1")
+    index, _, _ = prepare_clips(pd.concat([table, other], ignore_index=True), tmp_path, SETTINGS, workers=1)
+    assert len(index) == 2 * len(GOOD)
+    assert index["file"].is_unique

@@ -1,7 +1,9 @@
-"""Optical flow."""
+"""Optical flow and images of motion."""
 
 import cv2
 import numpy as np
+
+ROUNDING = 1e-6  # relative to the largest change: less than this is none
 
 
 def tvl1_flow(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -15,3 +17,41 @@ def tvl1_flow(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """
     flow = cv2.optflow.DualTVL1OpticalFlow_create().calc(first, second, None)  # type: ignore[attr-defined]
     return flow.transpose(2, 0, 1)
+
+
+def dynamic_image(frames: np.ndarray) -> np.ndarray:
+    """One image of how a clip changes: its frames weighted by approximate rank pooling (Bilen et al. 2016).
+
+    d = sum_t a_t I_t with a_t = sum_{k=t..T} (2k - T - 1) / k, then the range of each image to 0..1.
+
+    Args:
+        frames: [..., T, H, W] grey, any range.
+
+    Returns:
+        [..., H, W] float32, 0..1; zeros where nothing changes, or everything alike.
+    """
+    length = frames.shape[-3]
+    k = np.arange(1, length + 1)
+    weights = np.cumsum(((2 * k - length - 1) / k)[::-1])[::-1]
+    # The weights sum to 0, so the first frame may be taken off: a still clip then gives 0 and not its rounding.
+    changes = frames.astype(np.float64) - frames[..., :1, :, :]
+    image = np.einsum("t,...thw->...hw", weights, changes)
+    image -= image.min(axis=(-2, -1), keepdims=True)
+    span = image.max(axis=(-2, -1), keepdims=True)
+    visible = span > ROUNDING * np.abs(changes).max(axis=(-3, -2, -1), initial=0)[..., None, None]
+    return np.divide(image, span, out=np.zeros_like(image), where=visible).astype(np.float32)
+
+
+def optical_strain(flow: np.ndarray) -> np.ndarray:
+    """Magnitude of the strain of a flow: sqrt(u_x^2 + v_y^2 + (u_y + v_x)^2 / 4), as STSTNet (arXiv 1902.03634) has it.
+
+    Args:
+        flow: [..., 2, H, W] px, horizontal u and vertical v; H and W at least 2.
+
+    Returns:
+        [..., H, W], without unit: px of flow per px.
+    """
+    u, v = flow[..., 0, :, :], flow[..., 1, :, :]
+    u_y, u_x = np.gradient(u, axis=(-2, -1))
+    v_y, v_x = np.gradient(v, axis=(-2, -1))
+    return np.sqrt(u_x**2 + v_y**2 + (u_y + v_x) ** 2 / 4)

@@ -55,7 +55,7 @@ class Conv3x3(nn.Conv2d):
         """Map ``[n, inputs, h, w]`` to ``[n, outputs, h / stride, w / stride]``."""
         if not self._pays(x):
             return super().forward(x)
-        y = winograd_conv3x3(x, self.weight)
+        y = WinogradConv3x3.apply(x, self.weight)
         return y if self.bias is None else y + self.bias[:, None, None]
 
     def _pays(self, x: Tensor) -> bool:
@@ -83,38 +83,70 @@ class ConvBNReLU(nn.Module):
         return F.relu(self.norm(self.conv(x)), inplace=True)
 
 
-def winograd_conv3x3(x: Tensor, weight: Tensor) -> Tensor:
+class WinogradConv3x3(torch.autograd.Function):
     """``F.conv2d(x, weight, padding=1)`` for square maps of size 2 or a multiple of 4.
 
-    Args:
-        x: ``[n, c, h, h]``, best in channels-last memory.
-        weight: ``[o, c, 3, 3]``.
-
-    Returns:
-        ``[n, o, h, h]``, in channels-last memory.
+    Takes x ``[n, c, h, h]``, best in channels-last memory, and weight ``[o, c, 3, 3]``; gives ``[n, o, h, h]`` in
+    channels-last memory. The steps are linear, so the gradients are their transposes. The backward pass makes the
+    transformed input and weight anew, for they are larger than input and weight.
     """
-    n, _, size, _ = x.shape
-    rows, taps, columns = (matrix.to(x) for matrix in _transforms(size))
-    points = len(taps)
-    # Of every pair of points i, j there is one matrix product over the channels; t and u count tiles.
-    filters = rearrange(einsum(taps, taps, weight, "i k, j l, o c k l -> i j c o"), "i j c o -> (i j) c o")
-    x = rows @ rearrange(x, "n c h w -> (n h) w c")
-    x = rows @ rearrange(x, "(n h) ju c -> n h (ju c)", n=n)
-    x = rearrange(x, "n (i t) (j u c) -> (i j) (n t u) c", i=points, j=points, c=weight.shape[1])
-    y = rearrange(x @ filters, "(i j) (n t u) o -> n (i t) (j u o)", i=points, n=n, t=rows.shape[0] // points)
-    y = rearrange(columns @ y, "n h (ju o) -> (n h) ju o", o=weight.shape[0])
-    return rearrange(columns @ y, "(n h) w o -> n o h w", n=n)
+
+    @staticmethod
+    def forward(ctx, x: Tensor, weight: Tensor) -> Tensor:  # noqa: D102
+        ctx.save_for_backward(x, weight)
+        rows, taps, columns = _matrices(x)
+        return _join(_spread(x, rows) @ _filters(weight, taps).mT, columns, len(x))
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:  # noqa: D102
+        x, weight = ctx.saved_tensors
+        rows, taps, columns = _matrices(x)
+        products = _spread(gradient, columns.T)
+        x_gradient = weight_gradient = None
+        if ctx.needs_input_grad[0]:
+            x_gradient = _join(products @ _filters(weight, taps), rows.T, len(x))
+        if ctx.needs_input_grad[1]:
+            filters = rearrange(products.mT @ _spread(x, rows), "ij o c -> ij (o c)")
+            weight_gradient = rearrange(taps.T @ filters, "(k l) (o c) -> o c k l", k=3, o=len(weight))
+        return x_gradient, weight_gradient
 
 
-def _transforms(size: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Matrices of an axis: rows ``[i t, size]``, taps ``[i, 3]``, columns ``[size, i t]``, with t tiles."""
+def _filters(weight: Tensor, taps: Tensor) -> Tensor:
+    """A matrix over the channels for every pair of points of the two axes: ``[i j, o, c]``."""
+    filters = taps @ rearrange(weight, "o c k l -> (k l) (o c)")
+    return rearrange(filters, "ij (o c) -> ij o c", o=len(weight))
+
+
+def _spread(x: Tensor, matrix: Tensor) -> Tensor:
+    """Take maps ``[n, c, h, h]`` to the points of all tiles by a matrix ``[i t, h]``: ``[i j, n t u, c]``."""
+    n, channels, size, _ = x.shape
+    x = matrix @ rearrange(x, "n c h w -> (n h) w c")
+    x = matrix @ rearrange(x, "(n h) ju c -> n h (ju c)", n=n)
+    points = len(TAPS_2 if size == 2 else TAPS_4)
+    return rearrange(x, "n (i t) (j u c) -> (i j) (n t u) c", i=points, j=points, c=channels)
+
+
+def _join(products: Tensor, matrix: Tensor, n: int) -> Tensor:
+    """Take the points of all tiles to maps by a matrix ``[h, i t]``: the transpose of ``_spread``."""
+    size, channels = len(matrix), products.shape[2]
+    points = len(TAPS_2 if size == 2 else TAPS_4)
+    tiles = matrix.shape[1] // points
+    y = rearrange(products, "(i j) (n t u) o -> n (i t) (j u o)", i=points, n=n, t=tiles)
+    y = rearrange(matrix @ y, "n h (ju o) -> (n h) ju o", o=channels)
+    return rearrange(matrix @ y, "(n h) w o -> n o h w", n=n)
+
+
+def _matrices(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Rows ``[i t, h]`` and columns ``[h, i t]`` of an axis of maps x, of t tiles; taps ``[i j, k l]`` of both axes."""
+    size = x.shape[2]
+    given = (ROWS_2, TAPS_2, COLUMNS_2) if size == 2 else (ROWS_4, TAPS_4, COLUMNS_4)
+    rows, taps, columns = (x.new_tensor(matrix) for matrix in given)
+    taps = torch.kron(taps, taps)
     if size == 2:
-        rows, taps, columns = (torch.tensor(matrix, dtype=torch.float64) for matrix in (ROWS_2, TAPS_2, COLUMNS_2))
         return rows, taps, columns
-    rows, taps, columns = (torch.tensor(matrix, dtype=torch.float64) for matrix in (ROWS_4, TAPS_4, COLUMNS_4))
     # Entry h, t, k: whether place h is the k-th that tile t looks at.
-    window = F.pad(torch.eye(size, dtype=torch.float64), (1, 1)).unfold(1, 6, 4)
-    tiles = torch.eye(size // 4, dtype=torch.float64)
+    window = F.pad(torch.eye(size).to(x), (1, 1)).unfold(1, 6, 4)
+    tiles = torch.eye(size // 4).to(x)
     rows = rearrange(einsum(rows, window, "i k, h t k -> i t h"), "i t h -> (i t) h")
     columns = rearrange(einsum(columns, tiles, "r i, u t -> u r i t"), "u r i t -> (u r) (i t)")
     return rows, taps, columns

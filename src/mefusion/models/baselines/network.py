@@ -1,0 +1,201 @@
+"""Baselines: three small published networks on the flow from onset to apex.
+
+The networks alone, without Lightning and Hydra. Their images have three channels: horizontal flow u, vertical
+flow v, and optical strain sqrt(u_x^2 + v_y^2 + (u_y + v_x)^2 / 4). Their constructors also take ``clip_length``,
+because every network of the suite is built with it; it changes nothing here.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from mefusion.models.options import check_option
+
+TASKS = ("recognition",)
+CHANNELS = 3
+FLOW = slice(0, 2)  # of the channels
+DROPOUT = 0.5
+
+
+@dataclass
+class BaselineOutput:
+    """What a baseline says about b clips."""
+
+    logits: Tensor
+    """``[b, classes]``."""
+
+
+class STSTNet(nn.Module):
+    """Shallow triple-stream network: three streams of one convolution each (arXiv 1902.03634).
+
+    "Three-dimensional" in its title means the three channels: the convolutions are over height and width.
+
+    Args:
+        num_classes: Classes of the recognition task.
+        tasks: "recognition" only.
+        clip_length: Not used.
+        image_size: Height and width of an image; at least 2.
+
+    Raises:
+        ValueError: An argument is not among the allowed ones.
+    """
+
+    def __init__(
+        self, num_classes: int, *, tasks: Sequence[str] = TASKS, clip_length: int = 8, image_size: int = 28
+    ) -> None:
+        super().__init__()
+        _check_arguments(tasks, image_size, smallest=2)
+        self.image_size = image_size
+        streams = (3, 5, 8)  # maps
+        self.streams = nn.ModuleList(
+            nn.Sequential(
+                nn.Conv2d(CHANNELS, maps, 3, padding=2),
+                nn.ReLU(),
+                nn.BatchNorm2d(maps),
+                nn.MaxPool2d(3, padding=1),
+                nn.Dropout(DROPOUT),
+            )
+            for maps in streams
+        )
+        pooled = ((image_size + 1) // 3 + 1) // 2
+        self.classifier = nn.Sequential(
+            nn.AvgPool2d(2),
+            nn.Flatten(),
+            nn.Linear(sum(streams) * pooled**2, num_classes),
+        )
+
+    def forward(self, images: Tensor) -> BaselineOutput:
+        """Recognise b clips.
+
+        Args:
+            images: ``[b, 3, h, w]``: horizontal flow, vertical flow, optical strain.
+
+        Raises:
+            ValueError: The images are not of the size the network was built for.
+        """
+        _check_images(images, self.image_size)
+        maps = torch.cat([stream(images) for stream in self.streams], dim=1)
+        return BaselineOutput(logits=self.classifier(maps))
+
+
+class OFFApexNet(nn.Module):
+    """OFF-ApexNet: two convolutions on the two flow components, without the strain.
+
+    Liong et al. 2019, DOI 10.1016/j.image.2019.02.005, in the smaller form of a public reimplementation
+    (github.com/tvaranka/meb): one stream of 3x3 convolutions sees both components and one hidden layer follows,
+    where the paper has a stream for each component.
+
+    Args:
+        num_classes: Classes of the recognition task.
+        tasks: "recognition" only.
+        clip_length: Not used.
+        image_size: Height and width of an image; at least 4.
+
+    Raises:
+        ValueError: An argument is not among the allowed ones.
+    """
+
+    def __init__(
+        self, num_classes: int, *, tasks: Sequence[str] = TASKS, clip_length: int = 8, image_size: int = 28
+    ) -> None:
+        super().__init__()
+        _check_arguments(tasks, image_size, smallest=4)
+        self.image_size = image_size
+        self.features = nn.Sequential(
+            nn.Conv2d(2, 6, 3, padding=1),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Conv2d(6, 16, 3, padding=1),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+        )
+        self.classifier = nn.Sequential(
+            nn.Flatten(),
+            nn.Dropout(DROPOUT),
+            nn.Linear(16 * (image_size // 4) ** 2, 1024),
+            nn.ReLU(),
+            nn.Dropout(DROPOUT),
+            nn.Linear(1024, num_classes),
+        )
+
+    def forward(self, images: Tensor) -> BaselineOutput:
+        """Recognise b clips.
+
+        Args:
+            images: ``[b, 3, h, w]``: horizontal flow, vertical flow, and optical strain, which is ignored.
+
+        Raises:
+            ValueError: The images are not of the size the network was built for.
+        """
+        _check_images(images, self.image_size)
+        return BaselineOutput(logits=self.classifier(self.features(images[:, FLOW])))
+
+
+class SSSNet(nn.Module):
+    """Shallow single-stream network: two convolutions and two linear layers.
+
+    Varanka, Peng and Zhao 2021, "Micro-expression recognition with noisy labels",
+    DOI 10.2352/ISSN.2470-1173.2021.11.HVEI-157.
+
+    Args:
+        num_classes: Classes of the recognition task.
+        tasks: "recognition" only.
+        clip_length: Not used.
+        image_size: Height and width of an image; at least 16.
+
+    Raises:
+        ValueError: An argument is not among the allowed ones.
+    """
+
+    def __init__(
+        self, num_classes: int, *, tasks: Sequence[str] = TASKS, clip_length: int = 8, image_size: int = 64
+    ) -> None:
+        super().__init__()
+        _check_arguments(tasks, image_size, smallest=16)
+        self.image_size = image_size
+        self.features = nn.Sequential(
+            nn.Conv2d(CHANNELS, 32, 5),
+            nn.ReLU(),
+            nn.MaxPool2d(3),
+            nn.BatchNorm2d(32),
+            nn.Dropout2d(DROPOUT),
+            nn.Conv2d(32, 64, 3),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.BatchNorm2d(64),
+            nn.Dropout2d(DROPOUT),
+        )
+        pooled = ((image_size - 4) // 3 - 2) // 2
+        self.classifier = nn.Sequential(
+            nn.Flatten(),
+            nn.Linear(64 * pooled**2, 256),
+            nn.ReLU(),
+            nn.Dropout(DROPOUT),
+            nn.Linear(256, num_classes),
+        )
+
+    def forward(self, images: Tensor) -> BaselineOutput:
+        """Recognise b clips.
+
+        Args:
+            images: ``[b, 3, h, w]``: horizontal flow, vertical flow, optical strain.
+
+        Raises:
+            ValueError: The images are not of the size the network was built for.
+        """
+        _check_images(images, self.image_size)
+        return BaselineOutput(logits=self.classifier(self.features(images)))
+
+
+def _check_arguments(tasks: Sequence[str], image_size: int, *, smallest: int) -> None:
+    check_option(tuple(tasks) == TASKS, "tasks", tasks, TASKS)
+    check_option(image_size >= smallest, "image_size", image_size, f"{smallest} or more")
+
+
+def _check_images(images: Tensor, size: int) -> None:
+    if images.shape[1:] != (CHANNELS, size, size):
+        raise ValueError(
+            f"images of shape {list(images.shape)} are not allowed; allowed: [b, {CHANNELS}, {size}, {size}]"
+        )
