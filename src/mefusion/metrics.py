@@ -1,4 +1,4 @@
-"""Metrics of pooled predictions (`evaluation.md`, Metrics), recognition's from one confusion matrix.
+"""Metrics of pooled predictions; recognition's come from one confusion matrix.
 
 A class of the scheme that occurs neither among the labels nor among the predictions counts with F1 = 0 and
 recall = 0: a mean over the scheme's classes keeps its denominator whatever the data hold. It is what
