@@ -55,7 +55,9 @@ def load_clips(config: "DictConfig") -> "ClipStore":
     index = read_index(folder, command=preparing_command())
     recorded = folder / "source.txt"
     if recorded.exists() and source.digest() not in (None, recorded.read_text().strip()):
-        raise MefusionError(f"the manifest of data={source.name} has changed since: run {preparing_command()} again")
+        raise MefusionError(
+            f"the manifest of data={source.name} has changed since it was prepared: run {preparing_command()}"
+        )
     classes = {name: list(emotions) for name, emotions in config.labels.classes.items()}
     labelled = label_clips(index, classes, scheme=config.labels.name)
     return ClipStore(labelled, folder, classes=list(classes), clip_length=config.clip_length)
@@ -78,7 +80,7 @@ def plan_study(config: "DictConfig", store: "ClipStore", folds: "list[Fold]") ->
     from mefusion.data.cache import settings_hash
     from mefusion.data.faces import backend_version
     from mefusion.data.preparation import PREPARATION
-    from mefusion.data.records import sample_list_hash
+    from mefusion.data.records import KEY, sample_list_hash
     from mefusion.study import Study
 
     content: Any = OmegaConf.to_container(config, resolve=True)
@@ -86,8 +88,8 @@ def plan_study(config: "DictConfig", store: "ClipStore", folds: "list[Fold]") ->
         *parents, leaf = key.split(".")
         functools.reduce(lambda node, name: node[name], parents, content).pop(leaf, None)
     samples = sample_list_hash(store.index)
-    # What the clips show counts, not where they lie or what they are called.
-    contents = sorted(store.index["content"])
+    # What each clip shows counts, not where it lies.
+    contents = sorted(store.index[[*KEY, "content"]].agg("\t".join, axis=1))
     versions = {"mefusion": __version__, "preparation": PREPARATION, "faces": backend_version(config.faces.backend)}
     digest = settings_hash({"config": content, "samples": samples, "contents": contents, "versions": versions})
     name = f"{config.model.name}-{config.data.name}-{config.labels.name}-{digest}"
