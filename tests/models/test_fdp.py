@@ -14,7 +14,7 @@ from mefusion.models.fdp.convolution import Conv3x3, WinogradConv3x3, rounded
 from mefusion.models.fdp.encoder import GRA, LRA, Attention, DropPath, make_local_conv
 from mefusion.models.fdp.heads import SegNet
 from mefusion.models.fdp.pooling import Pooling, RankScorer, approximate_weights, rank_weights
-from mefusion.models.fdp.released import from_released, to_released
+from mefusion.models.fdp.released import CHECKPOINT
 
 SHARED = Path(os.environ.get("MEFUSION_SHARED", Path(__file__).parents[3] / "shared")) / "released"
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="the authors' interface files are not here")
@@ -370,7 +370,7 @@ def test_released_pooling_reshapes_where_it_would_have_to_permute():
         for h in range(4):
             for w in range(4):
                 assert seen[0][b, :, h, w].tolist() == numbers[(4 * h + w) * 8 : (4 * h + w + 1) * 8]
-    deep = to_released(nn.ModuleDict({"pooling": pooling}))
+    deep = CHECKPOINT.to_released(nn.ModuleDict({"pooling": pooling}))
     volume = features.reshape(2, 1, 4, 4, 8)
     expected = F.conv3d(volume, deep["mer.conv3d.weight"], deep["mer.conv3d.bias"], padding=(1, 1, 0))
     torch.testing.assert_close(y, expected.squeeze(4))
@@ -667,7 +667,7 @@ def test_released_names_and_shapes_are_the_authors():
         published = json.load(file)
     with torch.device("meta"):
         model = FDP(5, variant="released")
-    assert {name: list(tensor.shape) for name, tensor in to_released(model).items()} == published
+    assert {name: list(tensor.shape) for name, tensor in CHECKPOINT.to_released(model).items()} == published
 
 
 class Authors:
@@ -731,7 +731,7 @@ class Authors:
 def test_released_computes_what_the_authors_code_does():
     model = settle(FDP(3, variant="released", width=1 / 12, head_size=8))
     frames = clips(2, size=64)
-    logits, dynamic_image = Authors(to_released(model))(frames)
+    logits, dynamic_image = Authors(CHECKPOINT.to_released(model))(frames)
     output = model(frames)
     torch.testing.assert_close(output.logits, logits, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(output.dynamic_image, dynamic_image, atol=1e-4, rtol=1e-4)
@@ -742,7 +742,7 @@ def test_released_computes_what_the_authors_code_does_in_full_size():
     # Only here the channels are enough for Winograd's convolutions.
     model = settle(FDP(5, variant="released"))
     frames = clips(8, size=64)
-    logits, dynamic_image = Authors(to_released(model))(frames)
+    logits, dynamic_image = Authors(CHECKPOINT.to_released(model))(frames)
     output = model(frames)
     torch.testing.assert_close(output.logits, logits, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(output.dynamic_image, dynamic_image, atol=1e-4, rtol=1e-4)
@@ -751,8 +751,8 @@ def test_released_computes_what_the_authors_code_does_in_full_size():
 @torch.no_grad()
 def test_released_tensors_go_there_and_back():
     source, target = (settle(small(variant="released")) for _ in range(2))
-    theirs = {name: tensor.clone() for name, tensor in to_released(source).items()}
-    target.load_state_dict(from_released(theirs, target))
+    theirs = {name: tensor.clone() for name, tensor in CHECKPOINT.to_released(source).items()}
+    target.load_state_dict(CHECKPOINT.from_released(theirs, target))
     frames = clips(1)
     torch.testing.assert_close(vars(target(frames)), vars(source(frames)))
 
@@ -762,7 +762,7 @@ def checkpoint() -> dict[str, Tensor]:
     """A full-sized checkpoint of four classes, each tensor of one value, so that nothing large is stored."""
     with torch.device("meta"):
         model = FDP(4, variant="released")
-    shapes = {name: tensor.shape for name, tensor in to_released(model).items()}
+    shapes = {name: tensor.shape for name, tensor in CHECKPOINT.to_released(model).items()}
     return {name: torch.tensor(0.01 * i).expand(shape) for i, (name, shape) in enumerate(shapes.items())}
 
 
@@ -770,7 +770,7 @@ def test_load_released_from_a_file(checkpoint, tmp_path):
     torch.save(checkpoint, tmp_path / "fdp.pth")
     model = FDP.load_released(tmp_path / "fdp.pth")
     assert model.recognition.fc2.out_features == 4
-    for name, tensor in to_released(model).items():
+    for name, tensor in CHECKPOINT.to_released(model).items():
         assert (tensor == checkpoint[name].to(tensor.dtype)).all(), name
 
 

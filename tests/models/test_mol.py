@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from mefusion.models import MOL
 from mefusion.models.mol.blocks import CCC, F5C, FCC
 from mefusion.models.mol.flow_net import Correlation, FlowNet
-from mefusion.models.mol.released import from_released, read_tensors, to_released
+from mefusion.models.mol.released import CHECKPOINT
+from mefusion.models.released import read_tensors
 
 SHARED = Path(os.environ.get("MEFUSION_SHARED", Path(__file__).parents[3] / "shared")) / "released"
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="the authors' interface files are not here")
@@ -163,7 +164,7 @@ def blocks() -> dict[str, Tensor]:
 
 def load_authors_block(block: nn.Module, prefix: str, blocks: dict[str, Tensor]) -> nn.Module:
     """Load a block by the released table, as the first of a MOL's."""
-    theirs = to_released(nn.ModuleDict({"f5c": nn.ModuleList([nn.ModuleDict({prefix: block})])}))
+    theirs = CHECKPOINT.to_released(nn.ModuleDict({"f5c": nn.ModuleList([nn.ModuleDict({prefix: block})])}))
     for name, tensor in theirs.items():
         if ".ffn." not in name:
             tensor.copy_(blocks[f"{prefix}.{name.partition('.')[2]}"])
@@ -406,14 +407,14 @@ def test_released_names_and_shapes_are_the_authors():
         published = json.load(file)
     with torch.device("meta"):
         model = MOL(5, variant="released")
-    assert {name: list(tensor.shape) for name, tensor in to_released(model).items()} == published
+    assert {name: list(tensor.shape) for name, tensor in CHECKPOINT.to_released(model).items()} == published
 
 
 @torch.no_grad()
 def test_released_tensors_go_there_and_back():
     source, target = (settle(small(variant="released")) for _ in range(2))
-    theirs = {name: tensor.clone() for name, tensor in to_released(source).items()}
-    target.load_state_dict(from_released(theirs, target))
+    theirs = {name: tensor.clone() for name, tensor in CHECKPOINT.to_released(source).items()}
+    target.load_state_dict(CHECKPOINT.from_released(theirs, target))
     frames = clips(1)
     torch.testing.assert_close(vars(target(frames)), vars(source(frames)))
 
@@ -423,7 +424,7 @@ def checkpoint() -> dict[str, Tensor]:
     """A full-sized checkpoint of four classes, each tensor of one value, so that nothing large is stored."""
     with torch.device("meta"):
         model = MOL(4, variant="released")
-    shapes = {name: tensor.shape for name, tensor in to_released(model).items()}
+    shapes = {name: tensor.shape for name, tensor in CHECKPOINT.to_released(model).items()}
     return {name: torch.tensor(0.01 * i).expand(shape) for i, (name, shape) in enumerate(shapes.items())}
 
 
@@ -432,7 +433,7 @@ def test_load_released_from_a_file(checkpoint, tmp_path):
     model = MOL.load_released(tmp_path / "mol.pth")
     assert model.recognition.fc2.out_features == 4
     assert len(model.f5c) == 2
-    for name, tensor in to_released(model).items():
+    for name, tensor in CHECKPOINT.to_released(model).items():
         assert (tensor == checkpoint[name].to(tensor.dtype)).all(), name
 
 

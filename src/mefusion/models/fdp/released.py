@@ -38,5 +38,3 @@ CHECKPOINT = Checkpoint(
     # Their convolution is a 3D one as deep as its input, so that it moves along two axes only.
     axes={"pooling.conv.weight": ("o t h w", "o 1 h w t")},
 )
-to_released = CHECKPOINT.to_released
-from_released = CHECKPOINT.from_released

@@ -1,8 +1,6 @@
 """The authors' published MOL checkpoints: their names and shapes against ours."""
 
-from mefusion.models.released import Checkpoint, read_tensors
-
-__all__ = ["CHECKPOINT", "from_released", "read_tensors", "to_released"]
+from mefusion.models.released import Checkpoint
 
 # Each half's first convolution and embedding bear the number 1, its second ones 2.
 _FCC = {
@@ -48,5 +46,3 @@ CHECKPOINT = Checkpoint(
     # CCC's linear maps are convolutions over a single channel there.
     axes={f"f5c.{i}.ccc.{layer}.weight": ("o i", "o 1 i") for i in (0, 1) for layer in _CCC.values()},
 )
-to_released = CHECKPOINT.to_released
-from_released = CHECKPOINT.from_released
