@@ -107,9 +107,35 @@ def test_pooling_again_changes_nothing(tmp_path):
 
 
 def test_recognition_alone_has_no_auxiliary_scores(tmp_path):
-    table = fold_table("s1").drop(columns=list(results.AUXILIARY_COLUMNS))
+    table = fold_table("s1").drop(columns=list(results.AUXILIARY_COLUMNS), errors="ignore")
     summary = results.pool(write_study(tmp_path / "mol-fake", [table]))
     assert not {"flow_epe", "flow_epe_relative", "landmarks_nme"} & summary.keys()
+
+
+def test_scores_of_dynamic_image_and_rank_are_means_over_clips(tmp_path):
+    columns = {
+        "dynamic_image_psnr": [20.0, 22.0, 24.0],
+        "dynamic_image_psnr_flat": [15.0, 15.0, 18.0],
+        "dynamic_image_ssim": [-0.2, 0.1, 0.4],
+        "dynamic_image_cosine": [0.9, 0.8, 1.0],
+        "rank_accuracy": [1.0, 0.5, 0.0],
+    }
+    table = fold_table("s1").drop(columns=list(results.AUXILIARY_COLUMNS), errors="ignore").assign(**columns)
+    summary = results.pool(write_study(tmp_path / "mol-fake", [table]))
+    assert {name: summary[name] for name in columns} == pytest.approx(
+        {
+            "dynamic_image_psnr": 22,
+            "dynamic_image_psnr_flat": 16,
+            "dynamic_image_ssim": 0.1,
+            "dynamic_image_cosine": 0.9,
+            "rank_accuracy": 0.5,
+        }
+    )
+    headline = results.headline(summary)
+    assert "dynamic image 22.0 dB (flat grey 16.0); frame pairs in order 0.50 (chance 0.50)" in headline
+    folder = write_study(tmp_path / "bad" / "mol-fake", [table.assign(dynamic_image_ssim=-2.0)])
+    with pytest.raises(MefusionError, match=r"dynamic_image_ssim.* no number from -1 up"):
+        results.pool(folder)
 
 
 def test_incomplete_study_is_refused_by_name(tmp_path):

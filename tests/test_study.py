@@ -18,7 +18,7 @@ from mefusion import cli, composition, results
 from mefusion.config import register_schemas
 from mefusion.data.cache import load_arrays, save_arrays
 from mefusion.data.folds import leave_one_subject_out
-from mefusion.models.mol.module import MOLModule, Prediction
+from mefusion.models.module import MERModule, Prediction
 from mefusion.study import prediction_table
 from mefusion.train import main
 
@@ -169,7 +169,7 @@ def test_examples_for_pictures_hold_targets_and_predictions(finished):
 
 def test_a_finished_study_trains_nothing(copied, run, monkeypatch, capsys):
     before = contents(copied / "folds")
-    monkeypatch.setattr(MOLModule, "training_step", lambda *args: pytest.fail("it trains"))
+    monkeypatch.setattr(MERModule, "training_step", lambda *args: pytest.fail("it trains"))
     run(copied.parent)
     assert contents(copied / "folds") == before
     printed = capsys.readouterr().out
@@ -183,7 +183,7 @@ class StopError(Exception):
 
 def stop_at(monkeypatch, number):
     """Let the n-th training step raise, as a kill would; returns the list of steps done."""
-    steps, step = [], MOLModule.training_step
+    steps, step = [], MERModule.training_step
 
     def counted(self, batch, batch_idx):
         steps.append(sorted(batch.clip.tolist()))
@@ -191,7 +191,7 @@ def stop_at(monkeypatch, number):
             raise StopError
         return step(self, batch, batch_idx)
 
-    monkeypatch.setattr(MOLModule, "training_step", counted)
+    monkeypatch.setattr(MERModule, "training_step", counted)
     return steps
 
 
@@ -359,13 +359,13 @@ def test_windows_of_a_longer_clip_count_as_one_clip(tiny, run, tmp_path, monkeyp
         doubled = {name: np.repeat(arrays[name], 2, axis=0) for name in ("frames", "landmarks", "flow")}
         save_arrays(cache / row.file, doubled, {})
     index.assign(n_frames=16, stride=2).to_parquet(cache / "index.parquet")
-    shown, step = [], MOLModule.predict_step
+    shown, step = [], MERModule.predict_step
 
     def watched(self, batch, batch_idx):
         shown.extend(batch.clip.tolist())
         return step(self, batch, batch_idx)
 
-    monkeypatch.setattr(MOLModule, "predict_step", watched)
+    monkeypatch.setattr(MERModule, "predict_step", watched)
     study = run(tmp_path / "outputs", f"cache_dir={tmp_path / 'cache'}", "model.training.max_epochs=1")
     assert sorted(shown) == sorted([*range(6)] * 2)
     table = table_of(study)

@@ -4,7 +4,18 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from mefusion.tasks import TASKS, Flow, Landmarks, Recognition, interocular
+from mefusion.errors import MefusionError
+from mefusion.tasks import (
+    IMBALANCE,
+    TASKS,
+    DynamicImage,
+    Flow,
+    Landmarks,
+    Rank,
+    Recognition,
+    interocular,
+    make_recognition,
+)
 
 
 @pytest.fixture
@@ -27,6 +38,8 @@ def test_tasks_by_name():
         "recognition": Recognition,
         "flow": Flow,
         "landmarks": Landmarks,
+        "dynamic_image": DynamicImage,
+        "rank": Rank,
     }
     assert TASKS["flow"](weight=2.0).weight == 2.0
 
@@ -116,3 +129,103 @@ def test_interocular_distance_is_between_the_eye_centres():
     landmarks[36:42] = torch.tensor([1.0, 2.0])
     landmarks[42:48] = torch.tensor([4.0, 6.0])
     assert interocular(landmarks).item() == pytest.approx(5)
+
+
+# Class imbalance.
+
+
+def recognition_loss(imbalance, logits, labels, counts):
+    task = make_recognition(2.0, imbalance=imbalance, class_counts=torch.tensor(counts))
+    assert task.weight == 2
+    return task.loss(SimpleNamespace(logits=torch.tensor(logits)), SimpleNamespace(label=torch.tensor(labels))).item()
+
+
+def test_class_weights_by_hand():
+    # Counts 6, 3, 3: weights 12 / (3 n) = 2/3, 4/3, 4/3. Equal logits: every term is ln 3, so the mean is too.
+    task = make_recognition(1.0, imbalance="class_weights", class_counts=torch.tensor([6, 3, 3]))
+    assert task.class_weights.tolist() == pytest.approx([2 / 3, 4 / 3, 4 / 3])
+    # ln 4 for label 0 and ln 2 for label 1: (2/3 ln 4 + 4/3 ln 2) / 2.
+    logits = [[0.0, math.log(2), 0.0]] * 2
+    expected = (2 / 3 * math.log(4) + 4 / 3 * math.log(2)) / 2
+    assert recognition_loss("class_weights", logits, [0, 1], [6, 3, 3]) == pytest.approx(expected)
+
+
+def test_logit_adjustment_by_hand():
+    # Equal logits and shares 1/2, 1/4, 1/4: the adjusted probabilities are the shares.
+    loss = recognition_loss("logit_adjustment", [[1.0, 1.0, 1.0]] * 2, [0, 2], [6, 3, 3])
+    assert loss == pytest.approx((math.log(2) + math.log(4)) / 2)
+
+
+def test_focal_loss_by_hand():
+    # Probability 1/2 of the label: (1 - 1/2)^2 ln 2.
+    assert recognition_loss("focal", [[0.0, 0.0]], [1], [1, 1]) == pytest.approx(math.log(2) / 4)
+
+
+@pytest.mark.parametrize("imbalance", ["none", "sampler"])
+def test_the_loss_stays_where_nothing_or_the_data_makes_up(imbalance):
+    logits = [[0.3, -1.0, 2.0], [0.0, 0.5, 0.1]]
+    expected = torch.nn.functional.cross_entropy(torch.tensor(logits), torch.tensor([1, 0])).item()
+    assert recognition_loss(imbalance, logits, [1, 0], [9, 1, 2]) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("imbalance", IMBALANCE)
+def test_a_class_that_training_lacks_leaves_the_loss_finite(imbalance):
+    assert math.isfinite(recognition_loss(imbalance, [[0.3, -1.0, 2.0]], [1], [4, 2, 0]))
+
+
+def test_an_unknown_imbalance_is_named():
+    with pytest.raises(MefusionError, match=r"imbalance=some: choose from none, class_weights, .*focal"):
+        make_recognition(1.0, imbalance="some", class_counts=torch.ones(2))
+
+
+# Dynamic image and rank.
+
+
+def test_dynamic_image_by_hand():
+    target = torch.zeros(2, 16, 16)
+    target[:, :8] = 1  # half black, half white
+    predicted = target.clone()
+    predicted[0] = 0.5
+    output, batch = SimpleNamespace(dynamic_image=predicted), SimpleNamespace(dynamic_image=target)
+    # 1/4 in the one image, 0 in the other.
+    assert DynamicImage().loss(output, batch).item() == pytest.approx(1 / 8)
+    errors = DynamicImage().errors(output, batch)
+    # The first is the best flat picture: 10 log10 4 dB. The second is the target itself, shown as 100 dB.
+    assert errors["dynamic_image_psnr"].tolist() == pytest.approx([10 * math.log10(4), 100])
+    assert errors["dynamic_image_psnr_flat"].tolist() == pytest.approx([10 * math.log10(4)] * 2)
+    assert errors["dynamic_image_cosine"].tolist() == pytest.approx([math.sqrt(0.5), 1])
+    assert errors["dynamic_image_ssim"][1].item() == pytest.approx(1)
+    assert -1 <= errors["dynamic_image_ssim"][0].item() < 0.5
+
+
+def test_structural_similarity_is_scikit_image_s():
+    from skimage.metrics import structural_similarity
+
+    generator = torch.Generator().manual_seed(0)
+    one = torch.rand(3, 64, 64, generator=generator)
+    other = (one + torch.tensor([0.05, 0.2, 0.5])[:, None, None] * torch.randn(one.shape, generator=generator)).clamp(
+        0, 1
+    )
+    errors = DynamicImage().errors(SimpleNamespace(dynamic_image=one), SimpleNamespace(dynamic_image=other))
+    options = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 1.0}
+    for row in range(3):
+        expected = structural_similarity(one[row].double().numpy(), other[row].double().numpy(), **options)
+        assert errors["dynamic_image_ssim"][row].item() == pytest.approx(expected, abs=0.01)  # borders differ
+    assert errors["dynamic_image_ssim"][0] > 0.95 > 0.6 > errors["dynamic_image_ssim"][2]
+
+
+def test_rank_by_hand():
+    # Pairs of (0, 2, 1): 2, 1, -1 apart; short of the margin 1 by 0, 0, 2. Of (3, 3, 3): all short by 1, none in order.
+    output = SimpleNamespace(rank_scores=torch.tensor([[0.0, 2.0, 1.0], [3.0, 3.0, 3.0]]))
+    assert Rank().loss(output, None).item() == pytest.approx((2 / 3 + 1) / 2)
+    assert Rank().errors(output, None)["rank_accuracy"].tolist() == pytest.approx([2 / 3, 0])
+
+
+def test_rank_as_a_loop():
+    scores = torch.randn(4, 8, generator=torch.Generator().manual_seed(0))
+    output, length, margin = SimpleNamespace(rank_scores=scores), 8, 0.7
+    total = 0.0
+    for clip in scores.tolist():
+        pairs = [(i, j) for j in range(length) for i in range(j)]
+        total += 2 / (length * (length - 1)) * sum(max(0, margin - (clip[j] - clip[i])) for i, j in pairs)
+    assert Rank(margin=margin).loss(output, None).item() == pytest.approx(total / 4, rel=1e-5)

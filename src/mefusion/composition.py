@@ -13,12 +13,13 @@ from mefusion.errors import MefusionError
 if TYPE_CHECKING:
     import lightning as L
     from omegaconf import DictConfig
+    from torch import nn
 
     from mefusion.data.clips import ClipStore
     from mefusion.data.datamodule import FoldData, Statistics
     from mefusion.data.folds import Fold
     from mefusion.data.preparation import PreparationSettings
-    from mefusion.models.mol.module import MOLModule
+    from mefusion.models.module import MERModule
     from mefusion.study import Study
 
 # Where things stand and what they run on does not change what a study is.
@@ -41,15 +42,19 @@ def preparation(config: "DictConfig") -> "tuple[Any, PreparationSettings, Path]"
         alignment=config.faces.alignment,
         clip_length=config.clip_length,
         short_clips=config.short_clips,
+        missing_apex=config.missing_apex,
     )
     return source, settings, cache_folder(Path(config.cache_dir), settings, data=source.name, source=source.identity())
 
 
 def load_clips(config: "DictConfig") -> "ClipStore":
-    """Prepared clips that have a class in the label scheme."""
+    """Prepared clips that have a class in the label scheme, as the model sees them."""
+    from hydra.utils import get_class
+
     from mefusion.data.cache import read_index
     from mefusion.data.clips import ClipStore
     from mefusion.data.labels import label_clips
+    from mefusion.data.views import make_view
 
     source, _, folder = preparation(config)
     index = read_index(folder, command=preparing_command())
@@ -60,16 +65,41 @@ def load_clips(config: "DictConfig") -> "ClipStore":
         )
     classes = {name: list(emotions) for name, emotions in config.labels.classes.items()}
     labelled = label_clips(index, classes, scheme=config.labels.name)
-    return ClipStore(labelled, folder, classes=list(classes), clip_length=config.clip_length)
+    module: Any = get_class(config.model.module._target_)
+    view = make_view(module.view, image_size=config.model.network.image_size)
+    return ClipStore(labelled, folder, classes=list(classes), clip_length=config.clip_length, view=view)
 
 
 def preparing_command() -> str:
     """The `mefusion-prepare` that goes with this `mefusion-train`."""
     from hydra.core.hydra_config import HydraConfig
 
-    shared = ("data", "labels", "faces", "cache_dir", "clip_length", "short_clips")
+    shared = ("data", "labels", "faces", "cache_dir", "clip_length", "short_clips", "missing_apex")
     given = [text for text in HydraConfig.get().overrides.task if text.split("=")[0].split(".")[0] in shared]
     return " ".join(["mefusion-prepare", *given])
+
+
+def task_weights(config: "DictConfig") -> dict[str, float]:
+    """Weights of the tasks that are on: those of conf/tasks that the model has, less those of weight 0.
+
+    Raises:
+        MefusionError: a task is not known, a weight is below 0, or recognition is off.
+    """
+    from mefusion.tasks import TASKS
+
+    unknown = [name for name in config.tasks if name not in TASKS]
+    if unknown:
+        raise MefusionError(f"tasks.{unknown[0]} is not known: choose from {', '.join(TASKS)}")
+    own, weights = config.model.task_weights, {}
+    for name, settings in config.tasks.items():
+        weight = own.get(name, 0) if settings.weight is None or name not in own else settings.weight
+        if weight < 0:
+            raise MefusionError(f"tasks.{name}.weight={weight}: give a number from 0 up")
+        if weight:
+            weights[str(name)] = float(weight)
+    if "recognition" not in weights:
+        raise MefusionError("tasks has no recognition: a study scores it, so it must be on")
+    return weights
 
 
 def plan_study(config: "DictConfig", store: "ClipStore", folds: "list[Fold]") -> "Study":
@@ -87,6 +117,8 @@ def plan_study(config: "DictConfig", store: "ClipStore", folds: "list[Fold]") ->
     for key in NOT_CONTENT:
         *parents, leaf = key.split(".")
         functools.reduce(lambda node, name: node[name], parents, content).pop(leaf, None)
+    content["tasks"] = task_weights(config)  # what is off has no say in what a study is
+    del content["model"]["task_weights"]
     samples = sample_list_hash(store.index)
     # What each clip shows counts, not where it lies.
     contents = sorted(store.index[[*KEY, "content"]].agg("\t".join, axis=1))
@@ -98,7 +130,7 @@ def plan_study(config: "DictConfig", store: "ClipStore", folds: "list[Fold]") ->
         "model": config.model.name,
         "data": config.data.name,
         "labels": config.labels.name,
-        "tasks": {task: settings.weight for task, settings in config.tasks.items()},
+        "tasks": content["tasks"],
         "classes": list(store.classes),
         "folds": [fold.name for fold in folds],
         "clips": len(store.index),
@@ -121,33 +153,49 @@ def make_data(config: "DictConfig", store: "ClipStore", fold: "Fold", seed: int)
     return FoldData(
         store,
         fold,
-        image_size=config.model.network.get("image_size", 128),
+        image_size=config.model.network.image_size,
         batch_size=training.batch_size,
         windows=training.windows,
         augmentation=Augmentation(crop_jitter=training.crop_jitter, flip=training.flip),
         seed=seed,
+        balanced=config.imbalance == "sampler",
     )
 
 
-def make_module(config: "DictConfig", num_classes: int, statistics: "Statistics") -> "MOLModule":
-    """Network with the tasks that are on."""
+def make_network(config: "DictConfig", num_classes: int) -> "nn.Module":
+    """Network with the tasks that are on, compiled and with channels last if asked for."""
     from hydra.utils import instantiate
 
-    from mefusion.models.mol.module import MOLModule, OptimizerSettings
-    from mefusion.tasks import TASKS
+    from mefusion.models.options import channels_last
 
-    if "recognition" not in config.tasks:
-        raise MefusionError("tasks has no recognition: a study scores it, so it must be on")
-    unknown = [name for name in config.tasks if name not in TASKS]
-    if unknown:
-        raise MefusionError(f"tasks.{unknown[0]} is not known: choose from {', '.join(TASKS)}")
     network = instantiate(
-        config.model.network, num_classes=num_classes, tasks=list(config.tasks), clip_length=config.clip_length
+        config.model.network, num_classes=num_classes, tasks=list(task_weights(config)), clip_length=config.clip_length
     )
-    if config.model.training.mean_shape and "landmarks" in config.tasks:
-        network.initialise_landmarks(statistics.mean_shape)
-    tasks = {name: TASKS[name](weight=settings.weight) for name, settings in config.tasks.items()}
-    return MOLModule(network, tasks, OptimizerSettings(**config.model.optimizer))
+    if config.model.channels_last:
+        channels_last(network)
+    if config.model.compile:
+        network.compile()
+    return network
+
+
+def make_module(config: "DictConfig", num_classes: int, statistics: "Statistics") -> "MERModule":
+    """Network and tasks, fitted to the training subjects where they start from them."""
+    from hydra.utils import instantiate
+
+    from mefusion.models.module import OptimizerSettings
+    from mefusion.tasks import TASKS, make_recognition
+
+    network = make_network(config, num_classes)
+    weights = task_weights(config)
+    tasks = {name: TASKS[name](weight=weight) for name, weight in weights.items()}
+    tasks["recognition"] = make_recognition(
+        weights["recognition"], imbalance=config.imbalance, class_counts=statistics.class_counts
+    )
+    # Called apart from `instantiate`, which would make configurations of its arguments.
+    build = instantiate(config.model.module, _partial_=True)
+    module = build(network, tasks, OptimizerSettings(**config.model.optimizer))
+    module.initialise(statistics)
+    return module
 
 
 def make_trainer(config: "DictConfig", study: "Study", fold: str, folder: Path) -> "L.Trainer":

@@ -33,16 +33,18 @@ class PrepareConfig:
     faces: FacesConfig = field(default_factory=FacesConfig)
     clip_length: int = 8
     short_clips: str = "interpolate"
+    missing_apex: str = "midpoint"
     cache_dir: str = "cache"
     workers: int | None = None
 
 
 @dataclass
 class OptimizerConfig:
-    """Learning rate, weight decay and schedule of a model."""
+    """Optimiser of a model: adamw or adam, and its schedule: constant or cosine."""
 
     lr: float = MISSING
     weight_decay: float = MISSING
+    name: str = "adamw"
     schedule: str = "constant"
 
 
@@ -52,29 +54,31 @@ class TrainingConfig:
 
     batch_size: int = MISSING
     windows: str = MISSING
-    crop_jitter: int = 8
+    crop_jitter: int = 0
     flip: bool = False
-    mean_shape: bool = False
     max_epochs: int = -1
     max_steps: int = -1
 
 
 @dataclass
 class ModelConfig:
-    """conf/model: a network, its optimiser, its training, and the weights of its tasks."""
+    """conf/model: a network, the module that trains it, its optimiser, and the tasks it has with their weights."""
 
     name: str = MISSING
     network: Any = MISSING
+    module: Any = MISSING
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     task_weights: dict[str, float] = field(default_factory=dict)
+    compile: bool = False
+    channels_last: bool = False
 
 
 @dataclass
 class TaskConfig:
-    """conf/tasks: one task."""
+    """conf/tasks: one task; its weight is the model's own where it is null, and 0 leaves the task out."""
 
-    weight: float = MISSING
+    weight: float | None = None
 
 
 @dataclass
@@ -99,6 +103,7 @@ class TrainConfig(PrepareConfig):
 
     model: ModelConfig = field(default_factory=ModelConfig)
     tasks: dict[str, TaskConfig] = field(default_factory=dict)
+    imbalance: str = "none"
     protocol: ProtocolConfig = field(default_factory=ProtocolConfig)
     trainer: Any = MISSING
     logger: LoggerConfig = field(default_factory=LoggerConfig)

@@ -109,8 +109,8 @@ def load_examples(file: str | Path) -> list[dict[str, Any]]:
 
     Returns:
         One dict a clip, by `clip_id`: that, `label`, `prediction`, `subject`, `frames` uint8 [T, H, W];
-        where the tasks were on also `flow`, `flow_target` float16 [T-1, 2, H, W] px and `landmarks`,
-        `landmarks_target` float32 [T-1, 68, 2] px.
+        where the tasks were on also `flow`, `flow_target` float16 [T-1, 2, H, W] px, `landmarks`,
+        `landmarks_target` float32 [T-1, 68, 2] px and `dynamic_image`, `dynamic_image_target` float16 [H, W], 0..1.
 
     Raises:
         MefusionError: the file cannot be read, or a clip in it is not as above.
@@ -140,12 +140,12 @@ def load_examples(file: str | Path) -> list[dict[str, Any]]:
 def contact_sheet(examples: dict[str, Any] | Sequence[dict[str, Any]], columns: int = 8, title: str = "") -> Figure:
     """Show what the model saw and what it predicted, a block a clip.
 
-    A block has the frames with target and predicted landmarks, the target flow and the predicted flow; the
-    flow under frame t leads to it from the frame before. Both flows of a clip have one scale, that of its
-    key.
+    A block has the frames with target and predicted landmarks, the target flow and the predicted flow, and the
+    two dynamic images. The flow under frame t leads to it from the frame before. Both flows of a clip have one
+    scale, that of its key.
 
     Args:
-        examples: one clip or several, as `load_examples` gives them; flow and landmarks may be absent.
+        examples: one clip or several, as `load_examples` gives them; all but the frames may be absent.
         columns: at most so many frames of a clip are shown, evenly spaced.
         title: a line at the top.
 
@@ -183,14 +183,24 @@ def _check_shapes(example: dict[str, Any]) -> None:
     if example["frames"].ndim != 3:
         raise ValueError(f"frames have the shape {example['frames'].shape}, not [T, H, W]")
     length, height, width = example["frames"].shape
-    for name, shape in (("flow", (length - 1, 2, height, width)), ("landmarks", (length - 1, 68, 2))):
+    shapes = {
+        "flow": (length - 1, 2, height, width),
+        "landmarks": (length - 1, 68, 2),
+        "dynamic_image": (height, width),
+    }
+    for name, shape in shapes.items():
         for key in (name, f"{name}_target"):
             if key in example and example[key].shape != shape:
                 raise ValueError(f"{key} has the shape {example[key].shape}, not {shape}")
 
 
 def _rows_of(clip: dict[str, Any]) -> dict[str, str]:
-    names = {"frames": "frames", "flow_target": "flow,\ntarget", "flow": "flow,\npredicted"}
+    names = {
+        "frames": "frames",
+        "flow_target": "flow,\ntarget",
+        "flow": "flow,\npredicted",
+        "dynamic_image": "dynamic image:\ntarget,\npredicted",
+    }
     return {key: name for key, name in names.items() if key in clip}
 
 
@@ -205,16 +215,17 @@ def _draw_clip(axes: Axes, clip: dict[str, Any], chosen: list[int]) -> None:
     height, width = clip["frames"].shape[1:]
     gap = max(2, width // 40)
     scale = _flow_scale(clip)
+    place = {frame: column for column, frame in enumerate(chosen)}
     down = {key: row * (height + gap) for row, key in enumerate(names)}
     right = {frame: column * (width + gap) for column, frame in enumerate(chosen)}
     shape = (len(names) * (height + gap) - gap, len(chosen) * (width + gap) - gap, 3)
     mosaic = np.full(shape, 255, dtype=np.uint8)
     for key, y in down.items():
         for frame, x in right.items():
-            mosaic[y : y + height, x : x + width] = _tile(clip, key, frame, scale)
+            mosaic[y : y + height, x : x + width] = _tile(clip, key, frame, place[frame], scale)
     axes.imshow(mosaic, interpolation="antialiased")
     _draw_landmarks(axes, clip, right)
-    if len(names) > 1:
+    if "flow" in names or "flow_target" in names:
         below = 2 * (height + gap)
         text = f"motion\nrim: {scale:.2g} px"
         axes.text(width / 2, below, text, ha="center", va="top", fontsize="small")
@@ -237,10 +248,14 @@ def _flow_scale(clip: dict[str, Any]) -> float:
     return max(float(np.percentile(length[np.isfinite(length)], 99.5)), _SMALLEST_SCALE)
 
 
-def _tile(clip: dict[str, Any], key: str, frame: int, scale: float) -> np.ndarray:
+def _tile(clip: dict[str, Any], key: str, frame: int, column: int, scale: float) -> np.ndarray:
     height, width = clip["frames"].shape[1:]
     if key == "frames":
-        return np.repeat(clip["frames"][frame][..., None], 3, axis=-1)
+        return _grey(clip["frames"][frame])
+    if key == "dynamic_image":  # one a clip: the target, then the prediction
+        images = [clip[name] for name in ("dynamic_image_target", "dynamic_image") if name in clip]
+        blank = np.ones((height, width))
+        return _grey(np.rint(255 * (images[column] if column < len(images) else blank)).astype(np.uint8))
     if frame > 0:
         return flow_to_rgb(clip[key][frame - 1], scale)
     # No flow leads to the first frame: its place has the key, once.
@@ -250,6 +265,10 @@ def _tile(clip: dict[str, Any], key: str, frame: int, scale: float) -> np.ndarra
         top, left = (height - side) // 2, (width - side) // 2
         tile[top : top + side, left : left + side] = flow_key(side)
     return tile
+
+
+def _grey(picture: np.ndarray) -> np.ndarray:
+    return np.repeat(picture[..., None], 3, axis=-1)
 
 
 def _draw_landmarks(axes: Axes, clip: dict[str, Any], right: dict[int, int]) -> None:

@@ -21,10 +21,19 @@ COLUMNS = (
     "ACC",
     "WF1",
     "majority UF1",
-    "flow EPE px",
-    "EPE / zero flow",
-    "landmark NME %",
 )
+AUXILIARY = (
+    ("flow EPE px", "flow_epe", ".3f"),
+    ("EPE / zero flow", "flow_epe_relative", ".2f"),
+    ("landmark NME %", "landmarks_nme", ".2f"),
+    ("dynamic image PSNR dB", "dynamic_image_psnr", ".1f"),
+    ("PSNR of flat grey", "dynamic_image_psnr_flat", ".1f"),
+    ("SSIM", "dynamic_image_ssim", ".2f"),
+    ("cosine", "dynamic_image_cosine", ".3f"),
+    ("rank accuracy", "rank_accuracy", ".2f"),
+)
+"""Columns that follow where a study has their task: title, key of the summary, format."""
+
 _TEXT_COLUMNS = 3
 _WIDE = 120  # characters
 _CONTACT_SHEET_CLIPS = 6
@@ -62,15 +71,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 1 if errors else 0
 
 
-def table_row(summary: dict[str, Any]) -> list[str]:
-    """One study's row of the table.
+def results_table(summaries: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
+    """The table of studies.
 
     Args:
-        summary: what `results.pool` returns.
+        summaries: what `results.pool` returned for each.
 
     Returns:
-        A text for each of `COLUMNS`; a dash where the task was off.
+        Titles, `COLUMNS` and those of `AUXILIARY` that a study has; and a row of texts a study, with a dash where
+        its task was off.
     """
+    auxiliary = [column for column in AUXILIARY if any(column[1] in summary for summary in summaries)]
+    titles = [*COLUMNS, *(title for title, _, _ in auxiliary)]
+    return titles, [
+        [*_recognition_row(summary), *(_number(summary.get(key), form) for _, key, form in auxiliary)]
+        for summary in summaries
+    ]
+
+
+def _recognition_row(summary: dict[str, Any]) -> list[str]:
     provenance = summary["provenance"]
     numbers = [summary["uf1"], summary["uar"], summary["acc"], summary["wf1"], summary["majority"]["uf1"]]
     return [
@@ -79,9 +98,6 @@ def table_row(summary: dict[str, Any]) -> list[str]:
         _tasks(provenance["tasks"]),
         str(summary["clips"]),
         *(f"{value:.3f}" for value in numbers),
-        _number(summary.get("flow_epe"), ".3f"),
-        _number(summary.get("flow_epe_relative"), ".2f"),
-        _number(summary.get("landmarks_nme"), ".2f"),
     ]
 
 
@@ -98,10 +114,13 @@ def notes(summaries: Sequence[dict[str, Any]]) -> list[str]:
     folds = ", ".join(f"{summary['mean_of_folds_uf1']:.3f} ({summary['study']})" for summary in summaries)
     lines = [
         f"Each number is pooled over all folds of a study; the weights that predict follow the rule {rules}.",
-        "Majority: always predicting the commonest class. EPE / zero flow: below 1 is better than predicting "
-        "no motion.",
+        "Majority: always predicting the commonest class.",
         f"mean_of_folds_uf1, as older papers report it and not comparable with UF1: {folds}.",
     ]
+    if any("flow_epe" in summary for summary in summaries):
+        lines.append("EPE / zero flow: below 1 is better than predicting no motion.")
+    if any("dynamic_image_psnr" in summary for summary in summaries):
+        lines.append("PSNR of flat grey: of the best picture of one grey level. Rank accuracy: 0.50 is chance.")
     if len({summary["provenance"].get("sample_list_hash") for summary in summaries}) > 1:
         lines.append("The studies do not all cover the same clips: compare only those with one sample list.")
     return lines
@@ -204,11 +223,11 @@ def _print_table(summaries: Sequence[dict[str, Any]]) -> None:
     # A file or a pipe has no width of its own; a narrow terminal gets the texts in lines below the numbers.
     console = Console(width=None if sys.stdout.isatty() else 160)
     narrow = console.width < _WIDE
-    rows = [table_row(summary) for summary in summaries]
+    titles, rows = results_table(summaries)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for name in ("#",) if narrow else COLUMNS[:_TEXT_COLUMNS]:
         table.add_column(name, overflow="fold")
-    for name in COLUMNS[_TEXT_COLUMNS:]:
+    for name in titles[_TEXT_COLUMNS:]:
         table.add_column(name, justify="right", width=max(6, *map(len, name.split())))
     for i, row in enumerate(rows, start=1):
         texts = [str(i)] if narrow else row[:_TEXT_COLUMNS]
@@ -221,9 +240,9 @@ def _print_table(summaries: Sequence[dict[str, Any]]) -> None:
 
 def _write_markdown(path: Path, reported: Sequence[tuple[Path, dict[str, Any]]]) -> None:
     summaries = [summary for _, summary in reported]
-    alignment = ["---"] * _TEXT_COLUMNS + ["---:"] * (len(COLUMNS) - _TEXT_COLUMNS)
-    lines = ["# Results", "", _markdown_row(COLUMNS), _markdown_row(alignment)]
-    lines += [_markdown_row(table_row(summary)) for summary in summaries]
+    titles, rows = results_table(summaries)
+    alignment = ["---"] * _TEXT_COLUMNS + ["---:"] * (len(titles) - _TEXT_COLUMNS)
+    lines = ["# Results", "", *map(_markdown_row, (titles, alignment, *rows))]
     for note in notes(summaries):
         lines += ["", note]
     for directory, summary in reported:

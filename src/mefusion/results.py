@@ -18,8 +18,12 @@ if TYPE_CHECKING:
 COLUMNS = ("study", "dataset", "subject", "clip_id", "fold", "seed", "label", "prediction", "rule", "epoch")
 """Columns of every prediction table, beside one `probability_<class>` a class."""
 
-AUXILIARY_COLUMNS = ("flow_epe", "flow_epe_zero", "landmarks_nme")
-"""Columns that are there when their task is on: pixels, pixels, per cent of the inter-ocular distance."""
+AUXILIARY_COLUMNS = (
+    *("flow_epe", "flow_epe_zero", "landmarks_nme"),
+    *("dynamic_image_psnr", "dynamic_image_psnr_flat", "dynamic_image_ssim", "dynamic_image_cosine", "rank_accuracy"),
+)
+"""Columns that are there when their task is on: px, px, per cent of the inter-ocular distance; dB, dB, -1..1,
+-1..1; share of frame pairs in order."""
 
 _PREFIX = "probability_"
 _STUDY_KEYS = {"study": str, "model": str, "tasks": dict, "classes": list, "folds": list}
@@ -118,9 +122,10 @@ def score(predictions: "pd.DataFrame", classes: Sequence[str] | None = None) -> 
         classes: the scheme's classes in order; by default those of the probability columns.
 
     Returns:
-        Plain data, ready for JSON: what `metrics.recognition_report` gives (`clips`, `uf1`, `uar`, `acc`,
-        `wf1`, `confusion_matrix`, `majority`, ...) and, where the tasks were on, `metrics.flow_report` and
-        `metrics.landmark_report`; with several datasets also `datasets`, the same restricted to each.
+        Plain data, ready for JSON: what `metrics.recognition_report` gives (`clips`, `uf1`, `uar`, `acc`, `wf1`,
+        `confusion_matrix`, `majority`, ...) and, where the tasks were on, `metrics.flow_report`,
+        `metrics.landmark_report` and the means of the other `AUXILIARY_COLUMNS`; with several datasets also
+        `datasets`, the same restricted to each.
 
     Raises:
         MefusionError: the table is empty, or mixes studies, seeds or rules.
@@ -218,6 +223,11 @@ def headline(summary: Mapping[str, Any]) -> str:
         parts.append(f"flow {summary['flow_epe']:.3f} px ({share})")
     if "landmarks_nme" in summary:
         parts.append(f"landmarks {summary['landmarks_nme']:.1f} % of the inter-ocular distance")
+    if "dynamic_image_psnr" in summary:
+        flat = summary["dynamic_image_psnr_flat"]
+        parts.append(f"dynamic image {summary['dynamic_image_psnr']:.1f} dB (flat grey {flat:.1f})")
+    if "rank_accuracy" in summary:
+        parts.append(f"frame pairs in order {summary['rank_accuracy']:.2f} (chance 0.50)")
     return "; ".join(parts)
 
 
@@ -265,8 +275,9 @@ def _check_numbers(table: "pd.DataFrame", classes: list[str], path: Path) -> Non
     probabilities = [_PREFIX + name for name in classes]
     auxiliary = [name for name in AUXILIARY_COLUMNS if name in table.columns]
     for name in ["seed", "epoch", *probabilities, *auxiliary]:
-        if not is_numeric_dtype(table[name]) or not (table[name].between(0, np.inf, inclusive="left")).all():
-            raise _broken(path, f"has a value in column {name!r} that is no number from 0 up")
+        lowest = -1 if name in ("dynamic_image_ssim", "dynamic_image_cosine") else 0
+        if not is_numeric_dtype(table[name]) or not (table[name].between(lowest, np.inf, inclusive="left")).all():
+            raise _broken(path, f"has a value in column {name!r} that is no number from {lowest} up")
     sums = table[probabilities].to_numpy(float).sum(axis=1)
     if not np.allclose(sums, 1, atol=1e-3):
         worst = table["clip_id"].iloc[int(np.abs(sums - 1).argmax())]
@@ -282,6 +293,10 @@ def _score_part(table: "pd.DataFrame", classes: list[str]) -> dict[str, Any]:
         scores |= metrics.flow_report(columns["flow_epe"], columns["flow_epe_zero"])
     if "landmarks_nme" in columns:
         scores |= metrics.landmark_report(columns["landmarks_nme"])
+    means = ("dynamic_image_psnr", "dynamic_image_psnr_flat", "dynamic_image_ssim", "dynamic_image_cosine")
+    for name in (*means, "rank_accuracy"):
+        if name in columns:
+            scores[name] = float(table[name].mean())
     return scores
 
 

@@ -20,10 +20,10 @@ from mefusion.data.folds import Fold
 from mefusion.errors import MefusionError
 from mefusion.files import write_table, write_text
 from mefusion.loggers import finish_loggers
-from mefusion.models.mol.module import MOLModule, Prediction
+from mefusion.models.module import MERModule, Prediction
 
 MakeData = Callable[[Fold, int], FoldData]
-MakeModule = Callable[[Statistics], MOLModule]
+MakeModule = Callable[[Statistics], MERModule]
 MakeTrainer = Callable[[str, Path], L.Trainer]
 
 
@@ -114,7 +114,8 @@ def run_fold(
     trainer = make_trainer(fold.name, folder)
     trainer.callbacks.append(SeedSteps(seed))  # type: ignore[attr-defined]
     try:
-        trainer.fit(module, datamodule=data, ckpt_path=_last_checkpoint(folder), weights_only=True)
+        if any(parameter.requires_grad for parameter in module.parameters()):
+            trainer.fit(module, datamodule=data, ckpt_path=_last_checkpoint(folder), weights_only=True)
         predictions = trainer.predict(module, datamodule=data)
     finally:
         finish_loggers()
@@ -194,18 +195,20 @@ def prediction_table(predictions: Sequence[Prediction], store: ClipStore) -> pd.
 
 
 @torch.no_grad()
-def _save_examples(path: Path, module: MOLModule, data: FoldData, table: pd.DataFrame) -> None:
+def _save_examples(path: Path, module: MERModule, data: FoldData, table: pd.DataFrame) -> None:
     """Keep one window a class, with targets and predictions, for the report's pictures."""
     raw = data.examples()
-    output = module.eval()(data.normalise(raw).frames.to(module.device))
+    if raw.inputs.dim() != 5:  # a picture shows frames
+        return
+    output = module.eval()(data.normalise(raw).inputs.to(module.device))
     arrays: dict[str, np.ndarray] = {}
     metadata: dict[str, str] = {}
     answers = table.set_index("clip_id")
     for row, clip in enumerate(raw.clip.tolist()):
         facts = data.store.index.loc[clip]
         key = facts["clip_id"]
-        arrays[f"{key}|frames"] = raw.frames[row, :, 0].numpy()
-        for name, dtype in (("flow", np.float16), ("landmarks", np.float32)):
+        arrays[f"{key}|frames"] = raw.inputs[row, :, 0].numpy()
+        for name, dtype in (("flow", np.float16), ("landmarks", np.float32), ("dynamic_image", np.float16)):
             if name in module.tasks:
                 arrays[f"{key}|{name}"] = getattr(output, name)[row].float().cpu().numpy().astype(dtype)
                 arrays[f"{key}|{name}_target"] = getattr(raw, name)[row].numpy().astype(dtype)

@@ -32,9 +32,8 @@ def train(config: "DictConfig") -> float | None:
     store = composition.load_clips(config)
     folds = make_folds(config.protocol.name, store.index["subject"])
     study = composition.plan_study(config, store, folds)
-    print(
-        f"{study.directory}: {len(store.index)} clips of {len(folds)} subjects, {' + '.join(config.tasks)}", flush=True
-    )
+    tasks = " + ".join(composition.task_weights(config))
+    print(f"{study.directory}: {len(store.index)} clips of {len(folds)} subjects, {tasks}", flush=True)
     run_study(
         study,
         select_folds(folds, config.protocol.folds),

@@ -3,9 +3,11 @@ import pandas as pd
 import pytest
 import torch
 
-from mefusion.data.cache import save_arrays
+from mefusion.data.cache import load_arrays, save_arrays
 from mefusion.data.clips import Augmentation, ClipStore, EpochSampler, TestWindows, TrainingWindows
 from mefusion.data.faces import LANDMARK_MIRROR
+from mefusion.data.motion import dynamic_image, optical_strain
+from mefusion.data.views import Crop, make_view
 from mefusion.errors import MefusionError
 
 CANVAS, RIGHT, DOWN = 40, 2, -1  # the texture goes 2 px right and 1 px up a frame
@@ -26,11 +28,25 @@ def moving_clip(n_frames, stride, seed):
         landmarks.append(first + t * np.array([RIGHT, DOWN]))
     flow = np.zeros((n_frames - stride, 2, CANVAS, CANVAS), np.float16)
     flow[:, 0], flow[:, 1] = RIGHT * stride, DOWN * stride
-    return {"frames": np.stack(frames), "landmarks": np.stack(landmarks).astype(np.float32), "flow": flow}
+    return {
+        "frames": np.stack(frames),
+        "frames_small": np.stack(frames)[:, ::2, ::2],
+        "landmarks": np.stack(landmarks).astype(np.float32),
+        "flow": flow,
+        "onset_apex_flow": rng.normal(size=(2, CANVAS, CANVAS)).astype(np.float16),
+    }
 
 
 @pytest.fixture
 def store(tmp_path):
+    """The clips of `write_clips` as MOL sees them."""
+    return ClipStore(write_clips(tmp_path), tmp_path, **SEEN)
+
+
+SEEN = {"classes": CLASSES, "clip_length": 3, "view": make_view("canvas", image_size=24)}
+
+
+def write_clips(tmp_path):
     """Six clips of three subjects with strides 1, 2 and 1; windows of three frames."""
     rows = []
     for number in range(6):
@@ -48,11 +64,16 @@ def store(tmp_path):
                 "label": CLASSES[number % 2],
             }
         )
-    return ClipStore(pd.DataFrame(rows), tmp_path, classes=CLASSES, clip_length=3)
+    return pd.DataFrame(rows)
+
+
+def cut(store, clip, phase, *, top, left, size, flip=False):
+    """Inputs, flow and landmarks of a window."""
+    return tuple(store.window(clip, phase, Crop(top, left, size, flip)).values())
 
 
 def test_a_window_is_cut_at_its_corner_and_steps_by_the_stride(store):
-    frames, flow, landmarks = store.window(1, 1, top=4, left=7, size=24)
+    frames, flow, landmarks = cut(store, 1, 1, top=4, left=7, size=24)
     arrays = store.arrays[1]
     assert (frames.shape, flow.shape, landmarks.shape) == ((3, 24, 24), (2, 2, 24, 24), (2, 68, 2))
     assert frames.dtype == np.uint8
@@ -65,7 +86,7 @@ def test_a_window_is_cut_at_its_corner_and_steps_by_the_stride(store):
 @pytest.mark.parametrize(("clip", "phase"), [(0, 0), (1, 0), (1, 1)])
 def test_frames_flow_and_landmarks_move_together(store, clip, phase, flip):
     size = 28
-    frames, flow, landmarks = store.window(clip, phase, top=5, left=3, size=size, flip=flip)
+    frames, flow, landmarks = cut(store, clip, phase, top=5, left=3, size=size, flip=flip)
     ys, xs = np.mgrid[:size, :size]
     for t in range(2):
         u, v = flow[t].astype(int)
@@ -82,7 +103,7 @@ def test_frames_flow_and_landmarks_move_together(store, clip, phase, flip):
 
 
 def test_mirroring_by_hand(store):
-    plain, mirrored = (store.window(0, 0, top=0, left=0, size=40, flip=flip) for flip in (False, True))
+    plain, mirrored = (cut(store, 0, 0, top=0, left=0, size=40, flip=flip) for flip in (False, True))
     np.testing.assert_array_equal(mirrored[0], plain[0][..., ::-1])
     assert (mirrored[1][:, 0] == -RIGHT).all()
     assert (mirrored[1][:, 1] == DOWN).all()
@@ -94,9 +115,9 @@ def test_mirroring_by_hand(store):
 
 
 def test_a_batch_carries_its_clips_and_labels(store):
-    windows = [store.window(clip, 0, top=0, left=0, size=16) for clip in (3, 0)]
+    windows = [store.window(clip, 0, Crop(0, 0, 16)) for clip in (3, 0)]
     batch = store.batch([3, 0], windows)
-    assert batch.frames.shape == (2, 3, 1, 16, 16)
+    assert batch.inputs.shape == (2, 3, 1, 16, 16)
     assert batch.flow.shape == (2, 2, 2, 16, 16)
     assert batch.landmarks.shape == (2, 2, 68, 2)
     assert batch.label.tolist() == [1, 0]
@@ -114,7 +135,7 @@ def test_rows_are_those_of_the_subjects(store):
 def test_a_broken_cache_file_is_named(store, tmp_path):
     (tmp_path / "2.safetensors").write_bytes(b"half")
     with pytest.raises(MefusionError, match=r"2\.safetensors cannot be read .*mefusion-prepare"):
-        ClipStore(store.index, tmp_path, classes=CLASSES, clip_length=3)
+        ClipStore(store.index, tmp_path, **SEEN)
 
 
 # Test windows.
@@ -128,7 +149,7 @@ def test_test_windows_cover_every_phase_from_the_centre(store):
     for row, (clip, start) in enumerate([(1, 0), (1, 1), (3, 0)]):
         stride = store.strides[clip]
         expected = store.arrays[clip]["frames"][start::stride, 8:32, 8:32][:3]
-        np.testing.assert_array_equal(batch.frames[row, :, 0], expected)
+        np.testing.assert_array_equal(batch.inputs[row, :, 0], expected)
         np.testing.assert_array_equal(
             batch.landmarks[row], store.arrays[clip]["landmarks"][start::stride][1:3] - (8, 8)
         )
@@ -140,31 +161,31 @@ def test_test_windows_cover_every_phase_from_the_centre(store):
 def corner(store, batch, row):
     """(top, left, mirrored) of a training window."""
     frames = store.arrays[int(batch.clip[row])]["frames"]
-    size = batch.frames.shape[-1]
+    size = batch.inputs.shape[-1]
     mirrored = bool((batch.flow[row, :, 0] < 0).all())
     for t in range(len(frames)):
         for top in range(CANVAS - size + 1):
             for left in range(CANVAS - size + 1):
                 cut = frames[t, top : top + size, left : left + size]
-                if np.array_equal(cut[:, ::-1] if mirrored else cut, batch.frames[row, 0, 0]):
+                if np.array_equal(cut[:, ::-1] if mirrored else cut, batch.inputs[row, 0, 0]):
                     return top, left, mirrored
     raise AssertionError("no such window")
 
 
 def test_augmentation_reaches_what_it_says_and_no_more(store):
     training = TrainingWindows(store, size=30, augmentation=Augmentation(crop_jitter=2, flip=True), seed=0)
-    batch = training.__getitems__([(epoch, 0, -1) for epoch in range(60)])
+    batch = training.__getitems__([(epoch, 0, 0, -1) for epoch in range(60)])
     corners = [corner(store, batch, row) for row in range(60)]
     tops, lefts, mirrored = zip(*corners, strict=True)
     assert set(tops) == set(lefts) == {3, 4, 5, 6, 7}
     assert 15 < sum(mirrored) < 45
     plain = TrainingWindows(store, size=30, augmentation=Augmentation(crop_jitter=0), seed=0)
-    assert {corner(store, plain.__getitems__([(epoch, 0, -1)]), 0) for epoch in range(5)} == {(5, 5, False)}
+    assert {corner(store, plain.__getitems__([(epoch, 0, 0, -1)]), 0) for epoch in range(5)} == {(5, 5, False)}
 
 
 def test_jitter_of_half_the_margin_reaches_the_border(store):
     training = TrainingWindows(store, size=32, augmentation=Augmentation(crop_jitter=4), seed=0)
-    batch = training.__getitems__([(epoch, 0, 0) for epoch in range(80)])
+    batch = training.__getitems__([(epoch, 0, 0, 0) for epoch in range(80)])
     corners = {corner(store, batch, row)[:2] for row in range(80)}
     assert {top for top, _ in corners} == {left for _, left in corners} == set(range(9))
 
@@ -175,61 +196,115 @@ def test_jitter_beyond_the_canvas_is_refused(store):
 
 
 def same(one, other):
-    return all(torch.equal(getattr(one, name), getattr(other, name)) for name in vars(one))
+    pairs = [(getattr(one, name), getattr(other, name)) for name in vars(one)]
+    return all(a is b is None or torch.equal(a, b) for a, b in pairs)
 
 
-def test_a_training_window_depends_on_seed_epoch_clip_and_phase_alone(store):
-    def batch(seed=0, epoch=1, clip=1, phase=-1):
+def test_a_training_window_depends_on_seed_epoch_number_and_clip_alone(store):
+    def batch(seed=0, epoch=1, number=3, clip=1):
         windows = TrainingWindows(store, size=24, augmentation=Augmentation(crop_jitter=4, flip=True), seed=seed)
-        windows.__getitems__([(0, 2, -1)])  # what was asked before has no influence
-        return windows.__getitems__([(epoch, clip, phase)])
+        windows.__getitems__([(0, 0, 2, -1)])  # what was asked before has no influence
+        return windows.__getitems__([(epoch, number, clip, -1)])
 
     assert same(batch(), batch())
-    for changed in ({"seed": 1}, {"epoch": 2}, {"clip": 4}):
+    for changed in ({"seed": 1}, {"epoch": 2}, {"number": 4}, {"clip": 4}):
         assert not same(batch(), batch(**changed))
 
 
 def test_random_phases_take_turns(store):
     windows = TrainingWindows(store, size=24, augmentation=Augmentation(crop_jitter=0), seed=0)
-    first = {windows.__getitems__([(epoch, 1, -1)]).frames[0, 0, 0].numpy().tobytes() for epoch in range(20)}
+    first = {windows.__getitems__([(epoch, 0, 1, -1)]).inputs[0, 0, 0].numpy().tobytes() for epoch in range(20)}
     assert len(first) == 2
-    chosen = windows.__getitems__([(0, 1, 1)])
-    np.testing.assert_array_equal(chosen.frames[0, 0, 0], store.arrays[1]["frames"][1, 8:32, 8:32])
+    chosen = windows.__getitems__([(0, 0, 1, 1)])
+    np.testing.assert_array_equal(chosen.inputs[0, 0, 0], store.arrays[1]["frames"][1, 8:32, 8:32])
 
 
 # The sampler.
 
 
-def epoch_of(store, clips, epoch, *, windows="random", seed=0):
-    sampler = EpochSampler(store, np.array(clips), windows=windows, seed=seed)
+def epoch_of(store, clips, epoch, *, windows="random", seed=0, balanced=False):
+    sampler = EpochSampler(store, np.array(clips), windows=windows, seed=seed, balanced=balanced)
     sampler.set_epoch(epoch)
     items = list(sampler)
     assert len(items) == len(sampler)
-    return items
+    assert [(item[0], item[1]) for item in items] == [(epoch, number) for number in range(len(items))]
+    return [item[2:] for item in items]
 
 
 def test_each_epoch_shows_every_training_clip_once(store):
-    items = epoch_of(store, [0, 1, 2, 4, 5], 3)
-    assert sorted(clip for _, clip, _ in items) == [0, 1, 2, 4, 5]
-    assert {(epoch, phase) for epoch, _, phase in items} == {(3, -1)}
+    assert sorted(epoch_of(store, [0, 1, 2, 4, 5], 3)) == [(clip, -1) for clip in (0, 1, 2, 4, 5)]
 
 
-def test_all_windows_are_every_phase_of_every_clip(store):
-    items = epoch_of(store, [0, 1, 4], 0, windows="all")
-    assert sorted((clip, phase) for _, clip, phase in items) == [(0, 0), (1, 0), (1, 1), (4, 0), (4, 1)]
+def test_all_windows_are_every_phase_of_every_clip_and_first_ones_phase_0(store):
+    assert sorted(epoch_of(store, [0, 1, 4], 0, windows="all")) == [(0, 0), (1, 0), (1, 1), (4, 0), (4, 1)]
+    assert sorted(epoch_of(store, [0, 1, 4], 0, windows="first")) == [(0, 0), (1, 0), (4, 0)]
+    test = TestWindows(store, np.array([0, 1]), size=24, windows="first")
+    assert test.windows == [(0, 0), (1, 0)]
 
 
 def test_the_order_depends_on_seed_and_epoch_alone(store):
     clips = list(range(6))
     assert epoch_of(store, clips, 2) == epoch_of(store, clips, 2)
-    orders = {
-        tuple(clip for _, clip, _ in epoch_of(store, clips, epoch, seed=seed))
-        for epoch in range(4)
-        for seed in range(4)
-    }
+    orders = {tuple(epoch_of(store, clips, epoch, seed=seed)) for epoch in range(4) for seed in range(4)}
     assert len(orders) > 10
 
 
 def test_an_unknown_way_of_windows_is_named(store):
-    with pytest.raises(MefusionError, match=r"windows=some.*random.*all"):
+    with pytest.raises(MefusionError, match=r"windows=some.*random.*all.*first"):
         EpochSampler(store, np.arange(2), windows="some", seed=0)
+
+
+def test_a_balanced_epoch_shows_classes_alike_and_never_the_same_window_for_sure(store):
+    clips = [0, 2, 4, 1]  # three of one class and one of the other
+    counts, seen = dict.fromkeys(clips, 0), set()
+    windows = TrainingWindows(store, size=24, augmentation=Augmentation(crop_jitter=4), seed=0)
+    for epoch in range(300):
+        items = epoch_of(store, clips, epoch, balanced=True)
+        assert len(items) == len(clips)
+        for number, (clip, phase) in enumerate(items):
+            counts[clip] += 1
+            if clip == 1 and epoch < 5:
+                seen.add(windows.__getitems__([(epoch, number, clip, phase)]).inputs.numpy().tobytes())
+    assert counts[1] / 1200 == pytest.approx(1 / 2, abs=0.05)
+    for clip in (0, 2, 4):
+        assert counts[clip] / 1200 == pytest.approx(1 / 6, abs=0.04)
+    assert len(seen) > 5
+
+
+# Views.
+
+
+def view_of(tmp_path, name, image_size):
+    return ClipStore(write_clips(tmp_path), tmp_path, **SEEN | {"view": make_view(name, image_size=image_size)})
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_small_frames_come_with_the_dynamic_image_of_what_is_cut(tmp_path, flip):
+    store = view_of(tmp_path, "small", 16)
+    assert (store.canvas, store.phases(1)) == (20, 2)
+    windows = [store.window(clip, store.phases(clip) - 1, Crop(2, 3, 16, flip)) for clip in (1, 3)]
+    batch = store.batch([1, 3], windows)
+    frames = store.arrays[1]["frames_small"][1::2, 2:18, 3:19]
+    np.testing.assert_array_equal(batch.inputs[0, :, 0], frames[..., ::-1] if flip else frames)
+    assert batch.dynamic_image.shape == (2, 16, 16)
+    for row in range(2):
+        np.testing.assert_allclose(batch.dynamic_image[row], dynamic_image(batch.inputs[row, :, 0].numpy()))
+    assert batch.flow is batch.landmarks is None
+
+
+def test_a_flow_image_is_flow_and_strain_of_the_whole_canvas(tmp_path):
+    store = view_of(tmp_path, "flow_image", 8)
+    assert (store.canvas, store.phases(1)) == (8, 1)
+    plain, mirrored = (store.window(1, 0, Crop(0, 0, 8, flip))["inputs"] for flip in (False, True))
+    flow = load_arrays(tmp_path / "1.safetensors")["onset_apex_flow"].astype(np.float32)
+    full = np.stack([*flow, optical_strain(flow)])
+    np.testing.assert_allclose(plain, full.reshape(3, 8, 5, 8, 5).mean(axis=(2, 4)), atol=1e-5)
+    np.testing.assert_allclose(mirrored, plain[..., ::-1] * np.array([-1, 1, 1])[:, None, None])
+    # Of a mirrored flow the strain is that of the flow, mirrored: so the image is that of the mirrored flow.
+    turned = flow[..., ::-1] * np.array([-1, 1])[:, None, None]
+    np.testing.assert_allclose(optical_strain(turned), optical_strain(flow)[..., ::-1], atol=1e-5)
+
+
+def test_an_unknown_view_is_named():
+    with pytest.raises(MefusionError, match="view some is not known: choose from canvas, small, flow_image"):
+        make_view("some", image_size=8)

@@ -8,6 +8,7 @@ from mefusion.data.cache import save_arrays
 from mefusion.data.clips import Augmentation, ClipStore
 from mefusion.data.datamodule import FoldData
 from mefusion.data.folds import leave_one_subject_out
+from mefusion.data.views import make_view
 
 CLASSES = ("negative", "surprise")
 
@@ -26,7 +27,9 @@ def store(tmp_path):
         save_arrays(tmp_path / f"{number}.safetensors", arrays, {})
         row = {"subject": f"d/{number // 2}", "clip_id": str(number), "file": f"{number}.safetensors"}
         rows.append(row | {"stride": stride, "label": CLASSES[number % 2]})
-    return ClipStore(pd.DataFrame(rows), tmp_path, classes=CLASSES, clip_length=2)
+    return ClipStore(
+        pd.DataFrame(rows), tmp_path, classes=CLASSES, clip_length=2, view=make_view("canvas", image_size=32)
+    )
 
 
 def fold_data(store, *, number=1, size=32, **changes):
@@ -39,8 +42,9 @@ def test_statistics_are_those_of_the_training_subjects_centre_crops(store):
     data = fold_data(store)
     clips = [store.arrays[number] for number in (0, 1, 4, 5)]
     values = np.concatenate([clip["frames"][:, 2:34, 2:34].ravel() for clip in clips]) / 255
-    assert data.statistics.mean == pytest.approx(values.mean(), rel=1e-5)
-    assert data.statistics.std == pytest.approx(values.std(), rel=1e-5)
+    assert data.statistics.mean.item() == pytest.approx(values.mean(), rel=1e-5)
+    assert data.statistics.std.item() == pytest.approx(values.std(), rel=1e-5)
+    assert data.statistics.class_counts.tolist() == [2, 2]
     shape = np.mean([clip["landmarks"].mean(0) for clip in clips], axis=0) - 2
     np.testing.assert_allclose(data.statistics.mean_shape, shape, rtol=1e-5)
 
@@ -63,13 +67,13 @@ def test_training_shows_training_subjects_alone_and_prediction_the_test_subject(
     batches = list(data.predict_dataloader())
     assert [clip for batch in batches for clip in batch.clip.tolist()] == [2, 3, 3]  # every window, in order
     again = list(data.predict_dataloader())
-    assert all((one.frames == other.frames).all() for one, other in zip(batches, again, strict=True))
+    assert all((one.inputs == other.inputs).all() for one, other in zip(batches, again, strict=True))
 
 
 def test_batches_have_the_shapes_of_the_model(store):
     data = fold_data(store, size=16)
     (batch,) = data.train_dataloader()
-    assert batch.frames.shape == (4, 2, 1, 16, 16)
+    assert batch.inputs.shape == (4, 2, 1, 16, 16)
     assert batch.flow.shape == (4, 1, 2, 16, 16)
     assert batch.landmarks.shape == (4, 1, 68, 2)
     assert batch.label.shape == batch.clip.shape == (4,)
@@ -80,12 +84,12 @@ def test_training_values_are_normalised_to_mean_0_and_deviation_1(store):
     (raw,) = data.train_dataloader()
     batch = data.on_after_batch_transfer(raw, 0)
     # All phases of a clip together are all its frames.
-    assert batch.frames.mean().item() == pytest.approx(0, abs=1e-4)
-    assert batch.frames.std(correction=0).item() == pytest.approx(1, abs=1e-4)
+    assert batch.inputs.mean().item() == pytest.approx(0, abs=1e-4)
+    assert batch.inputs.std(correction=0).item() == pytest.approx(1, abs=1e-4)
     frame = store.arrays[0]["frames"][0, 2:34, 2:34]
     row = raw.clip.tolist().index(0)
-    expected = (frame / 255 - data.statistics.mean) / data.statistics.std
-    np.testing.assert_allclose(batch.frames[row, 0, 0], expected, atol=1e-5)
+    expected = (frame / 255 - data.statistics.mean[0].numpy()) / data.statistics.std[0].numpy()
+    np.testing.assert_allclose(batch.inputs[row, 0, 0], expected, atol=1e-5)
     assert str(batch.flow.dtype) == str(batch.landmarks.dtype) == "torch.float32"
     np.testing.assert_array_equal(batch.flow, raw.flow.float())
 
@@ -93,8 +97,8 @@ def test_training_values_are_normalised_to_mean_0_and_deviation_1(store):
 def test_prediction_is_normalised_by_the_training_subjects_too(store):
     data = fold_data(store)
     raw = next(iter(data.predict_dataloader()))
-    back = data.normalise(raw).frames * data.statistics.std + data.statistics.mean
-    np.testing.assert_allclose(255 * back, raw.frames, atol=1e-3)
+    back = data.normalise(raw).inputs * data.statistics.std + data.statistics.mean
+    np.testing.assert_allclose(255 * back, raw.inputs, atol=1e-3)
 
 
 def test_the_same_seed_gives_the_same_epoch(store):
@@ -102,15 +106,15 @@ def test_the_same_seed_gives_the_same_epoch(store):
         (batch,) = fold_data(store, seed=seed, windows="random").train_dataloader()
         return batch
 
-    assert (epoch(0).frames == epoch(0).frames).all()
-    assert (epoch(0).clip.tolist(), epoch(0).frames.sum()) != (epoch(1).clip.tolist(), epoch(1).frames.sum())
+    assert (epoch(0).inputs == epoch(0).inputs).all()
+    assert (epoch(0).clip.tolist(), epoch(0).inputs.sum()) != (epoch(1).clip.tolist(), epoch(1).inputs.sum())
 
 
 def test_examples_are_one_window_a_class_of_the_test_subject(store):
     batch = fold_data(store).examples()
     assert batch.clip.tolist() == [2, 3]
     assert batch.label.tolist() == [0, 1]
-    np.testing.assert_array_equal(batch.frames[1, :, 0], store.arrays[3]["frames"][[0, 2], 2:34, 2:34])
+    np.testing.assert_array_equal(batch.inputs[1, :, 0], store.arrays[3]["frames"][[0, 2], 2:34, 2:34])
 
 
 class Watch(L.LightningModule):
@@ -125,7 +129,7 @@ class Watch(L.LightningModule):
         self.shown.append([])
 
     def training_step(self, batch, batch_idx):
-        self.shown[-1] += list(zip(batch.clip.tolist(), batch.frames.sum((1, 2, 3, 4)).tolist(), strict=True))
+        self.shown[-1] += list(zip(batch.clip.tolist(), batch.inputs.sum((1, 2, 3, 4)).tolist(), strict=True))
         self.sizes.append(len(batch))
         return self.weight * 1
 

@@ -60,6 +60,7 @@ def test_the_first_t_s_frames_are_used(count, stride):
         "frames_small": (n, 16, 16),
         "landmarks": (n, 68, 2),
         "flow": (7 * stride, 2, 48, 48),
+        "onset_apex_flow": (2, 48, 48),
         "matrices": (n, 2, 3),
     }
     kinds = {"frames": "uint8", "frames_small": "uint8", "landmarks": "float32", "flow": "float16"}
@@ -79,6 +80,33 @@ def test_flow_goes_to_the_window_s_next_frame():
     inner = arrays["flow"].astype(float)[:, :, 10:-10, 10:-10]
     np.testing.assert_allclose(inner[:, 0].mean((1, 2)), 2 * 0.5 * scale, rtol=0.15)
     np.testing.assert_allclose(inner[:, 1].mean((1, 2)), 0, atol=0.1)
+
+
+@pytest.mark.parametrize(
+    ("apex", "missing_apex", "place"),
+    [
+        (9, "midpoint", 9),  # beyond the 8 frames that windows are made of
+        (None, "midpoint", 5),
+        (0, "midpoint", 5),  # the onset itself is no apex
+        (None, "largest_motion", 7),
+        (3, "largest_motion", 3),
+    ],
+)
+def test_the_onset_apex_flow_goes_to_the_apex(apex, missing_apex, place):
+    there_and_back = [0, 1, 2, 3, 4, 5, 6, 7, 6, 5]
+    still = moving_texture(8)
+    frames = [still[t] for t in there_and_back]
+    settings = dataclasses.replace(SETTINGS, missing_apex=missing_apex)
+    arrays = prepare_clip(frames, StillFace(), settings, apex=apex)
+    scale = np.linalg.norm(arrays["matrices"][0, 0, :2])
+    right, down = arrays["onset_apex_flow"].astype(float)[:, 10:-10, 10:-10].mean((1, 2))
+    assert right == pytest.approx(0.5 * there_and_back[place] * scale, rel=0.15)
+    assert down == pytest.approx(0, abs=0.1)
+
+
+def test_an_unknown_stand_in_for_the_apex_is_named():
+    with pytest.raises(MefusionError, match="missing_apex=end: choose from midpoint, largest_motion"):
+        PreparationSettings(missing_apex="end")
 
 
 @pytest.mark.parametrize("alignment", ["stabilised", "frame"])
@@ -269,13 +297,14 @@ def test_tables_on_disk_say_the_same(prepared):
     folder, (index, failures, _) = prepared
     kept = pd.read_parquet(folder / "index.parquet")
     assert list(kept) == list(index)
-    assert kept.fillna(0).to_numpy().tolist() == index.fillna(0).to_numpy().tolist()
+    pd.testing.assert_frame_equal(kept, index.astype(kept.dtypes.to_dict()))
     listed = pd.read_csv(folder / "failures.csv")
     assert listed["clip_id"].tolist() == failures["clip_id"].tolist()
     assert listed["problem"].tolist() == failures["problem"].tolist()
     assert list(listed) == ["dataset", "subject", "clip_id", "path", "problem"]
     for row in index.itertuples():
         assert row.stride == 1
+        assert row.apex_from == "midpoint"  # the table has none
         arrays = load_arrays(folder / row.file)
         assert arrays["frames"].shape == (8, 48, 48)
         assert arrays["flow"].shape == (7, 2, 48, 48)

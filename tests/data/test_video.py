@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mefusion.data.video import list_frames, read_clip, read_image
+from mefusion.data.video import frame_place, list_frames, read_clip, read_image
 from mefusion.errors import MefusionError
 
 
@@ -56,6 +56,22 @@ def test_two_frames_with_one_number_are_named(tmp_path):
 def test_onset_and_offset_are_both_included(tmp_path, onset, offset, expected):
     folder = write_frames(tmp_path / "clip", ["f2.png", "f4.png", "f8.png"])
     assert values(read_clip(folder, onset=onset, offset=offset)) == expected
+
+
+@pytest.mark.parametrize(
+    ("number", "place"),
+    [(4, 0), (8, 1), (15, 3), (7, 0), (None, None), (2, None), (20, None)],  # 7 is missing: the frame before it
+)
+def test_a_frame_s_place_is_that_among_the_clip_s_frames(tmp_path, number, place):
+    folder = write_frames(tmp_path / "clip", ["f2.png", "f4.png", "f8.png", "f10.png", "f15.png", "f20.png"])
+    assert frame_place(folder, number, onset=4, offset=15) == place
+    frames = values(read_clip(folder, onset=4, offset=15))
+    assert place is None or frames[place] == max(value for value in frames if value <= number)
+
+
+def test_a_frame_s_place_in_a_video(tmp_path):
+    assert frame_place(tmp_path / "clip.avi", 7, onset=3, offset=9) == 4
+    assert frame_place(tmp_path / "clip.avi", 7) == 7
 
 
 @pytest.mark.parametrize(("onset", "offset"), [(9, 20), (5, 7), (8, 2)])

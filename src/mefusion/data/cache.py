@@ -2,13 +2,13 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 
 from mefusion.errors import MefusionError
 from mefusion.files import replacing
@@ -26,14 +26,15 @@ def save_arrays(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[
         save_file({name: np.ascontiguousarray(a) for name, a in arrays.items()}, temporary, dict(metadata))
 
 
-def load_arrays(path: Path) -> dict[str, np.ndarray]:
-    """Arrays of a prepared clip.
+def load_arrays(path: Path, names: Sequence[str] | None = None) -> dict[str, np.ndarray]:
+    """Arrays of a prepared clip, those of the given names or all.
 
     Raises:
         MefusionError: the file is missing or broken.
     """
     try:
-        return load_file(path)
+        with safe_open(path, framework="np") as file:
+            return {name: file.get_tensor(name) for name in names or file.keys()}
     except (OSError, SafetensorError) as error:
         raise MefusionError(f"{path} cannot be read ({error}): delete it and run mefusion-prepare again") from error
 

@@ -1,6 +1,6 @@
 """Prepared clips in memory, and the windows that are cut from them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,32 +10,42 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from mefusion.data.cache import load_arrays
-from mefusion.data.faces import LANDMARK_MIRROR
+from mefusion.data.views import Crop, View, Window
 from mefusion.errors import MefusionError
+
+WINDOWS = ("random", "all", "first")
+RANDOM_PHASE = -1
 
 
 @dataclass
 class Batch:
-    """Windows of one size.
+    """Windows of one size; a target is None where the view has none.
 
     Attributes:
-        frames: [B, T, 1, S, S] uint8 as cut, or float as normalised.
-        flow: [B, T-1, 2, S, S] px.
-        landmarks: [B, T-1, 68, 2] px of frames 2..T.
+        inputs: what the network sees, as the view cuts it or as normalised: [B, T, 1, S, S], or [B, 3, S, S] of
+            flow images.
         label: [B] class numbers.
         clip: [B] row numbers of the clip table.
+        flow: [B, T-1, 2, S, S] px.
+        landmarks: [B, T-1, 68, 2] px of frames 2..T.
+        dynamic_image: [B, S, S], 0..1.
     """
 
-    frames: Tensor
-    flow: Tensor
-    landmarks: Tensor
+    inputs: Tensor
     label: Tensor
     clip: Tensor
+    flow: Tensor | None = None
+    landmarks: Tensor | None = None
+    dynamic_image: Tensor | None = None
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> "Batch":
+        """The same with every tensor changed."""
+        present = {name: change(value) for name, value in vars(self).items() if value is not None}
+        return Batch(**present)
 
     def to(self, device: torch.device) -> "Batch":
         """The same on another device."""
-        return Batch(**{name: value.to(device, non_blocking=True) for name, value in vars(self).items()})
+        return self.map(lambda tensor: tensor.to(device, non_blocking=True))
 
     def __len__(self) -> int:
         return len(self.label)
@@ -49,55 +59,43 @@ class ClipStore:
         folder: the cache's folder.
         classes: class names in order.
         clip_length: frames T of a window.
+        view: what of a clip the network sees.
 
     Raises:
         MefusionError: a cache file is broken.
     """
 
-    def __init__(self, index: pd.DataFrame, folder: Path, *, classes: Sequence[str], clip_length: int):
+    def __init__(self, index: pd.DataFrame, folder: Path, *, classes: Sequence[str], clip_length: int, view: View):
         self.index = index.reset_index(drop=True)
-        self.clip_length = clip_length
+        self.clip_length, self.view = clip_length, view
         self.classes = tuple(classes)
         self.labels = np.array([self.classes.index(label) for label in self.index["label"]])
-        self.arrays = [load_arrays(folder / file) for file in self.index["file"]]
-        self.strides = np.array([len(arrays["frames"]) // clip_length for arrays in self.arrays])
-        self.canvas = self.arrays[0]["frames"].shape[-1]
+        self.arrays = [view.read(folder / file) for file in self.index["file"]]
+        self.strides = self.index["stride"].to_numpy(int)
+        self.canvas = view.pictures(self.arrays[0]).shape[-1]
 
     def rows(self, subjects: Sequence[str]) -> np.ndarray:
         """Row numbers of these subjects' clips."""
         return np.flatnonzero(self.index["subject"].isin(subjects))
 
-    def window(
-        self, clip: int, phase: int, *, top: int, left: int, size: int, flip: bool = False
-    ) -> tuple[np.ndarray, ...]:
-        """Window of a clip: frames phase + i stride, cut at (top, left), mirrored if asked.
+    def phases(self, clip: int) -> int:
+        """Number of windows of a clip."""
+        return self.view.phases(int(self.strides[clip]))
 
-        Returns:
-            frames [T, size, size] uint8, flow [T-1, 2, size, size] float16 px and landmarks [T-1, 68, 2]
-            float32 px of frames 2..T in the cut. Mirroring negates the horizontal flow and swaps the
-            landmarks' sides.
-        """
-        arrays, stride = self.arrays[clip], self.strides[clip]
-        times = phase + stride * np.arange(self.clip_length)
-        cut = (..., slice(top, top + size), slice(left, left + size))
-        frames, flow = arrays["frames"][times][cut], arrays["flow"][times[:-1]][cut]
-        landmarks = arrays["landmarks"][times[1:]] - np.array([left, top], np.float32)
-        if flip:
-            frames = frames[..., ::-1]
-            flow = flow[..., ::-1] * np.array([-1, 1], np.float16)[:, None, None]
-            landmarks = (landmarks * (-1, 1) + (size - 1, 0))[:, LANDMARK_MIRROR].astype(np.float32)
-        return frames, flow, landmarks
+    def centre(self, size: int) -> Crop:
+        """The square of `size` px amid the prepared pictures."""
+        start = (self.canvas - size) // 2
+        return Crop(top=start, left=start, size=size)
 
-    def batch(self, clips: Sequence[int], windows: Sequence[tuple[np.ndarray, ...]]) -> Batch:
+    def window(self, clip: int, phase: int, crop: Crop) -> Window:
+        """Window of a clip, frames phase + i stride, as the view shows it."""
+        times = phase + self.strides[clip] * np.arange(self.clip_length)
+        return self.view.window(self.arrays[clip], times, crop)
+
+    def batch(self, clips: Sequence[int], windows: Sequence[Window]) -> Batch:
         """Batch of windows; `clips` names the clip of each."""
-        frames, flow, landmarks = (torch.from_numpy(np.stack(part)) for part in zip(*windows, strict=True))
-        return Batch(
-            frames=frames[:, :, None],
-            flow=flow,
-            landmarks=landmarks,
-            label=torch.from_numpy(self.labels[list(clips)]),
-            clip=torch.tensor(list(clips)),
-        )
+        tensors = {name: torch.from_numpy(array) for name, array in self.view.collate(windows).items()}
+        return Batch(label=torch.from_numpy(self.labels[list(clips)]), clip=torch.tensor(list(clips)), **tensors)
 
 
 @dataclass(frozen=True)
@@ -109,14 +107,15 @@ class Augmentation:
         flip: mirror half of the windows.
     """
 
-    crop_jitter: int = 8
+    crop_jitter: int = 0
     flip: bool = False
 
 
 class TrainingWindows(Dataset[Batch]):
-    """Random windows; item (epoch, clip, phase) is the same whenever it is asked for.
+    """Random windows; item (epoch, number, clip, phase) is the same whenever it is asked for.
 
-    Every draw depends on seed, epoch and clip alone, so a resumed run sees what an uninterrupted one sees.
+    What is drawn for the window of a number in an epoch depends on the seed and the two alone, so a resumed run
+    sees what an uninterrupted one sees.
     """
 
     def __init__(self, store: ClipStore, *, size: int, augmentation: Augmentation, seed: int):
@@ -127,28 +126,30 @@ class TrainingWindows(Dataset[Batch]):
         if not 0 <= augmentation.crop_jitter <= margin:
             raise MefusionError(f"model.training.crop_jitter={augmentation.crop_jitter}: choose 0 to {margin} px")
 
-    def __getitems__(self, items: Sequence[tuple[int, int, int]]) -> Batch:
-        """Batch of the windows (epoch, clip, phase); phase -1 is a random one."""
-        return self.store.batch([clip for _, clip, _ in items], [self._window(*item) for item in items])
+    def __getitems__(self, items: Sequence[tuple[int, int, int, int]]) -> Batch:
+        """Batch of the windows (epoch, number, clip, phase)."""
+        return self.store.batch([clip for _, _, clip, _ in items], [self._window(*item) for item in items])
 
-    def _window(self, epoch: int, clip: int, phase: int) -> tuple[np.ndarray, ...]:
-        rng = np.random.default_rng((self.seed, epoch, clip, phase + 1))
-        jitter = self.augmentation.crop_jitter
-        top, left = (self.store.canvas - self.size) // 2 + rng.integers(-jitter, jitter + 1, size=2)
-        if phase < 0:
-            phase = int(rng.integers(self.store.strides[clip]))
-        flip = self.augmentation.flip and rng.random() < 0.5
-        return self.store.window(clip, phase, top=top, left=left, size=self.size, flip=flip)
+    def _window(self, epoch: int, number: int, clip: int, phase: int) -> Window:
+        rng = np.random.default_rng((self.seed, epoch, number))
+        jitter, centre = self.augmentation.crop_jitter, self.store.centre(self.size)
+        down, right = rng.integers(-jitter, jitter + 1, size=2)
+        if phase == RANDOM_PHASE:
+            phase = int(rng.integers(self.store.phases(clip)))
+        flip = self.augmentation.flip and bool(rng.random() < 0.5)
+        return self.store.window(clip, phase, Crop(centre.top + down, centre.left + right, self.size, flip))
 
 
 class TestWindows(Dataset[Batch]):
-    """Every window of the given clips, cut from the centre."""
+    """Windows of the given clips, cut from the centre: all, or each clip's first where training takes only that."""
 
     __test__ = False  # no test of pytest's
 
-    def __init__(self, store: ClipStore, clips: np.ndarray, *, size: int):
-        self.store, self.size = store, size
-        self.windows = [(int(clip), phase) for clip in clips for phase in range(store.strides[clip])]
+    def __init__(self, store: ClipStore, clips: np.ndarray, *, size: int, windows: str = "all"):
+        self.store, self.crop = store, store.centre(size)
+        self.windows = [
+            (int(clip), phase) for clip in clips for phase in range(1 if windows == "first" else store.phases(clip))
+        ]
 
     def __len__(self) -> int:
         return len(self.windows)
@@ -156,33 +157,34 @@ class TestWindows(Dataset[Batch]):
     def __getitems__(self, items: Sequence[int]) -> Batch:
         """Batch of windows by their numbers."""
         chosen = [self.windows[item] for item in items]
-        return self.store.batch([clip for clip, _ in chosen], [self.centre(*window) for window in chosen])
-
-    def centre(self, clip: int, phase: int) -> tuple[np.ndarray, ...]:
-        """One window, cut from the centre."""
-        start = (self.store.canvas - self.size) // 2
-        return self.store.window(clip, phase, top=start, left=start, size=self.size)
+        return self.store.batch([clip for clip, _ in chosen], [self.store.window(*item, self.crop) for item in chosen])
 
 
-class EpochSampler(Sampler[tuple[int, int, int]]):
-    """Items (epoch, clip, phase) of `TrainingWindows`, shuffled the same for the same seed and epoch.
+class EpochSampler(Sampler[tuple[int, int, int, int]]):
+    """Items (epoch, number, clip, phase) of `TrainingWindows`, drawn the same for the same seed and epoch.
 
     Args:
         store: the clips.
         clips: row numbers of the training clips.
-        windows: `random`, one random window a clip and epoch, or `all`, every window of every clip.
+        windows: `random`, one random window a clip and epoch; `all`, every window of every clip; or `first`,
+            the first one of every clip.
         seed: of the order.
+        balanced: draw windows with replacement, each class as often as the others, rather than each once.
 
     Raises:
-        MefusionError: `windows` is neither.
+        MefusionError: `windows` is none of them.
     """
 
-    def __init__(self, store: ClipStore, clips: np.ndarray, *, windows: str, seed: int):
-        if windows not in ("random", "all"):
-            raise MefusionError(f"model.training.windows={windows}: choose from random, all")
-        self.items = [
-            (int(clip), phase) for clip in clips for phase in (range(store.strides[clip]) if windows == "all" else [-1])
-        ]
+    def __init__(self, store: ClipStore, clips: np.ndarray, *, windows: str, seed: int, balanced: bool = False):
+        if windows not in WINDOWS:
+            raise MefusionError(f"model.training.windows={windows}: choose from {', '.join(WINDOWS)}")
+        phases = {"random": lambda clip: [RANDOM_PHASE], "first": lambda clip: [0]}.get(
+            windows, lambda clip: range(store.phases(clip))
+        )
+        self.items = [(int(clip), phase) for clip in clips for phase in phases(clip)]
+        labels = store.labels[[clip for clip, _ in self.items]]
+        share = 1 / np.bincount(labels)[labels] if len(labels) else labels
+        self.probabilities = share / share.sum() if balanced else None
         self.seed, self.epoch = seed, 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -192,6 +194,11 @@ class EpochSampler(Sampler[tuple[int, int, int]]):
     def __len__(self) -> int:
         return len(self.items)
 
-    def __iter__(self) -> Iterator[tuple[int, int, int]]:
-        for number in np.random.default_rng((self.seed, self.epoch)).permutation(len(self.items)):
-            yield (self.epoch, *self.items[number])
+    def __iter__(self) -> Iterator[tuple[int, int, int, int]]:
+        rng, count = np.random.default_rng((self.seed, self.epoch)), len(self.items)
+        if self.probabilities is None:
+            order = rng.permutation(count)
+        else:
+            order = rng.choice(count, size=count, p=self.probabilities)
+        for number, item in enumerate(order):
+            yield (self.epoch, number, *self.items[item])

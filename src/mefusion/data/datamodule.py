@@ -1,5 +1,6 @@
 """One fold's data."""
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch.utils.data import DataLoader
 
 from mefusion.data.clips import Augmentation, Batch, ClipStore, EpochSampler, TestWindows, TrainingWindows
 from mefusion.data.folds import Fold
+from mefusion.data.views import Arrays
 from mefusion.errors import MefusionError
 
 
@@ -19,13 +21,15 @@ class Statistics:
     """What is fitted on the training subjects.
 
     Attributes:
-        mean, std: of the centre crops' values, 0..1.
-        mean_shape: mean landmarks [68, 2] px of the centre crop.
+        mean, std: of the centre crops' values, one a channel, [C, 1, 1]; of frames in 0..1.
+        class_counts: [K] clips of each class.
+        mean_shape: mean landmarks [68, 2] px of the centre crop, None where the view has no landmarks.
     """
 
-    mean: float
-    std: float
-    mean_shape: Tensor
+    mean: Tensor
+    std: Tensor
+    class_counts: Tensor
+    mean_shape: Tensor | None = None
 
 
 class FoldData(L.LightningDataModule):
@@ -39,6 +43,7 @@ class FoldData(L.LightningDataModule):
         windows: see `EpochSampler`.
         augmentation: of training windows.
         seed: of the order and of the augmentation.
+        balanced: see `EpochSampler`.
     """
 
     def __init__(
@@ -51,52 +56,69 @@ class FoldData(L.LightningDataModule):
         windows: str,
         augmentation: Augmentation,
         seed: int,
+        balanced: bool = False,
     ):
         super().__init__()
-        self.store, self.image_size, self.batch_size = store, image_size, batch_size
+        self.store, self.image_size, self.batch_size, self.windows = store, image_size, batch_size, windows
         self.train_clips, self.test_clips = store.rows(fold.train), store.rows(fold.test)
         if batch_size < 1:
             raise MefusionError(f"model.training.batch_size={batch_size}: give a number above 0")
         self._training = TrainingWindows(store, size=image_size, augmentation=augmentation, seed=seed)
-        self._sampler = EpochSampler(store, self.train_clips, windows=windows, seed=seed)
+        self._sampler = EpochSampler(store, self.train_clips, windows=windows, seed=seed, balanced=balanced)
         self.statistics = self._fit()
 
     def _fit(self) -> Statistics:
-        start = (self.store.canvas - self.image_size) // 2
-        cut = slice(start, start + self.image_size)
-        sums, shapes = np.zeros(3), []
-        for clip in self.train_clips:
-            values = self.store.arrays[clip]["frames"][:, cut, cut] / np.float32(255)
-            sums += values.size, values.sum(dtype=np.float64), np.square(values).sum(dtype=np.float64)
-            shapes.append(self.store.arrays[clip]["landmarks"].mean(0) - start)
+        crop, arrays = self.store.centre(self.image_size), [self.store.arrays[clip] for clip in self.train_clips]
+        sums: Any = 0
+        for clip in arrays:  # a clip at a time: all of them as floats would not fit
+            values = crop(self.store.view.pictures(clip)) * np.float32(self.store.view.scale)
+            count = np.full(values.shape[1], values[:, 0].size)
+            moments = [np.power(values, n).sum(axis=(0, 2, 3), dtype=np.float64) for n in (1, 2)]
+            sums = sums + np.stack([count, *moments])
         mean = sums[1] / sums[0]
-        std = np.sqrt(sums[2] / sums[0] - mean**2)
-        return Statistics(mean=float(mean), std=float(std), mean_shape=torch.tensor(np.mean(shapes, 0)))
+        std = np.sqrt(np.maximum(sums[2] / sums[0] - mean**2, 0))
+        return Statistics(
+            mean=_channels(mean),
+            std=_channels(np.where(std > 0, std, 1)),
+            class_counts=torch.from_numpy(
+                np.bincount(self.store.labels[self.train_clips], minlength=len(self.store.classes))
+            ),
+            mean_shape=_mean_shape(arrays, crop.left) if "landmarks" in arrays[0] else None,
+        )
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Shuffled, augmented windows of the training subjects."""
         return DataLoader(self._training, sampler=self._sampler, batch_size=self.batch_size, collate_fn=_whole)
 
     def predict_dataloader(self) -> DataLoader[Batch]:
-        """Every window of the test subjects, in order."""
-        windows = TestWindows(self.store, self.test_clips, size=self.image_size)
+        """Windows of the test subjects, in order."""
+        windows = TestWindows(self.store, self.test_clips, size=self.image_size, windows=self.windows)
         return DataLoader(windows, batch_size=self.batch_size, collate_fn=_whole)
 
     def examples(self) -> Batch:
         """First window of the first test clip of each class, for pictures."""
         labels = self.store.labels[self.test_clips]
-        clips = [int(self.test_clips[np.flatnonzero(labels == label)[0]]) for label in np.unique(labels)]
-        windows = TestWindows(self.store, np.array(clips), size=self.image_size)
-        return self.store.batch(clips, [windows.centre(clip, 0) for clip in clips])
+        clips = np.array([self.test_clips[np.flatnonzero(labels == label)[0]] for label in np.unique(labels)])
+        windows = TestWindows(self.store, clips, size=self.image_size, windows="first")
+        return windows.__getitems__(range(len(clips)))
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Normalise on the device."""
         return self.normalise(batch)
 
     def normalise(self, batch: Batch) -> Batch:
-        """Frames as x / 255, less the training subjects' mean, over their standard deviation; the rest as float."""
-        frames = (batch.frames.float() / 255 - self.statistics.mean) / self.statistics.std
-        return Batch(frames, batch.flow.float(), batch.landmarks.float(), batch.label, batch.clip)
+        """Inputs less the training subjects' mean, over their standard deviation; targets as float."""
+        mean, std = (value.to(batch.inputs.device) for value in (self.statistics.mean, self.statistics.std))
+        floats = batch.map(lambda tensor: tensor if tensor.dtype == torch.int64 else tensor.float())
+        return dataclasses.replace(floats, inputs=(floats.inputs * self.store.view.scale - mean) / std)
+
+
+def _channels(values: np.ndarray) -> Tensor:
+    return torch.from_numpy(values.astype(np.float32))[:, None, None]
+
+
+def _mean_shape(clips: list[Arrays], margin: int) -> Tensor:
+    return torch.tensor(np.mean([clip["landmarks"].mean(0) for clip in clips], axis=0) - margin)
 
 
 def _whole(batch: Any) -> Any:

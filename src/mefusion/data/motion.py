@@ -55,3 +55,18 @@ def optical_strain(flow: np.ndarray) -> np.ndarray:
     u_y, u_x = np.gradient(u, axis=(-2, -1))
     v_y, v_x = np.gradient(v, axis=(-2, -1))
     return np.sqrt(u_x**2 + v_y**2 + (u_y + v_x) ** 2 / 4)
+
+
+def flow_image(flow: np.ndarray, *, size: int) -> np.ndarray:
+    """Image of a motion: horizontal flow, vertical flow and optical strain, area-averaged to `size` px.
+
+    Args:
+        flow: [2, H, W] px, H and W at least 2.
+        size: side of the image, px.
+
+    Returns:
+        [3, size, size] float32. Flow stays in px of the picture that it was computed on.
+    """
+    flow = flow.astype(np.float32)
+    channels = np.stack([*flow, optical_strain(flow)], axis=-1)
+    return cv2.resize(channels, (size, size), interpolation=cv2.INTER_AREA).transpose(2, 0, 1)

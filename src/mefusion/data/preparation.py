@@ -23,13 +23,14 @@ from mefusion.data.faces import (
 from mefusion.data.motion import tvl1_flow
 from mefusion.data.parallel import parallel_map
 from mefusion.data.records import KEY, file_name
-from mefusion.data.video import list_frames, read_clip
+from mefusion.data.video import frame_place, list_frames, read_clip
 from mefusion.errors import MefusionError
 from mefusion.files import write_table
 
-PREPARATION = 1  # raise it when the same settings come to give other arrays
+PREPARATION = 2  # raise it when the same settings come to give other arrays
 ALIGNMENTS = ("stabilised", "frame")
 SHORT_CLIPS = ("interpolate", "leave_out")
+MISSING_APEX = ("midpoint", "largest_motion")
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,8 @@ class PreparationSettings:
         enlarge: see `alignment_matrix`.
         alignment: `stabilised`, see `stabilised_matrices`, or `frame`, each frame by its own landmarks as published.
         short_clips: what becomes of clips shorter than T: `interpolate` in time, or `leave_out`.
+        missing_apex: what stands for an apex that is unknown, outside the clip or its onset: the `midpoint` between
+            first and last frame, or the frame of `largest_motion`, that differs most from the first.
     """
 
     faces: str = "dlib"
@@ -53,6 +56,7 @@ class PreparationSettings:
     enlarge: float = 2.5
     short_clips: str = "interpolate"
     alignment: str = "stabilised"
+    missing_apex: str = "midpoint"
 
     def __post_init__(self) -> None:
         if self.clip_length < 2:
@@ -61,6 +65,8 @@ class PreparationSettings:
             raise MefusionError(f"faces.alignment={self.alignment}: choose from {', '.join(ALIGNMENTS)}")
         if self.short_clips not in SHORT_CLIPS:
             raise MefusionError(f"short_clips={self.short_clips}: choose from {', '.join(SHORT_CLIPS)}")
+        if self.missing_apex not in MISSING_APEX:
+            raise MefusionError(f"missing_apex={self.missing_apex}: choose from {', '.join(MISSING_APEX)}")
 
 
 @dataclass(frozen=True)
@@ -73,30 +79,31 @@ class Outcome:
 
 
 def prepare_clip(
-    frames: Sequence[np.ndarray], backend: FaceBackend, settings: PreparationSettings
+    frames: Sequence[np.ndarray], backend: FaceBackend, settings: PreparationSettings, *, apex: int | None = None
 ) -> dict[str, np.ndarray]:
     """Aligned frames and targets of one clip.
 
-    Of n frames the first T s are used, s = n // T. Window j is the frames i s + j, so that its flow from
+    Of n frames the first T s make windows, s = n // T. Window j is the frames i s + j, so that its flow from
     frame f goes to frame f + s.
 
     Args:
         frames: n >= T pictures [H, W, 3] uint8 RGB.
         backend: finds the landmarks.
         settings: sizes and clip length.
+        apex: place of the apex among the frames, None where it is unknown.
 
     Returns:
         frames [T s, 144, 144] uint8, frames_small [T s, 64, 64] uint8, landmarks [T s, 68, 2] float32 px on
-        the 144 canvas, flow [(T - 1) s, 2, 144, 144] float16 px, matrices [T s, 2, 3] float32 from the
-        picture to the canvas.
+        the 144 canvas, flow [(T - 1) s, 2, 144, 144] float16 px, onset_apex_flow [2, 144, 144] float16
+        px, matrices [T s, 2, 3] float32 from the picture to the canvas.
 
     Raises:
         MefusionError: no face is found.
     """
     stride = len(frames) // settings.clip_length
-    used = frames[: stride * settings.clip_length]
-    landmarks = backend.landmarks(used)
-    grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in used]
+    used = slice(stride * settings.clip_length)
+    landmarks = backend.landmarks(frames)
+    grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames]
 
     def align(size: int) -> tuple[np.ndarray, np.ndarray]:
         if settings.alignment == "stabilised":
@@ -107,14 +114,23 @@ def prepare_clip(
         return np.stack([warp(g, m, size=size) for g, m in zip(grey, matrices, strict=True)]), matrices
 
     canvas, matrices = align(settings.canvas)
-    pairs = zip(canvas[:-stride], canvas[stride:], strict=True)
+    points = np.stack([transform(p, m) for p, m in zip(landmarks, matrices, strict=True)]).astype(np.float32)
+    if not apex:
+        apex = largest_motion(canvas) if settings.missing_apex == "largest_motion" else len(canvas) // 2
+    pairs = zip(canvas[used][:-stride], canvas[used][stride:], strict=True)
     return {
-        "frames": canvas,
-        "frames_small": align(settings.small)[0],
-        "landmarks": np.stack([transform(p, m) for p, m in zip(landmarks, matrices, strict=True)]).astype(np.float32),
+        "frames": canvas[used],
+        "frames_small": align(settings.small)[0][used],
+        "landmarks": points[used],
         "flow": np.stack([tvl1_flow(first, second) for first, second in pairs]).astype(np.float16),
-        "matrices": matrices.astype(np.float32),
+        "onset_apex_flow": tvl1_flow(canvas[0], canvas[apex]).astype(np.float16),
+        "matrices": matrices[used].astype(np.float32),
     }
+
+
+def largest_motion(frames: np.ndarray) -> int:
+    """Place of the frame that differs most from the first, by its mean absolute difference; frames [n, H, W]."""
+    return int(np.abs(frames.astype(np.int16) - frames[0]).mean(axis=(1, 2)).argmax())
 
 
 def interpolate_in_time(frames: Sequence[np.ndarray], length: int) -> list[np.ndarray]:
@@ -156,7 +172,7 @@ def prepare_clips(
     )
     done = dict(sorted(outcomes))
     rows = [outcome.row for outcome in done.values() if outcome.row]
-    index = pd.DataFrame(rows, columns=[*table.columns, "file", "content", "n_frames", "stride"])
+    index = pd.DataFrame(rows, columns=[*table.columns, "file", "content", "n_frames", "stride", "apex_from"])
     failed = [{**clips[i], "problem": outcome.problem} for i, outcome in done.items() if outcome.problem]
     failures = pd.DataFrame(failed, columns=[*KEY, "path", "problem"])
     write_table(folder / "failures.csv", failures)
@@ -190,21 +206,31 @@ def _prepare(number: int, *, folder: Path, settings: PreparationSettings) -> Out
 def _prepare_or_raise(
     clip: dict[str, object], backend: FaceBackend, folder: Path, settings: PreparationSettings
 ) -> Outcome:
-    path, limits = Path(str(clip["path"])), {name: _integer(clip[name]) for name in ("onset", "offset")}
+    path, numbers = Path(str(clip["path"])), {name: _integer(clip[name]) for name in ("onset", "apex", "offset")}
     names = (str(clip["dataset"]), str(clip["subject"]).split("/", 1)[-1], f"{clip['clip_id']}.safetensors")
     target = folder.joinpath("clips", *map(file_name, names))
-    state = _fingerprint(path, limits)
+    state = _fingerprint(path, numbers)
     metadata = read_metadata(target)
     if metadata.get("state") != state:
-        frames, note = read_clip(path, onset=limits["onset"], offset=limits["offset"]), ""
+        limits = {"onset": numbers["onset"], "offset": numbers["offset"]}
+        frames, note = read_clip(path, **limits), ""
         content = hashlib.sha256(b"".join(frame.tobytes() for frame in frames)).hexdigest()[:16]
+        apex = frame_place(path, numbers["apex"], **limits)
         if len(frames) < settings.clip_length:
             fact = f"{path} has {len(frames)} frames, fewer than a window's {settings.clip_length}"
             if settings.short_clips == "leave_out":
                 return Outcome(note=f"{fact}: left out")
+            if apex:
+                apex = round(apex * (settings.clip_length - 1) / (len(frames) - 1))
             frames, note = interpolate_in_time(frames, settings.clip_length), f"{fact}: interpolated in time"
-        metadata = {"state": state, "content": content, "note": note, "n_frames": str(len(frames))}
-        save_arrays(target, prepare_clip(frames, backend, settings), metadata)
+        metadata = {
+            "state": state,
+            "content": content,
+            "note": note,
+            "n_frames": str(len(frames)),
+            "apex": "table" if apex else settings.missing_apex,
+        }
+        save_arrays(target, prepare_clip(frames, backend, settings, apex=apex), metadata)
     n_frames = int(metadata["n_frames"])
     row = {
         **clip,
@@ -212,6 +238,7 @@ def _prepare_or_raise(
         "content": metadata["content"],
         "n_frames": n_frames,
         "stride": n_frames // settings.clip_length,
+        "apex_from": metadata["apex"],
     }
     return Outcome(row=row, note=metadata["note"] or None)
 
@@ -220,11 +247,11 @@ def _integer(value: object) -> int | None:
     return None if pd.isna(value) else int(value)  # type: ignore[call-overload]
 
 
-def _fingerprint(path: Path, limits: Mapping[str, int | None]) -> str:
-    """Changes when the clip's files or limits do, so that a stale cache file is made again."""
+def _fingerprint(path: Path, numbers: Mapping[str, int | None]) -> str:
+    """Changes when the clip's files, limits or apex do, so that a stale cache file is made again."""
     files = list(list_frames(path).values()) if path.is_dir() else [path] if path.is_file() else []
     facts = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-    return settings_hash({"files": facts, **limits})
+    return settings_hash({"files": facts, **numbers})
 
 
 def cache_folder(cache_dir: Path, settings: PreparationSettings, *, data: str, source: Mapping[str, object]) -> Path:

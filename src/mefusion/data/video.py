@@ -75,6 +75,19 @@ def read_clip(path: Path, *, onset: int | None = None, offset: int | None = None
     return frames
 
 
+def frame_place(path: Path, number: int | None, *, onset: int | None = None, offset: int | None = None) -> int | None:
+    """Place of a frame among those that `read_clip` gives; that of the one before where it is missing there.
+
+    Returns:
+        The place from 0, or None where the number is unknown or does not lie between onset and offset.
+    """
+    if number is None or not _within(number, onset, offset):
+        return None
+    numbers = list_frames(path) if path.is_dir() else range(number + 1)
+    place = sum(_within(other, onset, number) for other in numbers) - 1
+    return place if place >= 0 else None
+
+
 def _within(number: int, onset: int | None, offset: int | None) -> bool:
     return (onset is None or number >= onset) and (offset is None or number <= offset)
 

@@ -1,4 +1,4 @@
-"""Baselines: three small published networks on the flow from onset to apex.
+"""Baselines: three small published networks on the flow from onset to apex, and the majority class.
 
 The networks alone, without Lightning and Hydra. Their images have three channels: horizontal flow u, vertical
 flow v, and optical strain sqrt(u_x^2 + v_y^2 + (u_y + v_x)^2 / 4). Their constructors also take ``clip_length``,
@@ -187,6 +187,36 @@ class SSSNet(nn.Module):
         """
         _check_images(images, self.image_size)
         return BaselineOutput(logits=self.classifier(self.features(images)))
+
+
+class Majority(nn.Module):
+    """The majority class of the training subjects, whatever the images show.
+
+    Args:
+        num_classes: Classes of the recognition task.
+        tasks: "recognition" only.
+        clip_length: Not used.
+        image_size: Height and width of an image.
+
+    Raises:
+        ValueError: An argument is not among the allowed ones.
+    """
+
+    def __init__(
+        self, num_classes: int, *, tasks: Sequence[str] = TASKS, clip_length: int = 8, image_size: int = 28
+    ) -> None:
+        super().__init__()
+        _check_arguments(tasks, image_size, smallest=1)
+        self.register_buffer("counts", torch.ones(num_classes))
+        self.counts: Tensor
+
+    def count(self, class_counts: Tensor) -> None:
+        """Learn the clips of each class, ``[classes]``."""
+        self.counts.copy_(class_counts)
+
+    def forward(self, images: Tensor) -> BaselineOutput:
+        """Logits whose softmax is each class's share of the training clips, the same for each of the b images."""
+        return BaselineOutput(logits=self.counts.log().expand(len(images), -1))
 
 
 def _check_arguments(tasks: Sequence[str], image_size: int, *, smallest: int) -> None:

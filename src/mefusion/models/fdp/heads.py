@@ -66,8 +66,17 @@ class SegNet(nn.Module):
             x, place = F.max_pool2d(stage(x), 2, return_indices=True)
             places.append(place)
         for stage in self.decoder:
-            x = stage(F.max_unpool2d(x, places.pop(), (2, 2)))
+            x = stage(unpool(x, places.pop()))
         return rearrange(torch.sigmoid(x), "b 1 h w -> b h w")
+
+
+def unpool(x: Tensor, places: Tensor) -> Tensor:
+    """Maxima ``[b, c, h, w]`` back at their places among the positions of ``[b, c, 2 h, 2 w]``, zeros elsewhere.
+
+    `torch.nn.functional.max_unpool2d` does the same, and refuses to where results have to be deterministic.
+    """
+    zeros = x.new_zeros(*x.shape[:2], 4 * x.shape[2] * x.shape[3])
+    return zeros.scatter(2, places.flatten(2), x.flatten(2)).unflatten(2, (2 * x.shape[2], 2 * x.shape[3]))
 
 
 def make_stage(channels: Sequence[int]) -> nn.Sequential:

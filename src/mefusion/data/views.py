@@ -1,0 +1,179 @@
+"""Views: what of a prepared clip a network sees, and the targets that go with it."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Protocol
+
+import numpy as np
+
+from mefusion.data.cache import load_arrays
+from mefusion.data.faces import LANDMARK_MIRROR
+from mefusion.data.motion import dynamic_image, flow_image
+from mefusion.errors import MefusionError
+
+Arrays = Mapping[str, np.ndarray]
+Window = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Crop:
+    """Square of `size` px at (top, left) of the prepared pictures, mirrored if asked."""
+
+    top: int
+    left: int
+    size: int
+    flip: bool = False
+
+    def __call__(self, pictures: np.ndarray) -> np.ndarray:
+        """The square of pictures [..., H, W], mirrored left to right if asked; no more than that changes."""
+        cut = pictures[..., self.top : self.top + self.size, self.left : self.left + self.size]
+        return cut[..., ::-1] if self.flip else cut
+
+
+class View(Protocol):
+    """One way to look at prepared clips; `VIEWS` lists them.
+
+    Attributes:
+        scale: factor of the inputs before they are normalised.
+    """
+
+    scale: ClassVar[float]
+
+    def read(self, path: Path) -> Arrays:
+        """What it needs of a prepared clip, kept in memory."""
+        ...
+
+    def pictures(self, arrays: Arrays) -> np.ndarray:
+        """What inputs are cut from, [n, C, H, W]: a frame or an image at a time."""
+        ...
+
+    def phases(self, stride: int) -> int:
+        """Number of windows of a clip."""
+        ...
+
+    def window(self, arrays: Arrays, times: np.ndarray, crop: Crop) -> Window:
+        """Inputs and targets of the frames `times` [T]."""
+        ...
+
+    def collate(self, windows: Sequence[Window]) -> dict[str, np.ndarray]:
+        """Fields of `Batch`: inputs and targets of several windows."""
+        ...
+
+
+class Canvas:
+    """Frames with the flow between them and their landmarks: inputs [B, T, 1, S, S], as MOL sees clips."""
+
+    scale: ClassVar[float] = 1 / 255
+
+    def read(self, path: Path) -> Arrays:
+        """See `View.read`."""
+        return load_arrays(path, ("frames", "flow", "landmarks"))
+
+    def pictures(self, arrays: Arrays) -> np.ndarray:
+        """See `View.pictures`."""
+        return arrays["frames"][:, None]
+
+    def phases(self, stride: int) -> int:
+        """As many as the stride has frames."""
+        return stride
+
+    def window(self, arrays: Arrays, times: np.ndarray, crop: Crop) -> Window:
+        """inputs [T, S, S] uint8, flow [T-1, 2, S, S] float16 px, landmarks [T-1, 68, 2] float32 px of frames 2..T.
+
+        Mirroring negates the horizontal flow and swaps the landmarks' sides.
+        """
+        flow, landmarks = crop(arrays["flow"][times[:-1]]), arrays["landmarks"][times[1:]] - (crop.left, crop.top)
+        if crop.flip:
+            flow = flow * np.array([-1, 1], np.float16)[:, None, None]
+            landmarks = (landmarks * (-1, 1) + (crop.size - 1, 0))[:, LANDMARK_MIRROR]
+        return {"inputs": crop(arrays["frames"][times]), "flow": flow, "landmarks": landmarks.astype(np.float32)}
+
+    def collate(self, windows: Sequence[Window]) -> dict[str, np.ndarray]:
+        """See `View.collate`."""
+        batch = _stack(windows)
+        return batch | {"inputs": batch["inputs"][:, :, None]}
+
+
+class Small:
+    """Small frames with their dynamic image: inputs [B, T, 1, S, S], as FDP sees clips."""
+
+    scale: ClassVar[float] = 1 / 255
+
+    def read(self, path: Path) -> Arrays:
+        """See `View.read`."""
+        return load_arrays(path, ("frames_small",))
+
+    def pictures(self, arrays: Arrays) -> np.ndarray:
+        """See `View.pictures`."""
+        return arrays["frames_small"][:, None]
+
+    def phases(self, stride: int) -> int:
+        """As many as the stride has frames."""
+        return stride
+
+    def window(self, arrays: Arrays, times: np.ndarray, crop: Crop) -> Window:
+        """inputs [T, S, S] uint8."""
+        return {"inputs": crop(arrays["frames_small"][times])}
+
+    def collate(self, windows: Sequence[Window]) -> dict[str, np.ndarray]:
+        """See `View.collate`; dynamic_image [B, S, S] is computed of what was cut, for all windows at once."""
+        inputs = _stack(windows)["inputs"]
+        return {"inputs": inputs[:, :, None], "dynamic_image": dynamic_image(inputs)}
+
+
+class FlowImage:
+    """One image a clip: flow from onset to apex and its strain, inputs [B, 3, S, S], as the baselines see clips.
+
+    Args:
+        image_size: side S that the whole canvas is brought to, px.
+    """
+
+    scale: ClassVar[float] = 1.0
+
+    def __init__(self, image_size: int):
+        self.image_size = image_size
+
+    def read(self, path: Path) -> Arrays:
+        """See `View.read`."""
+        flow = load_arrays(path, ("onset_apex_flow",))["onset_apex_flow"]
+        return {"flow_image": flow_image(flow, size=self.image_size)}
+
+    def pictures(self, arrays: Arrays) -> np.ndarray:
+        """See `View.pictures`."""
+        return arrays["flow_image"][None]
+
+    def phases(self, stride: int) -> int:
+        """One: the clip as a whole."""
+        return 1
+
+    def window(self, arrays: Arrays, times: np.ndarray, crop: Crop) -> Window:
+        """inputs [3, S, S] float32; mirroring negates the horizontal flow."""
+        sign = np.array([-1 if crop.flip else 1, 1, 1], np.float32)
+        return {"inputs": crop(arrays["flow_image"]) * sign[:, None, None]}
+
+    def collate(self, windows: Sequence[Window]) -> dict[str, np.ndarray]:
+        """See `View.collate`."""
+        return _stack(windows)
+
+
+VIEWS: dict[str, Callable[[int], View]] = {
+    "canvas": lambda image_size: Canvas(),
+    "small": lambda image_size: Small(),
+    "flow_image": FlowImage,
+}
+
+
+def make_view(name: str, *, image_size: int) -> View:
+    """View by name, for inputs of one size.
+
+    Raises:
+        MefusionError: there is none of that name.
+    """
+    if name not in VIEWS:
+        raise MefusionError(f"the view {name} is not known: choose from {', '.join(VIEWS)}")
+    return VIEWS[name](image_size)
+
+
+def _stack(windows: Sequence[Window]) -> dict[str, np.ndarray]:
+    return {name: np.stack([window[name] for window in windows]) for name in windows[0]}
