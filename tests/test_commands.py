@@ -137,7 +137,8 @@ def test_help_names_the_groups_and_their_options(program, command, tmp_path):
     for line in ("data: manifest, synthetic", "faces: dlib, face_alignment", "labels: five, seven, three"):
         assert line in shown
     if program == "mefusion-train":
-        for line in ("model: mol, mol_tiny", "tasks: all, recognition", "trainer: cpu, smoke", "logger: csv, wandb"):
+        models = "fdp, fdp_released, fdp_tiny, majority, mol, mol_released, mol_tiny, off_apexnet, sssnet, ststnet"
+        for line in (f"model: {models}", "tasks: all, recognition", "trainer: cpu, smoke", "logger: csv, wandb"):
             assert line in shown
 
 
@@ -270,13 +271,14 @@ def test_the_same_ids_with_other_pictures_are_another_study(tiny, tmp_path, monk
     from mefusion.cli import configuration_folder
     from mefusion.config import register_schemas
     from mefusion.data.clips import ClipStore
+    from mefusion.data.views import make_view
 
     register_schemas()
     with initialize_config_dir(str(configuration_folder("conf")), version_base="1.3"):
         config = compose("train", overrides=tiny.overrides)
-    index = tiny.index.assign(label=tiny.index["emotion"])
+    index, view = tiny.index.assign(label=tiny.index["emotion"]), make_view("canvas", image_size=128)
     stores = [
-        ClipStore(table, tiny.cache, classes=("negative", "positive", "surprise"), clip_length=8)
+        ClipStore(table, tiny.cache, classes=("negative", "positive", "surprise"), clip_length=8, view=view)
         for table in (
             index,
             index,

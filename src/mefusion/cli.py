@@ -44,17 +44,18 @@ def run(task: Callable[[DictConfig], Any], *, config_name: str, program: str) ->
 
     @functools.wraps(task)
     def quietly(config: DictConfig) -> Any:
-        with _one_sentence(program):  # here too, since Hydra would print a line of its own on the way out
+        with one_sentence(program):  # here too, since Hydra would print a line of its own on the way out
             return task(config)
 
-    with _one_sentence(program):
+    with one_sentence(program):
         hydra.main(version_base="1.3", config_path=str(configuration_folder("conf")), config_name=config_name)(
             quietly
         )()
 
 
 @contextmanager
-def _one_sentence(program: str) -> Iterator[None]:
+def one_sentence(program: str) -> Iterator[None]:
+    """End the program where the block raises what the user can mend: one sentence and exit code 1."""
     try:
         yield
     except MefusionError as error:

@@ -278,17 +278,6 @@ def test_paper_recognition_joins_a_pair_on_channels():
     torch.testing.assert_close(seen[0][:, 8:].transpose(1, 2), second)
 
 
-def test_a_tiny_model_learns_eight_clips_by_heart():
-    model = MOL(3, width=0.25, image_size=64, tasks=("recognition",), dropout=0.0)
-    frames, labels = clips(8), torch.arange(8) % 3
-    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
-    for _ in range(30):
-        optimizer.zero_grad()
-        F.cross_entropy(model(frames).logits, labels).backward()
-        optimizer.step()
-    assert (model(frames).logits.argmax(dim=1) == labels).all()
-
-
 def test_compiles_whole_and_runs_under_autocast():
     model = settle(small(reference="first", flow_differences=5.0))
     frames = clips()
