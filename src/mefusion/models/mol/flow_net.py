@@ -60,7 +60,7 @@ def conv(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Sequenti
         layer: nn.Conv2d = Conv3x3(inputs, outputs, stride=stride)
     else:
         layer = nn.Conv2d(inputs, outputs, kernel, stride, (kernel - 1) // 2, bias=False)
-    return nn.Sequential(layer, nn.BatchNorm2d(outputs), nn.LeakyReLU(SLOPE))
+    return nn.Sequential(layer, nn.BatchNorm2d(outputs), nn.LeakyReLU(SLOPE, inplace=True))
 
 
 class Deconv(nn.ConvTranspose2d):
@@ -106,7 +106,7 @@ class DecoderLevel(nn.Module):
 
     def __init__(self, inputs: int, skip: int, outputs: int) -> None:
         super().__init__()
-        self.deconv = nn.Sequential(Deconv(inputs, outputs), nn.LeakyReLU(SLOPE))
+        self.deconv = nn.Sequential(Deconv(inputs, outputs), nn.LeakyReLU(SLOPE, inplace=True))
         self.upsample = Deconv(2, 2)
         self.predict = FlowConv(skip + outputs + 2)
 
