@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from mefusion.models import MOL
 from mefusion.models.mol.blocks import CCC, F5C, FCC
-from mefusion.models.mol.flow_net import Correlation, FlowNet
+from mefusion.models.mol.flow_net import Correlation, Deconv, FlowConv, FlowNet
 from mefusion.models.mol.released import CHECKPOINT
 from mefusion.models.released import read_tensors
 
@@ -149,6 +149,29 @@ def test_gradients_of_fcc_and_ccc(variant):
         block = settle(block).double()
         used = [p for n, p in block.named_parameters() if variant == "paper" or "ffn" not in n]
         assert torch.autograd.gradcheck(lambda *_, block=block: block(x), (x, *used))
+
+
+def assert_same_with_gradients(layer: nn.Module, library, x: Tensor) -> None:
+    x.requires_grad_()
+    expected = library(x, layer.weight)
+    torch.testing.assert_close(layer(x), expected)
+    direction = torch.randn_like(expected)
+    wanted = torch.autograd.grad(expected, (x, layer.weight), direction)
+    torch.testing.assert_close(torch.autograd.grad(layer(x), (x, layer.weight), direction), wanted)
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (2, 2), (3, 5)])
+def test_deconv_equals_the_librarys(height, width):
+    layer = Deconv(5, 3).double()
+    x = torch.randn(2, 5, height, width, dtype=torch.double)
+    assert_same_with_gradients(layer, lambda x, w: F.conv_transpose2d(x, w, stride=2, padding=1), x)
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (2, 2), (3, 5)])
+def test_flow_conv_equals_the_librarys(height, width):
+    layer = FlowConv(5).double()
+    x = torch.randn(2, 5, height, width, dtype=torch.double)
+    assert_same_with_gradients(layer, lambda x, w: F.conv2d(x, w, padding=1), x)
 
 
 def test_gradients_of_correlation():

@@ -7,10 +7,12 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from mefusion.models.fdp.convolution import Conv3x3
 from mefusion.models.mol.blocks import scaled
 
 LEVELS = 6  # the coarsest level is 1 / 2**6 of the image
 SLOPE = 0.1  # of every leaky ReLU, and of its Kaiming initialisation
+SMALL_MAP = 4  # positions; above, the library's transposed convolution is faster
 
 
 class Correlation(nn.Module):
@@ -54,11 +56,43 @@ class Correlation(nn.Module):
 
 def conv(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Sequential:
     """Convolution without bias, batch norm and LeakyReLU 0.1, padded by (kernel - 1) // 2."""
-    return nn.Sequential(
-        nn.Conv2d(inputs, outputs, kernel, stride, (kernel - 1) // 2, bias=False),
-        nn.BatchNorm2d(outputs),
-        nn.LeakyReLU(SLOPE),
-    )
+    if kernel == 3:
+        layer: nn.Conv2d = Conv3x3(inputs, outputs, stride=stride)
+    else:
+        layer = nn.Conv2d(inputs, outputs, kernel, stride, (kernel - 1) // 2, bias=False)
+    return nn.Sequential(layer, nn.BatchNorm2d(outputs), nn.LeakyReLU(SLOPE, inplace=True))
+
+
+class Deconv(nn.ConvTranspose2d):
+    """A transposed 4x4 convolution without bias that doubles height and width."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(inputs, outputs, 4, stride=2, padding=1, bias=False)
+
+    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
+        """Map ``[n, inputs, h, w]`` to ``[n, outputs, 2 h, 2 w]``."""
+        n, _, height, width = x.shape
+        if height * width > SMALL_MAP:
+            return super().forward(x, output_size)
+        # Its definition: a product with every tap, laid over one another. Of a large kernel and a tiny map the
+        # library's own costs three times as much on a CPU.
+        taps = rearrange(x, "n c h w -> (n h w) c") @ self.weight.flatten(1)
+        taps = rearrange(taps, "(n p) okl -> n okl p", n=n)
+        return F.fold(taps, (2 * height, 2 * width), 4, stride=2, padding=1)
+
+
+class FlowConv(nn.Conv2d):
+    """A 3x3 convolution without bias to the two components of flow, padded by 1."""
+
+    def __init__(self, inputs: int) -> None:
+        super().__init__(inputs, 2, 3, padding=1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``[n, inputs, h, w]`` to ``[n, 2, h, w]``."""
+        # A product with every tap, then the taps' maps shifted and added. With outputs as few as two the
+        # library's own costs four times as much on a CPU.
+        taps = rearrange(self.weight.flip(2, 3), "uv c k l -> (uv k l) c").expand(len(x), -1, -1)
+        return F.fold(taps @ x.flatten(2), x.shape[2:], 3, padding=1)
 
 
 class DecoderLevel(nn.Module):
@@ -72,11 +106,9 @@ class DecoderLevel(nn.Module):
 
     def __init__(self, inputs: int, skip: int, outputs: int) -> None:
         super().__init__()
-        self.deconv = nn.Sequential(
-            nn.ConvTranspose2d(inputs, outputs, 4, stride=2, padding=1, bias=False), nn.LeakyReLU(SLOPE)
-        )
-        self.upsample = nn.ConvTranspose2d(2, 2, 4, stride=2, padding=1, bias=False)
-        self.predict = nn.Conv2d(skip + outputs + 2, 2, 3, padding=1, bias=False)
+        self.deconv = nn.Sequential(Deconv(inputs, outputs), nn.LeakyReLU(SLOPE, inplace=True))
+        self.upsample = Deconv(2, 2)
+        self.predict = FlowConv(skip + outputs + 2)
 
     def forward(self, x: Tensor, flow: Tensor, skip: Tensor) -> tuple[Tensor, Tensor]:
         """This level's maps and flow, from the maps and flow of the level below."""
@@ -127,7 +159,7 @@ class FlowNet(nn.Module):
         self.conv5_1 = conv(c4, c4, 3)
         self.conv6 = conv(c4, c6, 3, 2)
         self.conv6_1 = conv(c6, c6, 3)
-        self.predict_flow6 = nn.Conv2d(c6, 2, 3, padding=1, bias=False)
+        self.predict_flow6 = FlowConv(c6)
         outputs = [scaled(n, width) for n in (512, 256, 128, 128, 64, 32)]
         skips = [c4, c4, c3, c2, c1, images]
         inputs = [c6] + [skip + output + 2 for skip, output in zip(skips, outputs, strict=True)]
