@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mefusion.models import FDP
-from mefusion.models.fdp.convolution import Conv3x3, WinogradConv3x3, rounded
+from mefusion.models.convolution import Conv3x3, WinogradConv3x3, rounded
 from mefusion.models.fdp.encoder import GRA, LRA, Attention, DropPath, make_local_conv
 from mefusion.models.fdp.heads import SegNet
 from mefusion.models.fdp.pooling import Pooling, RankScorer, approximate_weights, rank_weights

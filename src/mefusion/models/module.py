@@ -123,7 +123,7 @@ class MERModule(L.LightningModule):
         """Optimiser of the parameters that learn."""
         settings = self.optimizer_settings
         learning = [parameter for parameter in self.parameters() if parameter.requires_grad]
-        return OPTIMIZERS[settings.name](learning, lr=settings.lr, weight_decay=settings.weight_decay)
+        return OPTIMIZERS[settings.name](learning, lr=settings.lr, weight_decay=settings.weight_decay, fused=True)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Optimiser and schedule, a step at a time."""

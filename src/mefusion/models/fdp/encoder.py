@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from mefusion.models.fdp.convolution import Conv3x3, ConvBNReLU, rounded
+from mefusion.models.convolution import Conv3x3, ConvBNReLU, rounded
 
 LRA_RATIO = 3  # hidden channels of an LRA block's MLP to its channels
 GRA_RATIO = 2

@@ -12,7 +12,7 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from mefusion.models.fdp.convolution import rounded
+from mefusion.models.convolution import rounded
 from mefusion.models.fdp.encoder import STAGES, FrameEncoder
 from mefusion.models.fdp.heads import RecognitionHead, SegNet
 from mefusion.models.fdp.pooling import POOLINGS, SCORED_POOLINGS, Pooling, RankScorer

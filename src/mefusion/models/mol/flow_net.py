@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from mefusion.models.fdp.convolution import Conv3x3
+from mefusion.models.convolution import Conv3x3
 from mefusion.models.mol.blocks import scaled
 
 LEVELS = 6  # the coarsest level is 1 / 2**6 of the image

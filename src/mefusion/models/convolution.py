@@ -1,4 +1,4 @@
-"""3x3 convolutions, which bound FDP's training step, with fewer multiplications on a CPU."""
+"""3x3 convolutions, which bound a training step of both models, with fewer multiplications on a CPU."""
 
 import torch
 import torch.nn.functional as F
