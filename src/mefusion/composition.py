@@ -12,18 +12,21 @@ from mefusion.errors import MefusionError
 
 if TYPE_CHECKING:
     import lightning as L
+    import pandas as pd
     from omegaconf import DictConfig
 
     from mefusion.data.clips import ClipStore
     from mefusion.data.datamodule import FoldData, Statistics
     from mefusion.data.folds import Fold
+    from mefusion.data.labels import Scheme
     from mefusion.data.preparation import PreparationSettings
     from mefusion.models.mol.module import MOLModule
     from mefusion.study import Study
 
 # Where things stand and what they run on does not change what a study is.
 NOT_CONTENT = (
-    "cache_dir", "output_dir", "workers", "logger", "data.root", "data.portraits", "protocol.folds",
+    "cache_dir", "output_dir", "workers", "logger", "data.root", "data.portraits", "data.layout", "data.write_to",
+    "data.allow_partial", "data.casme2", "data.samm", "data.smic", "protocol.folds",
     "trainer.accelerator", "trainer.devices", "trainer.enable_progress_bar",
 )  # fmt: skip
 
@@ -58,9 +61,42 @@ def load_clips(config: "DictConfig") -> "ClipStore":
         raise MefusionError(
             f"the manifest of data={source.name} has changed since it was prepared: run {preparing_command()}"
         )
-    classes = {name: list(emotions) for name, emotions in config.labels.classes.items()}
-    labelled = label_clips(index, classes, scheme=config.labels.name)
-    return ClipStore(labelled, folder, classes=list(classes), clip_length=config.clip_length)
+    scheme = label_scheme(config)
+    labelled = label_clips(index, scheme)
+    require_whole(labelled, source, scheme.name, failures=folder / "failures.csv")
+    return ClipStore(labelled, folder, classes=scheme.class_names(labelled), clip_length=config.clip_length)
+
+
+def label_scheme(config: "DictConfig") -> "Scheme":
+    """Label scheme of a configuration."""
+    from omegaconf import OmegaConf
+
+    from mefusion.data.labels import DatasetLabels, Scheme
+
+    labels: Any = OmegaConf.to_container(config.labels, resolve=True)
+    datasets = {name: DatasetLabels(**own) for name, own in labels.pop("datasets").items()}
+    return Scheme(**labels, datasets=datasets)
+
+
+def require_whole(labelled: "pd.DataFrame", source: Any, scheme: str, *, failures: Path) -> None:
+    """Stop where labelled clips are not those of the official download, unless a partial copy is allowed.
+
+    Raises:
+        MefusionError: counts differ; says which, and which clips could not be prepared.
+    """
+    import pandas as pd
+
+    from mefusion.data.expected import differences
+
+    found = differences(labelled, scheme=scheme, datasets=source.official)
+    if not found or source.allow_partial:
+        return
+    failed = pd.read_csv(failures, dtype=str) if failures.exists() else pd.DataFrame()
+    names = ", ".join(f"{row.subject}/{row.clip_id}" for row in failed.itertuples())
+    raise MefusionError(
+        f"data={source.name} labels={scheme} is not the official download: {'; '.join(found)}"
+        f"{f'; not prepared: {names}' if names else ''}; complete it, or give data.allow_partial=true to go on"
+    )
 
 
 def preparing_command() -> str:
@@ -74,20 +110,22 @@ def preparing_command() -> str:
 
 def plan_study(config: "DictConfig", store: "ClipStore", folds: "list[Fold]") -> "Study":
     """Name the study by its content and gather what its result must carry."""
+    from hydra.utils import instantiate
     from omegaconf import OmegaConf
 
     from mefusion import provenance
     from mefusion.data.cache import settings_hash
+    from mefusion.data.expected import differences
     from mefusion.data.faces import backend_version
     from mefusion.data.preparation import PREPARATION
-    from mefusion.data.records import KEY, sample_list_hash
+    from mefusion.data.records import KEY, clip_notes, sample_list_hash
     from mefusion.study import Study
 
     content: Any = OmegaConf.to_container(config, resolve=True)
     for key in NOT_CONTENT:
         *parents, leaf = key.split(".")
         functools.reduce(lambda node, name: node[name], parents, content).pop(leaf, None)
-    samples = sample_list_hash(store.index)
+    samples, source = sample_list_hash(store.index), instantiate(config.data)
     # What each clip shows counts, not where it lies.
     contents = sorted(store.index[[*KEY, "content"]].agg("\t".join, axis=1))
     versions = {"mefusion": __version__, "preparation": PREPARATION, "faces": backend_version(config.faces.backend)}
@@ -103,6 +141,8 @@ def plan_study(config: "DictConfig", store: "ClipStore", folds: "list[Fold]") ->
         "folds": [fold.name for fold in folds],
         "clips": len(store.index),
         "sample_list_hash": samples,
+        "partial": differences(store.index, scheme=config.labels.name, datasets=source.official),
+        "clip_notes": clip_notes(store.index),
         "rule": "last",
         "seed": config.seed,
         "versions": provenance.versions(),

@@ -10,8 +10,13 @@ from dataclasses import dataclass
 
 _SIDE = "[LRTBAU]"  # left, right, top, bottom, asymmetric, unilateral
 _UNIT = re.compile(
-    rf"(?<![A-Z])(?P<side>{_SIDE}(?:/{_SIDE})?)?\s*(?P<number>\d{{1,2}})\s*(?P<intensity>[A-E](?:/[A-E])?(?![A-Z]))?\s*(?P<doubt>\?)?",
-    re.IGNORECASE,
+    rf"""
+    (?<![A-Z])(?P<side>{_SIDE}(?:/{_SIDE})?)?\s*
+    (?P<number>\d{{1,2}})\s*
+    (?P<intensity>[A-E](?:/[A-E])?(?![A-Z]))?\s*
+    (?P<doubt>\?)?
+    """,
+    re.IGNORECASE | re.VERBOSE,
 )
 _TERM = re.compile(r"\s*[+,;]\s*(?![^()]*\))")  # separators outside parentheses
 # What may stand between alternatives, as in "(R6 or R12)".
