@@ -43,7 +43,7 @@ def get_layout(name: str) -> Layout:
         MefusionError: there is none of that name.
     """
     if name not in LAYOUTS:
-        raise MefusionError(f"layout={name} is not known: choose from {', '.join(LAYOUTS)}")
+        raise MefusionError(f"data.layout={name} is not known: choose from {', '.join(LAYOUTS)}")
     return LAYOUTS[name]
 
 

@@ -101,7 +101,7 @@ def write_documents(folder: Path, plan: Sequence[Row], variant: str) -> None:
     ]
     rule1 = [(number, f"s{number}", index) for index, number in enumerate(NUMBERS, start=1)]
     rule2 = [((int(code), "0000"), video) for video, (code, _) in VIDEOS.items()]  # 401, shown as 0401
-    name = TABLE_UPDATED if variant == "selectedpic" else TABLE
+    name = TABLE_UPDATED if variant == "cropped" else TABLE
     write_workbook(folder / name, {"CASFEcode_final": codes, "naming rule1": rule1, "naming rule2": rule2})
 
 
@@ -121,7 +121,7 @@ def clip_name(subject: str, emotion: str, number: int) -> str:
 
 
 CAS_ME_2 = Layout(
-    config="cas_me_2",
+    reader="data=cas_me_2",
     subjects=SUBJECTS,
     acted={
         "negative": ("three", "negative"),
@@ -133,5 +133,5 @@ CAS_ME_2 = Layout(
     full_plan=full_plan,
     write_documents=write_documents,
     frame_path=frame_path,
-    variants=("rawpic", "selectedpic", "cropped"),
+    variants=("selectedpic", "rawpic", "cropped"),
 )

@@ -124,7 +124,7 @@ def clip_name(subject: str, emotion: str, number: int) -> str:
 
 
 CAS_ME_3 = Layout(
-    config="cas_me_3",
+    reader="data=cas_me_3",
     subjects=SUBJECTS,
     acted={
         **{name: ("seven", name) for name in ("disgust", "surprise", "others", "fear", "anger")},

@@ -120,7 +120,7 @@ def clip_name(subject: str, emotion: str, number: int) -> str:
 
 
 CASME2 = Layout(
-    config="casme2",
+    reader="data=casme2",
     subjects=SUBJECTS,
     acted={name: ("five", name) for name in ("others", "disgust", "happiness", "repression", "surprise")},
     clip_name=clip_name,

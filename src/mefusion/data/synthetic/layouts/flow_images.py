@@ -89,7 +89,7 @@ def frame_path(row: Row, number: int, variant: str) -> str | None:
 
 
 FLOW_IMAGES = Layout(
-    config="flow_images",
+    reader="data=flow_images",
     subjects=CASME2.subjects,
     acted={emotion: ("three", emotion) for emotion in LABELS},
     clip_name=CASME2.clip_name,

@@ -47,7 +47,7 @@ class Layout:
     """How one dataset's official download is laid out.
 
     Attributes:
-        config: name of the configuration (`data=...`) that reads it.
+        reader: the override that chooses its reader.
         subjects: names of all subjects.
         acted: emotion as the download spells it -> (scheme, emotion) of the renderer, for small plans.
         clip_name: (subject, emotion, number from 0) -> name of a clip in a small plan.
@@ -58,7 +58,7 @@ class Layout:
         grey: whether its frames are grey.
     """
 
-    config: str
+    reader: str
     subjects: Sequence[str]
     acted: Mapping[str, tuple[str, str]]
     clip_name: Callable[[str, str, int], str]

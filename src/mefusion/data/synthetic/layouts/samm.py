@@ -126,7 +126,7 @@ def clip_name(subject: str, emotion: str, number: int) -> str:
 
 
 SAMM = Layout(
-    config="samm",
+    reader="data=samm",
     subjects=SUBJECTS,
     acted={
         "Anger": ("seven", "anger"),

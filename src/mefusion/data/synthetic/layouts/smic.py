@@ -78,7 +78,7 @@ def clip_name(subject: str, emotion: str, number: int) -> str:
 ACTED: Mapping[str, tuple[str, str]] = {emotion: ("three", emotion) for emotion in SHORT}
 
 SMIC = Layout(
-    config="smic",
+    reader="data=smic",
     subjects=list(HS_CLIPS),
     acted=ACTED,
     clip_name=clip_name,
@@ -89,7 +89,7 @@ SMIC = Layout(
 )
 SMIC_VIS, SMIC_NIR = (
     Layout(
-        config="smic",
+        reader=f"data=smic data.modality={camera}",
         subjects=OTHER_SUBJECTS,
         acted=ACTED,
         clip_name=clip_name,
