@@ -101,7 +101,7 @@ def write_download(
         plan: its clips.
         frames: (row, frame number) -> picture [H, W, 3] uint8 RGB.
         variant: one of the layout's `variants`; None is the first.
-        frames_per_clip: None is all frames from onset to offset; a number is that many, evenly spread.
+        frames_per_clip: None is all frames from onset to offset; a number is that many, evenly spread, and the apex.
     """
     write_documents(layout, folder, plan, variant=variant)
     for row in plan:
@@ -135,7 +135,7 @@ def _numbers(row: Row, count: int | None) -> list[int]:
     if count is None:
         return list(range(row.onset, row.offset + 1))
     spread = {round(number) for number in np.linspace(row.onset, row.offset, count)}
-    return sorted(spread | ({row.apex} if row.apex is not None and count > 2 else set()))
+    return sorted(spread if row.apex is None else spread | {row.apex})
 
 
 def _variant(layout: Layout, variant: str | None) -> str:
