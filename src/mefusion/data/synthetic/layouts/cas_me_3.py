@@ -17,9 +17,12 @@ COUNTS = {
     **{"anger": 64, "sad": 57, "happy": 55},
 }
 PAIRS = 463  # of subject and file
-NUMBERS = (*range(1, 51), 60, *range(149, 190), 214, 216)
+NUMBERS = (
+    *(*range(1, 16), 17, *range(39, 43), 77, 138, 139, *range(142, 151), *range(152, 164)),
+    *(*range(165, 191), *range(192, 199), *range(200, 205), *range(206, 218)),
+)
 SUBJECTS = [f"spNO.{number}" for number in NUMBERS]
-ONLY = {f"spNO.{number}": ("others",) for number in (7, 19, 33, 45, 155, 180)}  # none in `three`
+ONLY = {f"spNO.{number}": ("others",) for number in (7, 17, 77, 155, 180, 204)}  # none in `three`
 LETTERS = "abcdefghijklm"
 CAPITAL = ("spNO.14", "j")  # the table spells this file `J`
 APEX_AT_ONSET, SHORT_CLIPS, SHORT = 55, 18, 8
@@ -29,10 +32,10 @@ PINNED: Sequence[tuple[str, str, str, int, int, int, dict[str, object]]] = (
     ("spNO.1", "a", "disgust", 160, 166, 174, {}),
     ("spNO.1", "a", "disgust", 355, 361, 369, {}),
     ("spNO.14", "j", "surprise", 210, 216, 225, {"clip": "J"}),
-    ("spNO.40", "e", "disgust", 1830, 1837, 1845, {"offset": 0}),
-    ("spNO.40", "e", "fear", 2390, 2396, 2403, {"offset": 0}),
+    ("spNO.40", "e", "disgust", 1812, 1829, 1845, {"offset": 0}),
+    ("spNO.40", "e", "fear", 2327, 2371, 2403, {"offset": 0}),
     ("spNO.149", "d", "anger", 112, 160, 175, {"apex": 83}),
-    ("spNO.214", "c", "sad", 20, 27, 34, {"offset": 3460}),
+    ("spNO.214", "c", "sad", 5, 21, 34, {"offset": 3460}),
     ("spNO.216", "d", "surprise", 2647, 2670, 2694, {"onset": 3647}),
     ("spNO.216", "e", "surprise", 1, 1, 12, {"onset": 0, "apex": 0}),
 )
@@ -93,6 +96,8 @@ def write_documents(folder: Path, plan: Sequence[Row], variant: str) -> None:
     """The table with two empty sheets, and its first version, which has more rows and other frames."""
     rows = [_cells(row) for row in plan]
     empty: dict[str, list[Sequence[object]]] = {"Sheet2": [], "Sheet3": []}
+    if variant == "nested":
+        folder = folder / "part_A/annotation"
     write_workbook(folder / TABLE, {"label": [HEADER, *rows], **empty})
     old = [(row[0], row[1], *(row[i] + 5 for i in (2, 3, 4)), *row[5:]) for row in rows]
     surplus = old[: OLD_ROWS - 860] if len(old) == 860 else old[:1]
