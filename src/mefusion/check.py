@@ -52,8 +52,7 @@ def check(config: "DictConfig") -> None:
     console.print(f"sample list {sample_list_hash(labelled)}: {len(labelled)} clips with labels={scheme.name}")
     if problems:
         raise MefusionError(
-            f"{len(problems)} things are wrong with data={source.name} in {source.root}, see above: mend them and "
-            "check again"
+            f"{len(problems)} problems in data={source.name} ({source.root}), see above: mend them and check again"
         )
 
 

@@ -59,7 +59,7 @@ def load_clips(config: "DictConfig") -> "ClipStore":
     recorded = folder / "source.txt"
     if recorded.exists() and source.digest() not in (None, recorded.read_text().strip()):
         raise MefusionError(
-            f"the manifest of data={source.name} has changed since it was prepared: run {preparing_command()}"
+            f"the list of clips of data={source.name} has changed since it was prepared: run {preparing_command()}"
         )
     scheme = label_scheme(config)
     labelled = label_clips(index, scheme)

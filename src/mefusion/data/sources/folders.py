@@ -91,7 +91,7 @@ def entries(folder: Path, entry: re.Pattern[str]) -> list[Path]:
 
 
 def _kind(folder: Path, root: Path, kinds: Mapping[str, str]) -> str | None:
-    for name in (*reversed(folder.relative_to(root).parts), root.resolve().name):
+    for name in reversed(folder.relative_to(root).parts) if folder != root else [root.resolve().name]:
         for kind, word in kinds.items():
             if word in name.lower():
                 return kind

@@ -12,7 +12,7 @@ from mefusion.data.motion import tvl1_flow
 from mefusion.data.parallel import parallel_map
 from mefusion.data.sources.folders import frame_tree, inside
 from mefusion.data.sources.official import OfficialSource
-from mefusion.data.sources.tables import Coding, subject_name
+from mefusion.data.sources.tables import subject_name
 from mefusion.data.video import list_frames, read_image
 from mefusion.errors import MefusionError
 
@@ -62,14 +62,21 @@ class SmicSource(OfficialSource):
     def rows(self) -> Iterator[dict[str, object]]:
         """Rows of the clip table; the apex is the midpoint."""
         for folder in self._clip_folders():
-            numbers = list(list_frames(folder)) if any(folder.iterdir()) else []
-            cells = {"emotion": self._emotion(folder)}
-            if numbers:
-                cells |= {"onset": str(numbers[0]), "offset": str(numbers[-1])}
-                cells["apex"] = str((numbers[0] + numbers[-1]) // 2)
-            # The three modalities filmed the same people, who must never be in two parts of a fold.
-            row = Coding(self.dataset, _subject(folder), _clip_id(folder), cells).row(path=folder, fps=self.fps)
-            yield row | {"subject": f"smic/{_subject(folder)}", "notes": None}
+            subject, clip_id, emotion = _read_name(folder)
+            frames = _frame_numbers(folder)
+            first, last = min(frames, default=None), max(frames, default=None)
+            yield {
+                "dataset": self.dataset,
+                # The three cameras filmed the same people, who must never be on both sides of a fold.
+                "subject": f"smic/{subject}",
+                "clip_id": clip_id,
+                "path": str(folder),
+                "onset": first,
+                "apex": None if first is None or last is None else (first + last) // 2,
+                "offset": last,
+                "emotion": emotion,
+                "fps": self.fps,
+            }
 
     def table(self, *, workers: int | None = None) -> pd.DataFrame:
         """Clip table.
@@ -98,25 +105,24 @@ class SmicSource(OfficialSource):
             level = [child for child in inner if not CLIP.fullmatch(child.name) and not avoid.fullmatch(child.name)]
         return found
 
-    def _emotion(self, folder: Path) -> str:
-        match = CLIP.fullmatch(folder.name)
-        assert match is not None
-        emotion = EMOTIONS[match[2].lower()]
-        above = folder.parent.name.lower()
-        if above in EMOTIONS.values() and above != emotion:
-            raise MefusionError(f"{folder} is a clip of {emotion} by its name: copy it anew from the download")
-        return emotion
 
-
-def _subject(folder: Path) -> str:
+def _read_name(folder: Path) -> tuple[str, str, str]:
+    """Subject, clip and emotion of `s1_ne_01`, also where it is written `s01_ne_01`."""
     match = CLIP.fullmatch(folder.name)
     assert match is not None
-    return subject_name("smic", match[1])
+    subject, kind = subject_name("smic", match[1]), match[2].lower()
+    above = folder.parent.name.lower()
+    if above in EMOTIONS.values() and above != EMOTIONS[kind]:
+        raise MefusionError(f"{folder} is a clip of {EMOTIONS[kind]} by its name: copy it anew from the download")
+    return subject, f"{subject}_{kind}_{match[3]}", EMOTIONS[kind]
 
 
-def _clip_id(folder: Path) -> str:
-    """`s1_ne_01`, also where it is written `s01_ne_01`."""
-    return CLIP.sub(lambda found: f"s{found[1]}_{found[2].lower()}_{found[3]}", folder.name)
+def _frame_numbers(folder: Path) -> list[int]:
+    """Numbers of a clip's frames; none where they cannot be listed, which is told when they are read."""
+    try:
+        return list(list_frames(folder))
+    except MefusionError:
+        return []
 
 
 def largest_motion(path: str) -> int:

@@ -141,11 +141,12 @@ class Coding:
             for name, value, end in (("onset", onset, "first"), ("offset", offset, "last"))
             if value is None
         ]
-        if apex is None or (onset is not None and apex < onset) or (offset is not None and apex > offset):
-            told = f"apex '{self.cells.get('apex', '')}' is not in {onset}..{offset}"
-            known = onset is not None and offset is not None and onset <= offset
-            apex = (onset + offset) // 2 if known else None  # type: ignore[operator]
-            self.notes.append(f"{told}: {f'the midpoint {apex} is taken' if known else 'there is none'}")
+        if onset is not None and offset is not None and onset > offset:
+            self.notes.append(f"onset {onset} lies after offset {offset}")
+        elif apex is None or (onset is not None and apex < onset) or (offset is not None and apex > offset):
+            problem = f"apex '{self.cells.get('apex', '')}' is not in {onset}..{offset}"
+            apex = (onset + offset) // 2 if onset is not None and offset is not None else None
+            self.notes.append(f"{problem}: the midpoint {apex} is taken" if apex else f"{problem}: it is left empty")
         return {"onset": onset, "apex": apex, "offset": offset}
 
     def row(self, *, path: Path, fps: float) -> dict[str, object]:
@@ -157,12 +158,17 @@ class Coding:
             "clip_id": self.clip_id,
             "path": str(path),
             "emotion": self.cells["emotion"].lower() or None,
-            "objective_class": self.cells.get("objective_class") or None,
+            "objective_class": _one_case(self.cells.get("objective_class", "")) or None,
             "fps": fps,
             "notes": "; ".join(self.notes) or None,
             **frames,
             **action_units.columns(self.cells.get("action_units")),
         }
+
+
+def _one_case(name: str) -> str:
+    """Words in lower case, numerals (`IV`) in capitals, since tables mix both."""
+    return name.upper() if re.fullmatch("[IVX]+", name, re.IGNORECASE) else name.lower()
 
 
 @functools.cache
