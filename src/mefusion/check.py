@@ -6,9 +6,14 @@ from mefusion.cli import run
 from mefusion.errors import MefusionError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pandas as pd
     from omegaconf import DictConfig
+    from rich.console import Console
     from rich.table import Table
+
+WIDE = 120  # characters of tables that go into a file
 
 
 def check(config: "DictConfig") -> None:
@@ -27,6 +32,8 @@ def check(config: "DictConfig") -> None:
     from mefusion.data.records import clip_notes, sample_list_hash
 
     console = Console(soft_wrap=True, highlight=False)
+    if not console.is_terminal:
+        console.width = max(console.width, WIDE)
     source, scheme = instantiate(config.data), label_scheme(config)
     table = source.table(workers=config.workers)
     console.print(f"{source.name}: {len(table)} clips of {table['subject'].nunique()} subjects in {source.root}")
@@ -36,7 +43,7 @@ def check(config: "DictConfig") -> None:
     console.print(_class_table(labelled, names, scheme.name, source.official))
     console.print(_subject_table(labelled, names))
 
-    problems, notes = _inspect(table, source.root, config.clip_length)
+    problems, notes = _inspect(table, source.root, config.clip_length, console)
     notes = [*clip_notes(table), *notes]
     absent = sorted(set(table["subject"]) - set(labelled["subject"]))
     notes += [f"{subject} has no clip in labels={scheme.name}" for subject in absent]
@@ -56,14 +63,15 @@ def check(config: "DictConfig") -> None:
         )
 
 
-def _inspect(table: "pd.DataFrame", root: Any, clip_length: int) -> tuple[list[str], list[str]]:
+def _inspect(table: "pd.DataFrame", root: "Path", clip_length: int, console: "Console") -> tuple[list[str], list[str]]:
     from rich.progress import track
 
     from mefusion.data.inspection import inspect_clip
 
     problems: list[str] = []
     notes: list[str] = []
-    for clip in track(table.to_dict("records"), description="Looking at files", transient=True):
+    clips = table.to_dict("records")
+    for clip in track(clips, "Looking at files", console=console, transient=True, disable=not console.is_terminal):
         found = inspect_clip(clip, root=root, clip_length=clip_length)
         name = f"{clip['subject']}/{clip['clip_id']}"
         problems += [f"{name}: {line}" for line in found.problems]

@@ -149,6 +149,17 @@ def test_the_composite_has_442_clips_of_68_subjects(tmp_path):
     assert source.digest() is None
 
 
+def test_cas_me_3_is_sound_once_it_is_mended(tmp_path):
+    write_download("cas_me_3", tmp_path, full_plan("cas_me_3"), frames_per_clip=2)
+    table = CasmeCubedSource(root=str(tmp_path)).table()
+    assert (table["onset"] <= table["apex"]).all()
+    assert (table["apex"] <= table["offset"]).all()
+    assert (table["offset"] - table["onset"] + 1 < 8).sum() == 18
+    assert (table["apex"] == table["onset"]).sum() == 55
+    assert table.groupby("subject")["path"].nunique().sum() == 463
+    assert len(clip_notes(table)) == 6
+
+
 def test_a_copy_without_some_clips_differs(tmp_path):
     write_download("smic", tmp_path, full_plan("smic"), variant="cropped", frames_per_clip=2)
     source = SmicSource(root=str(tmp_path), frames="cropped")
@@ -323,6 +334,12 @@ def test_frames_are_found_however_they_are_nested(tmp_path, nested):
         (tmp_path / "CASME2_RAW_selected").rmdir()
     (path,) = source.table()["path"]
     assert (Path(path) / "img46.jpg").exists()
+
+
+def test_of_two_copies_the_fuller_is_taken(tmp_path):
+    source = casme2(tmp_path, ROW, ("02", *ROW[1:]))
+    frames(tmp_path / "A_RAW_test" / "sub01" / "EP02_01f", "img46.jpg")
+    assert all("CASME2_RAW_selected" in path for path in source.table()["path"])
 
 
 def test_names_of_folders_may_differ_in_case_and_zeros(tmp_path):
