@@ -58,7 +58,8 @@ def write_rendered_download(
     rows = {part.number: row for part, row in done}
     # Last, so that a download that was interrupted is not taken for a whole one.
     write_documents(layout, folder, [rows[part.number] for part in parts])
-    return f"mefusion-prepare {reader} data.root={folder} data.allow_partial=true"
+    program = "mefusion-check" if layout == "flow_images" else "mefusion-prepare"  # flow images are prepared already
+    return f"{program} {reader} data.root={folder} data.allow_partial=true"
 
 
 def _write_part(layout: str, folder: Path, settings: SyntheticSettings, part: Part) -> Row:
