@@ -121,7 +121,7 @@ def test_casme2_lays_its_frames_three_ways(written):
 
 def test_samm_has_the_rows_of_the_official_table(written):
     rows = table(written("samm") / SAMM_TABLE, header=13)
-    emotion = rows["Estimated Emotion"].str.removesuffix("s").replace({"Happines": "Happiness", "Sadnes": "Sadness"})
+    emotion = rows["Estimated Emotion"].replace("Others", "Other")
     subject = rows["Subject"].str.zfill(3)
     assert (len(rows), subject.nunique()) == (159, 29)
     assert counts(emotion) == {
@@ -422,4 +422,4 @@ def test_every_layout_renders(tmp_path, layout):
         assert np.asarray(image).std() > 5
     if layout == "flow_images":
         with Image.open(pictures[0]) as image:
-            assert np.ptp(np.asarray(image), axis=(0, 1)).min() > 50  # there is motion in each channel
+            assert np.ptp(np.asarray(image), axis=(0, 1)).min() > 20  # there is motion in each channel

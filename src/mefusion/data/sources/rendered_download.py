@@ -1,8 +1,9 @@
 """A dataset's official layout with rendered faces in it, to try the dataset's whole path before its licence arrives."""
 
 import functools
+import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -12,20 +13,11 @@ from mefusion.data.motion import optical_strain
 from mefusion.data.parallel import parallel_map
 from mefusion.data.sources.synthetic import SyntheticSettings, derived_seed, make_subject, render_frame
 from mefusion.data.synthetic.action_units import EMOTIONS
-from mefusion.data.synthetic.layouts import Row, get_layout, small_plan, write_clip, write_documents
+from mefusion.data.synthetic.layouts import Pictures, Row, get_layout, small_plan, write_clip, write_documents
 from mefusion.data.synthetic.render import Clip, act
 from mefusion.errors import MefusionError
 
 FLOW_SIZE = 28  # side of a flow image, px
-
-
-@dataclass(frozen=True)
-class Part:
-    """One clip to render: the row of the plan, and its subject's and its own number."""
-
-    row: Row
-    subject: int
-    number: int
 
 
 def write_rendered_download(
@@ -45,50 +37,59 @@ def write_rendered_download(
     Raises:
         MefusionError: the layout is not known or has too few subjects, or the folder is not empty.
     """
-    most = max(settings.frames)
-    reader = get_layout(layout).reader
-    plan = small_plan(layout, subjects=settings.subjects, clips_per_class=settings.clips_per_class, length=most)
+    fewest, most = settings.frames
+    plan = small_plan(
+        layout,
+        subjects=settings.subjects,
+        clips_per_class=settings.clips_per_class,
+        frames=(fewest, most),
+        seed=settings.seed,
+    )
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise MefusionError(f"data.write_to={folder} is not empty: give a new folder, or empty it first")
-    subjects = list(dict.fromkeys(row.subject for row in plan))
-    parts = [Part(row, subjects.index(row.subject), number) for number, row in enumerate(plan)]
     folder.mkdir(parents=True, exist_ok=True)
-    work = functools.partial(_write_part, layout, folder, settings)
-    done = parallel_map(work, parts, description="Rendering", workers=workers)
-    rows = {part.number: row for part, row in done}
+    work = functools.partial(_write_row, plan, layout, folder, settings)
+    rows = dict(parallel_map(work, range(len(plan)), description="Rendering", workers=workers))
     # Last, so that a download that was interrupted is not taken for a whole one.
-    write_documents(layout, folder, [rows[part.number] for part in parts])
+    write_documents(layout, folder, [rows[number] for number in range(len(plan))])
     program = "mefusion-check" if layout == "flow_images" else "mefusion-prepare"  # flow images are prepared already
-    return f"{program} {reader} data.root={folder} data.allow_partial=true"
+    return f"{program} {get_layout(layout).reader} data.root={folder} data.allow_partial=true"
 
 
-def _write_part(layout: str, folder: Path, settings: SyntheticSettings, part: Part) -> Row:
-    clip = make_part(layout, settings, part)
-    row = replace(
-        part.row,
-        apex=part.row.onset + clip.apex,
-        offset=part.row.onset + len(clip) - 1,
-        action_units="+".join(map(str, sorted(clip.action_units))),
-    )
-
-    def picture(row: Row, number: int) -> np.ndarray:
-        return flow_picture(clip) if layout == "flow_images" else render_frame(clip, number - row.onset, settings)
-
-    write_clip(layout, folder, row, picture)
+def _write_row(plan: Sequence[Row], layout: str, folder: Path, settings: SyntheticSettings, number: int) -> Row:
+    """Write a clip; returns its row with the apex and the action units that were acted."""
+    clip = act_row(layout, plan[number], settings)
+    units = "+".join(map(str, sorted(clip.action_units)))
+    row = replace(plan[number], apex=plan[number].onset + clip.apex, action_units=units)
+    write_clip(layout, folder, row, rendered_pictures(layout, settings))
     return row
 
 
-def make_part(layout: str, settings: SyntheticSettings, part: Part) -> Clip:
-    """The rendered clip, the same whenever it is asked for."""
-    scheme, emotion = get_layout(layout).acted[part.row.emotion]
-    seed = derived_seed(settings.seed, part.subject, part.number)
-    fewest, most = settings.frames
+def rendered_pictures(layout: str, settings: SyntheticSettings) -> Pictures:
+    """What `write_download` asks for each frame: rendered faces, or flow images where the layout has these."""
+
+    @functools.lru_cache(maxsize=1)
+    def acted(subject: str, clip: str, emotion: str, onset: int, offset: int) -> Clip:
+        return act_row(layout, Row(subject, clip, emotion, onset, None, offset), settings)
+
+    def picture(row: Row, number: int) -> np.ndarray:
+        clip = acted(row.subject, row.clip, row.emotion, row.onset, row.offset)
+        return flow_picture(clip) if layout == "flow_images" else render_frame(clip, number - row.onset, settings)
+
+    return picture
+
+
+def act_row(layout: str, row: Row, settings: SyntheticSettings) -> Clip:
+    """The rendered clip of a row, from its onset to its offset, the same whenever it is asked for."""
+    known = get_layout(layout)
+    scheme, emotion = known.acted[row.emotion]
+    subject = known.subjects.index(row.subject)
     return act(
-        make_subject(settings, part.subject),
+        make_subject(settings, subject),
         EMOTIONS[scheme][emotion],
-        frames=int(np.random.default_rng(seed).integers(fewest, most + 1)),
+        frames=row.length,
         amplitude=settings.amplitude,
-        seed=seed,
+        seed=derived_seed(settings.seed, subject, zlib.crc32(f"{row.clip} {row.onset}".encode())),
     )
 
 

@@ -52,19 +52,22 @@ def full_plan(layout: str, *, seed: int = 0) -> list[Row]:
     return get_layout(layout).full_plan(np.random.default_rng(seed))
 
 
-def small_plan(layout: str, *, subjects: int, clips_per_class: int, length: int = 20) -> list[Row]:
+def small_plan(
+    layout: str, *, subjects: int, clips_per_class: int, frames: tuple[int, int] = (16, 23), seed: int = 0
+) -> list[Row]:
     """Clips of the first subjects, for each emotion that the renderer can act; apex in the middle.
 
     Args:
         layout: a key of `LAYOUTS`.
         subjects: how many, at most as many as the dataset has.
         clips_per_class: clips of each emotion a subject shows.
-        length: frames a clip.
+        frames: fewest and most a clip.
+        seed: of the clips' lengths.
 
     Raises:
         MefusionError: the dataset has fewer subjects.
     """
-    known = get_layout(layout)
+    known, rng = get_layout(layout), np.random.default_rng(seed)
     if subjects > len(known.subjects):
         raise MefusionError(
             f"data.subjects={subjects}: the layout {layout} has {len(known.subjects)} subjects, choose no more"
@@ -73,7 +76,8 @@ def small_plan(layout: str, *, subjects: int, clips_per_class: int, length: int 
     for subject in known.subjects[:subjects]:
         acted = [emotion for emotion in known.acted for _ in range(clips_per_class)]
         for number, emotion in enumerate(acted):
-            onset = 1 + SPACING * number
+            onset = 1 + number * max(SPACING, frames[1])  # clips of one long video do not meet
+            length = int(rng.integers(*frames, endpoint=True))
             clip = known.clip_name(subject, emotion, number)
             rows.append(Row(subject, clip, emotion, onset, onset + length // 2, onset + length - 1))
     return rows
