@@ -12,7 +12,7 @@ import pytest
 
 from mefusion import prepare, train
 
-PROGRAMS = ("mefusion-prepare", "mefusion-train", "mefusion-report")
+PROGRAMS = ("mefusion-prepare", "mefusion-train", "mefusion-report", "mefusion-check")
 SMOKE = ("trainer=smoke", "model.network.image_size=64", "model.network.width=0.0625")
 BIN = Path(sys.executable).parent
 
@@ -134,7 +134,11 @@ def test_help_comes_within_two_seconds_without_torch(program, tmp_path):
 @pytest.mark.parametrize("program", PROGRAMS[:2])
 def test_help_names_the_groups_and_their_options(program, command, tmp_path):
     shown = command(program, "--help", cwd=tmp_path).stdout
-    for line in ("data: manifest, synthetic", "faces: dlib, face_alignment", "labels: five, seven, three"):
+    for line in (
+        "data: cas_me_2, cas_me_3, casme2, flow_images, manifest, megc2019, samm, smic, synthetic",
+        "faces: dlib, face_alignment",
+        "labels: five, four, objective, seven, three, three_wide",
+    ):
         assert line in shown
     if program == "mefusion-train":
         models = "fdp, fdp_released, fdp_tiny, majority, mol, mol_released, mol_tiny, off_apexnet, sssnet, ststnet"

@@ -12,19 +12,22 @@ from mefusion.errors import MefusionError
 
 if TYPE_CHECKING:
     import lightning as L
+    import pandas as pd
     from omegaconf import DictConfig
     from torch import nn
 
     from mefusion.data.clips import ClipStore
     from mefusion.data.datamodule import FoldData, Statistics
     from mefusion.data.folds import Fold
+    from mefusion.data.labels import Scheme
     from mefusion.data.preparation import PreparationSettings
     from mefusion.models.module import MERModule
     from mefusion.study import Study
 
 # Where things stand and what they run on does not change what a study is.
 NOT_CONTENT = (
-    "cache_dir", "output_dir", "workers", "logger", "data.root", "data.portraits", "protocol.folds",
+    "cache_dir", "output_dir", "workers", "logger", "data.root", "data.portraits", "data.layout", "data.write_to",
+    "data.allow_partial", "data.casme2", "data.samm", "data.smic", "protocol.folds",
     "trainer.accelerator", "trainer.devices", "trainer.enable_progress_bar",
 )  # fmt: skip
 
@@ -61,13 +64,47 @@ def load_clips(config: "DictConfig") -> "ClipStore":
     recorded = folder / "source.txt"
     if recorded.exists() and source.digest() not in (None, recorded.read_text().strip()):
         raise MefusionError(
-            f"the manifest of data={source.name} has changed since it was prepared: run {preparing_command()}"
+            f"the list of clips of data={source.name} has changed since it was prepared: run {preparing_command()}"
         )
-    classes = {name: list(emotions) for name, emotions in config.labels.classes.items()}
-    labelled = label_clips(index, classes, scheme=config.labels.name)
+    scheme = label_scheme(config)
+    labelled = label_clips(index, scheme)
+    require_whole(labelled, source, scheme.name, failures=folder / "failures.csv")
     module: Any = get_class(config.model.module._target_)
     view = make_view(module.view, image_size=config.model.network.image_size)
-    return ClipStore(labelled, folder, classes=list(classes), clip_length=config.clip_length, view=view)
+    classes = scheme.class_names(labelled)
+    return ClipStore(labelled, folder, classes=classes, clip_length=config.clip_length, view=view)
+
+
+def label_scheme(config: "DictConfig") -> "Scheme":
+    """Label scheme of a configuration."""
+    from omegaconf import OmegaConf
+
+    from mefusion.data.labels import DatasetLabels, Scheme
+
+    labels: Any = OmegaConf.to_container(config.labels, resolve=True)
+    datasets = {name: DatasetLabels(**own) for name, own in labels.pop("datasets").items()}
+    return Scheme(**labels, datasets=datasets)
+
+
+def require_whole(labelled: "pd.DataFrame", source: Any, scheme: str, *, failures: Path) -> None:
+    """Stop where labelled clips are not those of the official download, unless a partial copy is allowed.
+
+    Raises:
+        MefusionError: counts differ; says which, and which clips could not be prepared.
+    """
+    import pandas as pd
+
+    from mefusion.data.expected import differences
+
+    found = differences(labelled, scheme=scheme, datasets=source.official)
+    if not found or source.allow_partial:
+        return
+    failed = pd.read_csv(failures, dtype=str) if failures.exists() else pd.DataFrame()
+    names = ", ".join(f"{row.subject}/{row.clip_id}" for row in failed.itertuples())
+    raise MefusionError(
+        f"data={source.name} labels={scheme} is not the official download: {'; '.join(found)}"
+        f"{f'; not prepared: {names}' if names else ''}; complete it, or give data.allow_partial=true to go on"
+    )
 
 
 def preparing_command() -> str:
@@ -104,13 +141,15 @@ def task_weights(config: "DictConfig") -> dict[str, float]:
 
 def plan_study(config: "DictConfig", store: "ClipStore", folds: "list[Fold]") -> "Study":
     """Name the study by its content and gather what its result must carry."""
+    from hydra.utils import instantiate
     from omegaconf import OmegaConf
 
     from mefusion import provenance
     from mefusion.data.cache import settings_hash
+    from mefusion.data.expected import differences
     from mefusion.data.faces import backend_version
     from mefusion.data.preparation import PREPARATION
-    from mefusion.data.records import KEY, sample_list_hash
+    from mefusion.data.records import KEY, clip_notes, sample_list_hash
     from mefusion.study import Study
 
     content: Any = OmegaConf.to_container(config, resolve=True)
@@ -119,7 +158,7 @@ def plan_study(config: "DictConfig", store: "ClipStore", folds: "list[Fold]") ->
         functools.reduce(lambda node, name: node[name], parents, content).pop(leaf, None)
     content["tasks"] = task_weights(config)  # what is off has no say in what a study is
     del content["model"]["task_weights"]
-    samples = sample_list_hash(store.index)
+    samples, source = sample_list_hash(store.index), instantiate(config.data)
     # What each clip shows counts, not where it lies.
     contents = sorted(store.index[[*KEY, "content"]].agg("\t".join, axis=1))
     versions = {"mefusion": __version__, "preparation": PREPARATION, "faces": backend_version(config.faces.backend)}
@@ -135,6 +174,8 @@ def plan_study(config: "DictConfig", store: "ClipStore", folds: "list[Fold]") ->
         "folds": [fold.name for fold in folds],
         "clips": len(store.index),
         "sample_list_hash": samples,
+        "partial": differences(store.index, scheme=config.labels.name, datasets=source.official),
+        "clip_notes": clip_notes(store.index),
         "rule": "last",
         "seed": config.seed,
         "versions": provenance.versions(),

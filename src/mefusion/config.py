@@ -17,11 +17,21 @@ class FacesConfig:
 
 
 @dataclass
+class DatasetLabelsConfig:
+    """What a label scheme is in one dataset."""
+
+    classes: dict[str, list[str]] = field(default_factory=dict)
+    leave_out: list[str] = field(default_factory=list)
+
+
+@dataclass
 class LabelsConfig:
-    """conf/labels: class -> the emotions that count as it."""
+    """conf/labels: class -> the emotions that count as it, of all datasets or of single ones."""
 
     name: str = MISSING
     classes: dict[str, list[str]] = field(default_factory=dict)
+    column: str = "emotion"
+    datasets: dict[str, DatasetLabelsConfig] = field(default_factory=dict)
 
 
 @dataclass

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def prepare(config: "DictConfig") -> None:
-    """Prepare every clip of a source and say what became of them.
+    """Prepare every clip of a source and say what became of them; or write a fake download and say what is next.
 
     Raises:
         MefusionError: clips failed; the others are prepared all the same.
@@ -24,6 +24,9 @@ def prepare(config: "DictConfig") -> None:
 
     console = Console(soft_wrap=True, highlight=False)
     source, settings, folder = preparation(config)
+    if getattr(source, "layout", None) is not None:
+        console.print(escape(f"{source.write_to} is written; next: {source.write_download(workers=config.workers)}"))
+        return
     table = source.table(workers=config.workers)
     index, failures, notes = prepare_clips(table, folder, settings, workers=config.workers)
     write_text(folder / "source.txt", f"{source.digest()}\n")

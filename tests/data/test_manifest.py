@@ -25,11 +25,11 @@ def test_a_manifest_is_read(tmp_path):
     manifest = write(
         tmp_path,
         "clip_id, subject ,path,emotion,onset,apex,offset,action_units,fps,remark\n"
-        "c1,s1,frames/a,Happiness,3,7,12,6+12,200,x\n"
+        "c1,s1,frames/a,Happiness,3,7,12,l6 + 12+soft,200,x\n"
         "c2, s2 ,b.mp4, disgust ,,,,,,\n",
     )
     table = read_manifest(manifest, dataset="mine")
-    first, second = table.to_dict("records")
+    first, second = table.dropna(axis=1, how="all").to_dict("records")
     assert first == {
         "dataset": "mine",
         "subject": "mine/s1",
@@ -39,7 +39,8 @@ def test_a_manifest_is_read(tmp_path):
         "apex": 7,
         "offset": 12,
         "emotion": "happiness",
-        "action_units": "6+12",
+        "action_units": "L6+12",
+        "action_unit_remarks": "soft",
         "fps": 200,
     }
     assert (second["subject"], second["emotion"]) == ("mine/s2", "disgust")

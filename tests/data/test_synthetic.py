@@ -15,13 +15,13 @@ from mefusion.data.sources.synthetic import (
     SyntheticClip,
     SyntheticSettings,
     list_clips,
-    load_portraits,
     make_clip,
     make_subject,
     synthetic_folder,
     write_synthetic,
 )
 from mefusion.data.synthetic.action_units import ACTION_UNITS, EMOTIONS, displacement
+from mefusion.data.synthetic.portraits import load_portraits
 from mefusion.data.synthetic.render import act, eye_centres
 from mefusion.data.synthetic.truth import flow_errors, landmark_errors
 from mefusion.data.synthetic.warps import invert, pixel_grid, sample, spline_basis

@@ -17,8 +17,11 @@ CLIP_DTYPES: Mapping[str, str] = {
     "apex": "Int64",
     "offset": "Int64",
     "emotion": "string",
-    "action_units": "string",
+    "objective_class": "string",  # of the action units alone, where a dataset has it
+    "action_units": "string",  # as `mefusion.data.action_units` writes them
+    "action_unit_remarks": "string",  # what of the coding is no action unit
     "fps": "Float64",
+    "notes": "string",  # what was mended; it stays with the clip, so that every result can tell
 }
 KEY = ["dataset", "subject", "clip_id"]
 
@@ -43,6 +46,12 @@ def clip_table(rows: Iterable[Mapping[str, object]], *, origin: object) -> pd.Da
             f"{origin} lists the clip {first.subject}/{first.clip_id} twice: give each clip an id of its own"
         )
     return table.sort_values(KEY, ignore_index=True)
+
+
+def clip_notes(table: pd.DataFrame) -> list[str]:
+    """A sentence for each clip that was mended, with the clip's name."""
+    noted = table.dropna(subset="notes")
+    return [f"{row.subject}/{row.clip_id}: {row.notes}" for row in noted.itertuples()]
 
 
 def file_name(text: str) -> str:

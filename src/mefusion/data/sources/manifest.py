@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from mefusion.data import action_units
 from mefusion.data.records import clip_table
 from mefusion.errors import MefusionError
 
@@ -20,6 +21,8 @@ class ManifestSource:
         root: folder of the manifest.
         name: of the dataset, for rows that name none.
     """
+
+    official: tuple[str, ...] = ()  # datasets whose counts are asserted
 
     def __init__(self, *, root: str, name: str = "manifest"):
         self.name, self.root = name, Path(root)
@@ -91,7 +94,7 @@ def _clip(row: dict[str, str], manifest: Path, default_dataset: str) -> dict[str
         "clip_id": row["clip_id"],
         "path": str(path),
         "emotion": row["emotion"].lower(),
-        "action_units": row.get("action_units") or None,
+        **action_units.columns(row.get("action_units")),
     } | {column: _number(row, column, manifest) for column in NUMBERS}
 
 

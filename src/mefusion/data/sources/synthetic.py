@@ -2,12 +2,11 @@
 
 import contextlib
 import functools
-import hashlib
 import json
 import math
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,12 +16,11 @@ import pandas as pd
 from PIL import Image
 
 from mefusion.data.cache import load_arrays, settings_hash
-from mefusion.data.faces import DlibFaces
 from mefusion.data.parallel import parallel_map
 from mefusion.data.sources.manifest import manifest_digest, read_manifest
 from mefusion.data.synthetic.action_units import EMOTIONS
-from mefusion.data.synthetic.render import Clip, Portrait, Subject, act, crop_portrait
-from mefusion.data.video import IMAGES, read_image
+from mefusion.data.synthetic.portraits import load_portraits, portrait_digests
+from mefusion.data.synthetic.render import Clip, Subject, act
 from mefusion.errors import MefusionError
 from mefusion.files import write_table
 
@@ -102,12 +100,32 @@ class SyntheticSource:
     Args:
         root: folder of synthetic sets, which each have a folder of their own there.
         name: of the dataset.
+        layout: a dataset whose official download is to be written instead, with rendered faces in it.
+        write_to: where that download goes.
         settings: see `SyntheticSettings`.
+
+    Raises:
+        MefusionError: a setting makes no sense, or one of layout and write_to is given without the other.
     """
 
-    def __init__(self, *, root: str, name: str = "synthetic", **settings: Any):
+    official: tuple[str, ...] = ()  # datasets whose counts are asserted
+
+    def __init__(
+        self,
+        *,
+        root: str,
+        name: str = "synthetic",
+        layout: str | None = None,
+        write_to: str | None = None,
+        **settings: Any,
+    ):
         self.name, self.root = name, Path(root)
+        self.layout, self.write_to = layout, write_to
         self.settings = SyntheticSettings(**settings)
+        if (layout is None) != (write_to is None):
+            raise MefusionError(
+                f"data.layout={layout} with data.write_to={write_to}: give both to write a download, or neither"
+            )
 
     def identity(self) -> dict[str, object]:
         """What tells this source's cache from another's."""
@@ -115,6 +133,11 @@ class SyntheticSource:
 
     def digest(self) -> str | None:
         """Changes when the manifest does; None while it is not there."""
+        if self.layout is not None:
+            raise MefusionError(
+                f"data.layout={self.layout} writes a download and is nothing to train on: "
+                "leave it out, or choose the dataset's own data=..."
+            )
         return manifest_digest(synthetic_folder(self.root, self.settings) / "manifest.csv")
 
     def table(self, *, workers: int | None = None) -> pd.DataFrame:
@@ -126,6 +149,18 @@ class SyntheticSource:
         return read_manifest(
             write_synthetic(self.root, self.settings, workers=workers) / "manifest.csv", dataset=self.name
         )
+
+    def write_download(self, *, workers: int | None = None) -> str:
+        """Write the download that `layout` names; returns the command that prepares it.
+
+        Raises:
+            MefusionError: the layout is not known, or `write_to` is not empty.
+        """
+        from mefusion.data.sources.rendered_download import write_rendered_download
+
+        assert self.layout is not None
+        assert self.write_to is not None
+        return write_rendered_download(self.layout, Path(self.write_to), self.settings, workers=workers)
 
     def against_truth(self, index: pd.DataFrame, folder: Path) -> list[str]:
         """Lines that tell how far prepared landmarks and flow are from the exact ones."""
@@ -169,8 +204,7 @@ def write_synthetic(root: Path, settings: SyntheticSettings, *, workers: int | N
 
 def synthetic_folder(root: Path, settings: SyntheticSettings) -> Path:
     """Where a set with these settings stands; photographs count by their content."""
-    portraits = [_digest(path) for path in portrait_files(settings.portraits)]
-    content = asdict(settings) | {"portraits": portraits, "rendering": RENDERING}
+    content = asdict(settings) | {"portraits": portrait_digests(settings.portraits), "rendering": RENDERING}
     return root / f"{settings.scheme}-{settings_hash(content)}"
 
 
@@ -185,12 +219,12 @@ def list_clips(settings: SyntheticSettings) -> list[SyntheticClip]:
 def make_subject(settings: SyntheticSettings, number: int) -> Subject:
     """Pseudo-subject of a set; photographs are taken in turn."""
     portraits = load_portraits(settings.portraits, settings.size)
-    return Subject(portraits[number % len(portraits)], seed=_seed(settings.seed, number))
+    return Subject(portraits[number % len(portraits)], seed=derived_seed(settings.seed, number))
 
 
 def make_clip(settings: SyntheticSettings, clip: SyntheticClip) -> Clip:
     """One clip of a set with its exact truth, the same whenever it is asked for."""
-    seed = _seed(settings.seed, clip.subject, clip.emotion, clip.take)
+    seed = derived_seed(settings.seed, clip.subject, clip.emotion, clip.take)
     fewest, most = settings.frames
     return act(
         make_subject(settings, clip.subject),
@@ -201,7 +235,8 @@ def make_clip(settings: SyntheticSettings, clip: SyntheticClip) -> Clip:
     )
 
 
-def _seed(*numbers: int) -> int:
+def derived_seed(*numbers: int) -> int:
+    """A seed from several numbers, as of the set, the subject and the clip."""
     return int(np.random.SeedSequence(numbers).generate_state(1)[0])
 
 
@@ -213,8 +248,10 @@ def _write_clip(folder: Path, settings: SyntheticSettings, clip: SyntheticClip) 
         with tempfile.TemporaryDirectory(prefix=".partial-", dir=target.parent) as folder_name:
             partial = Path(folder_name) / name
             partial.mkdir()
-            for t, frame in enumerate(_frames(made, settings)):
-                Image.fromarray(frame).save(partial / f"img{t + 1:03d}.jpg", quality=JPEG_QUALITY)
+            for t in range(len(made)):
+                Image.fromarray(render_frame(made, t, settings)).save(
+                    partial / f"img{t + 1:03d}.jpg", quality=JPEG_QUALITY
+                )
             with contextlib.suppress(OSError):  # another process may have written the same clip meanwhile
                 partial.rename(target)
     return {
@@ -230,52 +267,13 @@ def _write_clip(folder: Path, settings: SyntheticSettings, clip: SyntheticClip) 
     }
 
 
-def _frames(clip: Clip, settings: SyntheticSettings) -> list[np.ndarray]:
+def render_frame(clip: Clip, t: int, settings: SyntheticSettings) -> np.ndarray:
+    """Frame t of a clip, [S, S, 3] uint8 RGB.
+
+    Raises:
+        MefusionError: the amplitude is too large for the face.
+    """
     try:
-        return [clip.frame(t) for t in range(len(clip))]
+        return clip.frame(t)
     except ArithmeticError as error:
         raise MefusionError(f"data.amplitude={settings.amplitude} folds the face: choose a smaller one") from error
-
-
-def portrait_files(folder: str | None) -> Sequence[Path]:
-    """Photographs of a folder; none where the built-in portrait is used.
-
-    Raises:
-        MefusionError: the folder is not there or holds no image.
-    """
-    if folder is None:
-        return ()
-    files = sorted(p for p in Path(folder).glob("*") if p.suffix.lower() in IMAGES)
-    if not files:
-        raise MefusionError(
-            f"data.portraits={folder} holds no images ({', '.join(sorted(IMAGES))}): put photographs there"
-        )
-    return files
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-@functools.lru_cache(maxsize=1)
-def load_portraits(folder: str | None, size: int) -> list[Portrait]:
-    """Portraits cut to the head with their landmarks; photographs that cannot be used are left out.
-
-    Raises:
-        MefusionError: none can be used; says why for each.
-    """
-    from skimage.data import astronaut  # public domain, NASA
-
-    backend, portraits, problems = DlibFaces(), [], []
-    images: dict[Path, Callable[[], np.ndarray]] = {
-        path: functools.partial(read_image, path) for path in portrait_files(folder)
-    }
-    for path, read in (images or {Path("astronaut"): astronaut}).items():
-        try:
-            image = read()
-            portraits.append(crop_portrait(image, backend.landmarks([image])[0], size=size))
-        except MefusionError as error:
-            problems.append(str(error) if str(path) in str(error) else f"{path}: {error}")
-    if not portraits:
-        raise MefusionError(f"data.portraits={folder} has no photograph that can be used: {'; '.join(problems)}")
-    return portraits

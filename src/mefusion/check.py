@@ -1,0 +1,121 @@
+"""`mefusion-check`: what a download holds, and what is wrong with it."""
+
+from typing import TYPE_CHECKING, Any
+
+from mefusion.cli import run
+from mefusion.errors import MefusionError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pandas as pd
+    from omegaconf import DictConfig
+    from rich.console import Console
+    from rich.table import Table
+
+WIDE = 120  # characters of tables that go into a file
+
+
+def check(config: "DictConfig") -> None:
+    """Read a source's tables, look at its files and print what is found.
+
+    Raises:
+        MefusionError: something is wrong.
+    """
+    from hydra.utils import instantiate
+    from rich.console import Console
+    from rich.markup import escape
+
+    from mefusion.composition import label_scheme
+    from mefusion.data.expected import differences
+    from mefusion.data.labels import label_clips
+    from mefusion.data.records import clip_notes, sample_list_hash
+
+    console = Console(soft_wrap=True, highlight=False)
+    if not console.is_terminal:
+        console.width = max(console.width, WIDE)
+    source, scheme = instantiate(config.data), label_scheme(config)
+    table = source.table(workers=config.workers)
+    console.print(f"{source.name}: {len(table)} clips of {table['subject'].nunique()} subjects in {source.root}")
+    console.print(f"{scheme.column}: {_counts(table[scheme.column])}")
+    labelled = label_clips(table, scheme)
+    names = scheme.class_names(labelled)
+    console.print(_class_table(labelled, names, scheme.name, source.official))
+    console.print(_subject_table(labelled, names))
+
+    problems, notes = _inspect(table, source.root, config.clip_length, console)
+    notes = [*clip_notes(table), *notes]
+    absent = sorted(set(table["subject"]) - set(labelled["subject"]))
+    notes += [f"{subject} has no clip in labels={scheme.name}" for subject in absent]
+    uncounted = differences(labelled, scheme=scheme.name, datasets=source.official)
+    if uncounted and source.allow_partial:
+        notes += [f"{line}: allowed by data.allow_partial=true" for line in uncounted]
+    else:
+        problems += uncounted
+    for line in notes:
+        console.print(f"[yellow]note[/] {escape(line)}")
+    for line in problems:
+        console.print(f"[red]wrong[/] {escape(line)}")
+    console.print(f"sample list {sample_list_hash(labelled)}: {len(labelled)} clips with labels={scheme.name}")
+    if problems:
+        raise MefusionError(
+            f"{len(problems)} problems in data={source.name} ({source.root}), see above: mend them and check again"
+        )
+
+
+def _inspect(table: "pd.DataFrame", root: "Path", clip_length: int, console: "Console") -> tuple[list[str], list[str]]:
+    from rich.progress import track
+
+    from mefusion.data.inspection import inspect_clip
+
+    problems: list[str] = []
+    notes: list[str] = []
+    clips = table.to_dict("records")
+    for clip in track(clips, "Looking at files", console=console, transient=True, disable=not console.is_terminal):
+        found = inspect_clip(clip, root=root, clip_length=clip_length)
+        name = f"{clip['subject']}/{clip['clip_id']}"
+        problems += [f"{name}: {line}" for line in found.problems]
+        notes += [f"{name}: {line}" for line in found.notes]
+    return problems, notes
+
+
+def _counts(values: "pd.Series") -> str:
+    counts = values.value_counts()
+    return ", ".join(f"{value} {count}" for value, count in counts.items()) or "none"
+
+
+def _class_table(labelled: "pd.DataFrame", names: list[str], scheme: str, datasets: tuple[str, ...]) -> "Table":
+    from rich.table import Table
+
+    from mefusion.data.expected import COUNTS
+
+    shown = Table("dataset", "class", "clips", "expected", title=f"labels={scheme}", title_justify="left")
+    for dataset, clips in labelled.groupby("dataset"):
+        expected = COUNTS.get(dataset, {}).get(scheme) if dataset in datasets else None
+        for name in names:
+            shown.add_row(dataset, name, str((clips["label"] == name).sum()), _known(expected, name))
+        shown.add_row(dataset, "all", str(len(clips)), str(expected.total) if expected else "-")
+        shown.add_row(dataset, "subjects", str(clips["subject"].nunique()), str(expected.subjects) if expected else "-")
+    return shown
+
+
+def _known(expected: Any, name: str) -> str:
+    return str(expected.classes.get(name, "-")) if expected else "-"
+
+
+def _subject_table(labelled: "pd.DataFrame", names: list[str]) -> "Table":
+    from rich.table import Table
+
+    shown = Table("subject", *names, "all", title="clips of each subject", title_justify="left")
+    for subject, clips in labelled.groupby("subject"):
+        shown.add_row(subject, *(str((clips["label"] == name).sum()) for name in names), str(len(clips)))
+    return shown
+
+
+def main() -> None:
+    """Console script."""
+    run(check, config_name="check", program="mefusion-check")
+
+
+if __name__ == "__main__":
+    main()
