@@ -21,6 +21,7 @@ def prepare(config: "DictConfig") -> None:
 
     from mefusion.composition import preparation
     from mefusion.data.preparation import prepare_clips
+    from mefusion.data.records import clip_notes
 
     console = Console(soft_wrap=True, highlight=False)
     source, settings, folder = preparation(config)
@@ -30,7 +31,7 @@ def prepare(config: "DictConfig") -> None:
     table = source.table(workers=config.workers)
     index, failures, notes = prepare_clips(table, folder, settings, workers=config.workers)
     write_text(folder / "source.txt", f"{source.digest()}\n")
-    for line in notes:
+    for line in [*clip_notes(index), *notes]:
         console.print(f"[yellow]note[/] {escape(line)}")
     for line in failures["problem"]:
         console.print(f"[red]failed[/] {escape(line)}")
