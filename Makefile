@@ -29,14 +29,14 @@ $(READY): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
 	@touch $@
 
-sweep: setup ## the default sweep on synthetic data: prepare, leave-one-subject-out for every setting, report
+sweep: setup ## the default sweep on synthetic data: prepare, leave-one-subject-out for MOL and FDP, report
 	$(BIN)/mefusion-prepare
-	$(BIN)/mefusion-train -m +ablation=tasks output_dir=outputs/sweep
+	$(BIN)/mefusion-train -m model=mol_tiny,fdp_tiny output_dir=outputs/sweep
 	$(BIN)/mefusion-report outputs/sweep
 
 smoke: setup ## two folds, one epoch, seconds
 	$(BIN)/mefusion-prepare $(SMOKE)
-	$(BIN)/mefusion-train $(SMOKE) trainer=smoke output_dir=outputs/smoke
+	$(BIN)/mefusion-train -m model=mol_tiny,fdp_tiny $(SMOKE) trainer=smoke output_dir=outputs/smoke
 	$(BIN)/mefusion-report outputs/smoke
 
 test: setup ## run the tests

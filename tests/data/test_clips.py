@@ -7,7 +7,7 @@ from mefusion.data.cache import load_arrays, save_arrays
 from mefusion.data.clips import Augmentation, ClipStore, EpochSampler, TestWindows, TrainingWindows
 from mefusion.data.faces import LANDMARK_MIRROR
 from mefusion.data.motion import dynamic_image, optical_strain
-from mefusion.data.views import Crop, make_view
+from mefusion.data.views import MARGIN, Crop, make_view
 from mefusion.errors import MefusionError
 
 CANVAS, RIGHT, DOWN = 40, 2, -1  # the texture goes 2 px right and 1 px up a frame
@@ -281,10 +281,12 @@ def view_of(tmp_path, name, image_size):
 @pytest.mark.parametrize("flip", [False, True])
 def test_small_frames_come_with_the_dynamic_image_of_what_is_cut(tmp_path, flip):
     store = view_of(tmp_path, "small", 16)
-    assert (store.canvas, store.phases(1)) == (20, 2)
-    windows = [store.window(clip, store.phases(clip) - 1, Crop(2, 3, 16, flip)) for clip in (1, 3)]
+    assert (store.canvas, store.phases(1)) == (20 + 2 * MARGIN, 2)
+    assert store.centre(20).top == MARGIN  # nothing but what is prepared
+    crop = Crop(2 + MARGIN, 3 + MARGIN, 16, flip)
+    windows = [store.window(clip, store.phases(clip) - 1, crop) for clip in (1, 3)]
     batch = store.batch([1, 3], windows)
-    frames = store.arrays[1]["frames_small"][1::2, 2:18, 3:19]
+    frames = load_arrays(tmp_path / "1.safetensors")["frames_small"][1::2, 2:18, 3:19]
     np.testing.assert_array_equal(batch.inputs[0, :, 0], frames[..., ::-1] if flip else frames)
     assert batch.dynamic_image.shape == (2, 16, 16)
     for row in range(2):

@@ -12,6 +12,8 @@ from mefusion.data.faces import LANDMARK_MIRROR
 from mefusion.data.motion import dynamic_image, flow_image
 from mefusion.errors import MefusionError
 
+MARGIN = 4  # px that small frames are continued by on each side, for crops to be jittered
+
 Arrays = Mapping[str, np.ndarray]
 Window = dict[str, np.ndarray]
 
@@ -96,13 +98,18 @@ class Canvas:
 
 
 class Small:
-    """Small frames with their dynamic image: inputs [B, T, 1, S, S], as FDP sees clips."""
+    """Small frames with their dynamic image: inputs [B, T, 1, S, S], as FDP sees clips.
+
+    The frames are prepared as small as FDP sees them: the pixels of their border are repeated around them.
+    """
 
     scale: ClassVar[float] = 1 / 255
 
     def read(self, path: Path) -> Arrays:
         """See `View.read`."""
-        return load_arrays(path, ("frames_small",))
+        frames = load_arrays(path, ("frames_small",))["frames_small"]
+        around = ((0, 0), (MARGIN, MARGIN), (MARGIN, MARGIN))
+        return {"frames_small": np.pad(frames, around, mode="edge")}
 
     def pictures(self, arrays: Arrays) -> np.ndarray:
         """See `View.pictures`."""
