@@ -139,6 +139,17 @@ def task_weights(config: "DictConfig") -> dict[str, float]:
     return weights
 
 
+def plan_folds(config: "DictConfig", store: "ClipStore") -> "list[Fold]":
+    """Folds of the protocol."""
+    from omegaconf import OmegaConf
+
+    from mefusion.data.folds import make_folds
+
+    protocol: Any = OmegaConf.to_container(config.protocol)
+    options = {name: protocol[name] for name in ("k", "seed", "test")}
+    return make_folds(protocol["name"], store.index, **options)
+
+
 def plan_study(config: "DictConfig", store: "ClipStore", folds: "list[Fold]") -> "Study":
     """Name the study by its content and gather what its result must carry."""
     from hydra.utils import instantiate
@@ -158,11 +169,13 @@ def plan_study(config: "DictConfig", store: "ClipStore", folds: "list[Fold]") ->
         functools.reduce(lambda node, name: node[name], parents, content).pop(leaf, None)
     content["tasks"] = task_weights(config)  # what is off has no say in what a study is
     del content["model"]["task_weights"]
-    samples, source = sample_list_hash(store.index), instantiate(config.data)
+    source = instantiate(config.data)
+    tested = store.index[store.index["subject"].isin({subject for fold in folds for subject in fold.test})]
     # What each clip shows counts, not where it lies.
     contents = sorted(store.index[[*KEY, "content"]].agg("\t".join, axis=1))
     versions = {"mefusion": __version__, "preparation": PREPARATION, "faces": backend_version(config.faces.backend)}
-    digest = settings_hash({"config": content, "samples": samples, "contents": contents, "versions": versions})
+    whole = sample_list_hash(store.index)
+    digest = settings_hash({"config": content, "samples": whole, "contents": contents, "versions": versions})
     name = f"{config.model.name}-{config.data.name}-{config.labels.name}-{digest}"
     facts = {
         "config_hash": digest,
@@ -171,9 +184,10 @@ def plan_study(config: "DictConfig", store: "ClipStore", folds: "list[Fold]") ->
         "labels": config.labels.name,
         "tasks": content["tasks"],
         "classes": list(store.classes),
+        "protocol": config.protocol.name,
         "folds": [fold.name for fold in folds],
-        "clips": len(store.index),
-        "sample_list_hash": samples,
+        "clips": len(tested),  # the study's result is about these
+        "sample_list_hash": sample_list_hash(tested),
         "partial": differences(store.index, scheme=config.labels.name, datasets=source.official),
         "clip_notes": clip_notes(store.index),
         "rule": "last",

@@ -93,9 +93,12 @@ class TaskConfig:
 
 @dataclass
 class ProtocolConfig:
-    """conf/protocol: how subjects are split, and which folds to run (null is all)."""
+    """conf/protocol: how subjects are split, options that are null but for their protocol, and which folds to run."""
 
     name: str = MISSING
+    k: int | None = None
+    seed: int | None = None
+    test: list[str] | None = None
     folds: list[str] | None = None
 
 
