@@ -1,6 +1,7 @@
 """Every protocol through the real command, and what is fitted in its folds."""
 
 import json
+import shutil
 import sys
 
 import numpy as np
@@ -12,6 +13,8 @@ from mefusion.data.cache import save_arrays
 from mefusion.data.clips import Augmentation, ClipStore
 from mefusion.data.datamodule import FoldData
 from mefusion.data.folds import make_folds
+from mefusion.data.sources.rendered_download import write_rendered_download
+from mefusion.data.sources.synthetic import SyntheticSettings
 from mefusion.data.views import make_view
 
 MAJORITY = ("model=majority", "trainer=smoke")
@@ -116,3 +119,52 @@ def test_what_is_fitted_knows_the_training_subjects_alone(store, protocol, optio
         tested = [clip for shown in other.predict_dataloader() for clip in shown.clip.tolist()]
         assert sorted(tested) == np.flatnonzero(~mine).tolist()
         store.arrays, store.labels = clips, labels
+
+
+# Several sources.
+
+STSTNET = ("model=ststnet", "trainer=smoke")
+RENDERED = SyntheticSettings(subjects=2, clips_per_class=1, frames=(8, 9), size=160)
+
+
+@pytest.mark.slow
+def test_a_pool_of_two_downloads_is_trained_on_one_and_tested_on_the_other(command, tmp_path):
+    for layout in ("casme2", "samm"):
+        write_rendered_download(layout, tmp_path / layout, RENDERED)
+    pool = ["data=pooled", "data/sources=[casme2,samm]", "data.allow_partial=true"]
+    pool += [f"data.sources.{layout}.root={layout}" for layout in ("casme2", "samm")]
+    done = command("mefusion-prepare", *pool, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "of 4 subjects" in done.stdout
+    done = command("mefusion-train", *pool, *STSTNET, "protocol=cross_dataset", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (study,) = (tmp_path / "outputs").iterdir()
+    table, told = results.load_predictions(study), json.loads((study / "study.json").read_text())
+    assert told["folds"] == ["casme2", "samm"]
+    assert {*zip(table["fold"], table["dataset"], strict=True)} == {("casme2", "casme2"), ("samm", "samm")}
+    assert len(table) == told["clips"]
+    assert {line.split(":")[0] for line in told["partial"]} == {"casme2", "samm"}
+    assert set(json.loads((study / "summary.json").read_text())["datasets"]) == {"casme2", "samm"}
+
+
+@pytest.mark.slow
+def test_a_pool_of_two_manifests_leaves_out_one_subject_of_either(tiny, command, tmp_path):
+    rows = pd.read_csv(tiny.frames / "manifest.csv", dtype=str)
+    for name in ("here", "there"):
+        shutil.copytree(tiny.frames, tmp_path / name)
+        rows.to_csv(tmp_path / name / "manifest.csv", index=False)
+    pool = ["data=pooled"]
+    for name in ("here", "there"):
+        pool += [
+            f"+data@data.sources.{name}=manifest",
+            f"data.sources.{name}.name={name}",
+            f"data.sources.{name}.root={name}",
+        ]
+    assert command("mefusion-prepare", *pool, cwd=tmp_path).returncode == 0
+    done = command("mefusion-train", *pool, *STSTNET, "protocol.folds=[here/sub01,there/sub02]", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "12 clips of 4 subjects" in done.stdout
+    assert "lacks the folds here-sub02, there-sub01" in done.stdout
+    (study,) = (tmp_path / "outputs").iterdir()
+    for fold in ("here-sub01", "there-sub02"):
+        assert set(results.load_predictions(study / "folds" / fold)["subject"]) == {fold.replace("-", "/")}

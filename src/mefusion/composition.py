@@ -4,6 +4,7 @@ Heavy packages are imported where they are used, so that --help does not wait fo
 """
 
 import functools
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,10 +27,10 @@ if TYPE_CHECKING:
 
 # Where things stand and what they run on does not change what a study is.
 NOT_CONTENT = (
-    "cache_dir", "output_dir", "workers", "logger", "data.root", "data.portraits", "data.layout", "data.write_to",
-    "data.allow_partial", "data.casme2", "data.samm", "data.smic", "protocol.folds",
+    "cache_dir", "output_dir", "workers", "logger", "protocol.folds",
     "trainer.accelerator", "trainer.devices", "trainer.enable_progress_bar",
 )  # fmt: skip
+NOT_CONTENT_OF_DATA = ("root", "portraits", "layout", "write_to", "allow_partial", "casme2", "samm", "smic")
 
 
 def preparation(config: "DictConfig") -> "tuple[Any, PreparationSettings, Path]":
@@ -112,8 +113,9 @@ def preparing_command() -> str:
     from hydra.core.hydra_config import HydraConfig
 
     shared = ("data", "labels", "faces", "cache_dir", "clip_length", "short_clips", "missing_apex")
-    given = [text for text in HydraConfig.get().overrides.task if text.split("=")[0].split(".")[0] in shared]
-    return " ".join(["mefusion-prepare", *given])
+    # A setting, a group within a group, or an option that is put somewhere: data.root=, data/sources=, +data@
+    groups = ((text, re.match(r"[+~]*(\w*)", text)) for text in HydraConfig.get().overrides.task)
+    return " ".join(["mefusion-prepare", *(text for text, group in groups if group and group[1] in shared)])
 
 
 def task_weights(config: "DictConfig") -> dict[str, float]:
@@ -150,6 +152,22 @@ def plan_folds(config: "DictConfig", store: "ClipStore") -> "list[Fold]":
     return make_folds(protocol["name"], store.index, **options)
 
 
+def study_content(config: "DictConfig") -> dict[str, Any]:
+    """What of a configuration makes a study what it is: neither places nor devices."""
+    from omegaconf import OmegaConf
+
+    content: Any = OmegaConf.to_container(config, resolve=True)
+    for key in NOT_CONTENT:
+        *parents, leaf = key.split(".")
+        functools.reduce(lambda node, name: node[name], parents, content).pop(leaf, None)
+    for data in (content["data"], *content["data"].get("sources", {}).values()):
+        for key in NOT_CONTENT_OF_DATA:
+            data.pop(key, None)
+    content["tasks"] = task_weights(config)  # what is off has no say in what a study is
+    del content["model"]["task_weights"]
+    return content
+
+
 def plan_study(config: "DictConfig", store: "ClipStore", folds: "list[Fold]") -> "Study":
     """Name the study by its content and gather what its result must carry."""
     from hydra.utils import instantiate
@@ -163,13 +181,7 @@ def plan_study(config: "DictConfig", store: "ClipStore", folds: "list[Fold]") ->
     from mefusion.data.records import KEY, clip_notes, sample_list_hash
     from mefusion.study import Study
 
-    content: Any = OmegaConf.to_container(config, resolve=True)
-    for key in NOT_CONTENT:
-        *parents, leaf = key.split(".")
-        functools.reduce(lambda node, name: node[name], parents, content).pop(leaf, None)
-    content["tasks"] = task_weights(config)  # what is off has no say in what a study is
-    del content["model"]["task_weights"]
-    source = instantiate(config.data)
+    content, source = study_content(config), instantiate(config.data)
     tested = store.index[store.index["subject"].isin({subject for fold in folds for subject in fold.test})]
     # What each clip shows counts, not where it lies.
     contents = sorted(store.index[[*KEY, "content"]].agg("\t".join, axis=1))
