@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 
 from mefusion import results, train
+from mefusion.data.augmentation import Augmentation
 from mefusion.data.cache import save_arrays
-from mefusion.data.clips import Augmentation, ClipStore
+from mefusion.data.clips import ClipStore
 from mefusion.data.datamodule import FoldData
 from mefusion.data.folds import make_folds
 from mefusion.data.sources.rendered_download import write_rendered_download

@@ -3,6 +3,7 @@
 Heavy packages are imported where they are used, so that --help does not wait for torch.
 """
 
+import dataclasses
 import functools
 import re
 from pathlib import Path
@@ -71,7 +72,8 @@ def load_clips(config: "DictConfig") -> "ClipStore":
     labelled = label_clips(index, scheme)
     require_whole(labelled, source, scheme.name, failures=folder / "failures.csv")
     module: Any = get_class(config.model.module._target_)
-    view = make_view(module.view, image_size=config.model.network.image_size)
+    dual_phase = config.model.training.windows == "dual_phase"
+    view = make_view(module.view, image_size=config.model.network.image_size, dual_phase=dual_phase)
     classes = scheme.class_names(labelled)
     return ClipStore(labelled, folder, classes=classes, clip_length=config.clip_length, view=view)
 
@@ -213,17 +215,18 @@ def plan_study(config: "DictConfig", store: "ClipStore", folds: "list[Fold]") ->
 
 def make_data(config: "DictConfig", store: "ClipStore", fold: "Fold", seed: int) -> "FoldData":
     """A fold's windows."""
-    from mefusion.data.clips import Augmentation
+    from mefusion.data.augmentation import Augmentation
     from mefusion.data.datamodule import FoldData
 
     training = config.model.training
+    changes = {field.name: training[field.name] for field in dataclasses.fields(Augmentation)}
     return FoldData(
         store,
         fold,
         image_size=config.model.network.image_size,
         batch_size=training.batch_size,
         windows=training.windows,
-        augmentation=Augmentation(crop_jitter=training.crop_jitter, flip=training.flip),
+        augmentation=Augmentation(**changes),
         seed=seed,
         balanced=config.imbalance == "sampler",
     )

@@ -66,6 +66,10 @@ class TrainingConfig:
     windows: str = MISSING
     crop_jitter: int = 0
     flip: bool = False
+    temporal_jitter: int = 0
+    contrast: float = 0.0
+    brightness: float = 0.0
+    noise: float = 0.0
     max_epochs: int = -1
     max_steps: int = -1
 
