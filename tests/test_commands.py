@@ -135,7 +135,7 @@ def test_help_comes_within_two_seconds_without_torch(program, tmp_path):
 def test_help_names_the_groups_and_their_options(program, command, tmp_path):
     shown = command(program, "--help", cwd=tmp_path).stdout
     for line in (
-        "data: cas_me_2, cas_me_3, casme2, flow_images, manifest, megc2019, samm, smic, synthetic",
+        "data: cas_me_2, cas_me_3, casme2, flow_images, manifest, megc2019, pooled, samm, smic, synthetic",
         "faces: dlib, face_alignment",
         "labels: five, four, objective, seven, three, three_wide",
     ):
@@ -174,6 +174,7 @@ def test_a_bad_override_is_one_line_on_stderr(tiny, command, tmp_path, program, 
         ("data=casme9", ["data", "casme9", "manifest", "synthetic"]),
         ("workers=abc", ["workers", "abc"]),
         ("data=manifest", ["data.root"]),
+        ("data=pooled", ["data/sources=[casme2,samm]"]),
         ("faces.backend=mediapipe", ["mediapipe", "dlib", "face_alignment"]),
         ("faces.alignment=sideways", ["sideways"]),
         ("data.amplitude=0", ["data.amplitude=0"]),
@@ -198,7 +199,11 @@ def test_a_bad_override_is_one_sentence(main, tmp_path, monkeypatch, override, p
         ("trainer.devices=2", ["trainer.devices=2", "one device"]),
         ("+trainer.max_steps=5", ["trainer.max_steps", "model.training.max_steps"]),
         ("trainer.max_epochs=0", ["trainer.max_epochs=0"]),
-        ("protocol.name=kfold", ["protocol.name=kfold", "loso"]),
+        ("protocol.name=bootstrap", ["protocol.name=bootstrap", "loso", "kfold"]),
+        ("protocol=kfold", ["protocol.k=5", "from 2 to 2"]),
+        ("protocol=cross_dataset", ["two datasets", "synthetic", "data=pooled"]),
+        ("protocol=holdout", ["protocol.test=[]", "2 subjects"]),
+        ("protocol.k=3", ["protocol.k=3", "protocol=kfold"]),
         ("protocol.folds=[]", ["protocol.folds"]),
         ("model.optimizer.lr=1e12", ["diverged", "model.optimizer.lr"]),
     ],

@@ -62,6 +62,7 @@ def test_the_first_t_s_frames_are_used(count, stride):
         "flow": (7 * stride, 2, 48, 48),
         "onset_apex_flow": (2, 48, 48),
         "matrices": (n, 2, 3),
+        "apex_place": (),
     }
     kinds = {"frames": "uint8", "frames_small": "uint8", "landmarks": "float32", "flow": "float16"}
     assert {name: str(arrays[name].dtype) for name in kinds} == kinds
@@ -100,6 +101,7 @@ def test_the_onset_apex_flow_goes_to_the_apex(apex, missing_apex, place):
     arrays = prepare_clip(frames, StillFace(), settings, apex=apex)
     scale = np.linalg.norm(arrays["matrices"][0, 0, :2])
     right, down = arrays["onset_apex_flow"].astype(float)[:, 10:-10, 10:-10].mean((1, 2))
+    assert arrays["apex_place"] == place
     assert right == pytest.approx(0.5 * there_and_back[place] * scale, rel=0.15)
     assert down == pytest.approx(0, abs=0.1)
 

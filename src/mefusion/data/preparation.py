@@ -95,7 +95,7 @@ def prepare_clip(
     Returns:
         frames [T s, 144, 144] uint8, frames_small [T s, 64, 64] uint8, landmarks [T s, 68, 2] float32 px on
         the 144 canvas, flow [(T - 1) s, 2, 144, 144] float16 px, onset_apex_flow [2, 144, 144] float16
-        px, matrices [T s, 2, 3] float32 from the picture to the canvas.
+        px, matrices [T s, 2, 3] float32 from the picture to the canvas; apex_place [] among the n frames.
 
     Raises:
         MefusionError: no face is found.
@@ -125,6 +125,7 @@ def prepare_clip(
         "flow": np.stack([tvl1_flow(first, second) for first, second in pairs]).astype(np.float16),
         "onset_apex_flow": tvl1_flow(canvas[0], canvas[apex]).astype(np.float16),
         "matrices": matrices[used].astype(np.float32),
+        "apex_place": np.array(apex),
     }
 
 
@@ -172,7 +173,9 @@ def prepare_clips(
     )
     done = dict(sorted(outcomes))
     rows = [outcome.row for outcome in done.values() if outcome.row]
-    index = pd.DataFrame(rows, columns=[*table.columns, "file", "content", "n_frames", "stride", "apex_from"])
+    index = pd.DataFrame(
+        rows, columns=[*table.columns, "file", "content", "n_frames", "stride", "apex_from", "apex_place"]
+    )
     failed = [{**clips[i], "problem": outcome.problem} for i, outcome in done.items() if outcome.problem]
     failures = pd.DataFrame(failed, columns=[*KEY, "path", "problem"])
     write_table(folder / "failures.csv", failures)
@@ -211,7 +214,7 @@ def _prepare_or_raise(
     target = folder.joinpath("clips", *map(file_name, names))
     state = _fingerprint(path, numbers)
     metadata = read_metadata(target)
-    if metadata.get("state") != state:
+    if metadata.get("state") != state or "apex_place" not in metadata:  # older files do not tell it
         limits = {"onset": numbers["onset"], "offset": numbers["offset"]}
         frames, note = read_clip(path, **limits), ""
         content = hashlib.sha256(b"".join(frame.tobytes() for frame in frames)).hexdigest()[:16]
@@ -223,14 +226,16 @@ def _prepare_or_raise(
             if apex:
                 apex = round(apex * (settings.clip_length - 1) / (len(frames) - 1))
             frames, note = interpolate_in_time(frames, settings.clip_length), f"{fact}: interpolated in time"
+        arrays = prepare_clip(frames, backend, settings, apex=apex)
         metadata = {
             "state": state,
             "content": content,
             "note": note,
             "n_frames": str(len(frames)),
             "apex": "table" if apex else settings.missing_apex,
+            "apex_place": str(arrays.pop("apex_place")),
         }
-        save_arrays(target, prepare_clip(frames, backend, settings, apex=apex), metadata)
+        save_arrays(target, arrays, metadata)
     n_frames = int(metadata["n_frames"])
     row = {
         **clip,
@@ -239,6 +244,7 @@ def _prepare_or_raise(
         "n_frames": n_frames,
         "stride": n_frames // settings.clip_length,
         "apex_from": metadata["apex"],
+        "apex_place": int(metadata["apex_place"]),
     }
     return Outcome(row=row, note=metadata["note"] or None)
 

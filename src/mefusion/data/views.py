@@ -33,14 +33,31 @@ class Crop:
         return cut[..., ::-1] if self.flip else cut
 
 
+@dataclass(frozen=True)
+class Span:
+    """First and last frame of a window, by their places in the prepared clip; its T frames lie evenly between."""
+
+    first: int
+    last: int
+
+
+def strided_spans(stride: int, length: int) -> list[Span]:
+    """Windows of `length` frames a stride apart, one from each of the first `stride` frames: every frame is in one."""
+    return [Span(phase, phase + (length - 1) * stride) for phase in range(stride)]
+
+
 class View(Protocol):
     """One way to look at prepared clips; `VIEWS` lists them.
 
     Attributes:
         scale: factor of the inputs before they are normalised.
+        grey: whether the inputs are grey levels, 0..255.
+        any_times: whether its targets are known for whatever frames a window has.
     """
 
     scale: ClassVar[float]
+    grey: ClassVar[bool]
+    any_times: ClassVar[bool]
 
     def read(self, path: Path) -> Arrays:
         """What it needs of a prepared clip, kept in memory."""
@@ -50,8 +67,8 @@ class View(Protocol):
         """What inputs are cut from, [n, C, H, W]: a frame or an image at a time."""
         ...
 
-    def phases(self, stride: int) -> int:
-        """Number of windows of a clip."""
+    def spans(self, stride: int, length: int, apex: int | None) -> list[Span]:
+        """Windows of a clip of `length * stride` frames, whose apex is at a place or not known."""
         ...
 
     def window(self, arrays: Arrays, times: np.ndarray, crop: Crop) -> Window:
@@ -67,6 +84,8 @@ class Canvas:
     """Frames with the flow between them and their landmarks: inputs [B, T, 1, S, S], as MOL sees clips."""
 
     scale: ClassVar[float] = 1 / 255
+    grey: ClassVar[bool] = True
+    any_times: ClassVar[bool] = False  # flow is known a stride apart
 
     def read(self, path: Path) -> Arrays:
         """See `View.read`."""
@@ -76,9 +95,9 @@ class Canvas:
         """See `View.pictures`."""
         return arrays["frames"][:, None]
 
-    def phases(self, stride: int) -> int:
-        """As many as the stride has frames."""
-        return stride
+    def spans(self, stride: int, length: int, apex: int | None) -> list[Span]:
+        """See `strided_spans`."""
+        return strided_spans(stride, length)
 
     def window(self, arrays: Arrays, times: np.ndarray, crop: Crop) -> Window:
         """inputs [T, S, S] uint8, flow [T-1, 2, S, S] float16 px, landmarks [T-1, 68, 2] float32 px of frames 2..T.
@@ -104,6 +123,8 @@ class Small:
     """
 
     scale: ClassVar[float] = 1 / 255
+    grey: ClassVar[bool] = True
+    any_times: ClassVar[bool] = True  # the dynamic image is computed of the window
 
     def read(self, path: Path) -> Arrays:
         """See `View.read`."""
@@ -115,9 +136,9 @@ class Small:
         """See `View.pictures`."""
         return arrays["frames_small"][:, None]
 
-    def phases(self, stride: int) -> int:
-        """As many as the stride has frames."""
-        return stride
+    def spans(self, stride: int, length: int, apex: int | None) -> list[Span]:
+        """See `strided_spans`."""
+        return strided_spans(stride, length)
 
     def window(self, arrays: Arrays, times: np.ndarray, crop: Crop) -> Window:
         """inputs [T, S, S] uint8."""
@@ -129,6 +150,28 @@ class Small:
         return {"inputs": inputs[:, :, None], "dynamic_image": dynamic_image(inputs)}
 
 
+class DualPhase(Small):
+    """Small frames, of which a clip has two windows: from its onset to its apex, and from there to its offset.
+
+    As the dual-phase dynamic images of arXiv 2510.15466; each window is a sample of its own, with the clip's label.
+    """
+
+    def spans(self, stride: int, length: int, apex: int | None) -> list[Span]:
+        """Onset to apex and apex to offset; not the second where the apex is the last frame, for nothing moves there.
+
+        Raises:
+            MefusionError: the place of the apex is not known.
+        """
+        if apex is None:
+            raise MefusionError(
+                "model.training.windows=dual_phase needs the apexes' places, which this cache has not: "
+                "run mefusion-prepare again"
+            )
+        last = length * stride - 1
+        apex = min(apex, last)  # a clip keeps a multiple of T frames, so the apex may be beyond
+        return [span for span in (Span(0, apex), Span(apex, last)) if span.first < span.last]
+
+
 class FlowImage:
     """One image a clip: flow from onset to apex and its strain, inputs [B, 3, S, S], as the baselines see clips.
 
@@ -137,6 +180,8 @@ class FlowImage:
     """
 
     scale: ClassVar[float] = 1.0
+    grey: ClassVar[bool] = False
+    any_times: ClassVar[bool] = False  # the flow from onset to apex is prepared
 
     def __init__(self, image_size: int):
         self.image_size = image_size
@@ -150,9 +195,9 @@ class FlowImage:
         """See `View.pictures`."""
         return arrays["flow_image"][None]
 
-    def phases(self, stride: int) -> int:
+    def spans(self, stride: int, length: int, apex: int | None) -> list[Span]:
         """One: the clip as a whole."""
-        return 1
+        return [Span(0, length * stride - 1)]
 
     def window(self, arrays: Arrays, times: np.ndarray, crop: Crop) -> Window:
         """inputs [3, S, S] float32; mirroring negates the horizontal flow."""
@@ -171,12 +216,19 @@ VIEWS: dict[str, Callable[[int], View]] = {
 }
 
 
-def make_view(name: str, *, image_size: int) -> View:
-    """View by name, for inputs of one size.
+def make_view(name: str, *, image_size: int, dual_phase: bool = False) -> View:
+    """View by name, for inputs of one size; with `dual_phase` that of small frames has the windows of `DualPhase`.
 
     Raises:
-        MefusionError: there is none of that name.
+        MefusionError: there is none of that name, or it has no dual phase.
     """
+    if dual_phase:
+        if name != "small":
+            raise MefusionError(
+                "model.training.windows=dual_phase is for models of dynamic images, as model=fdp_tiny: "
+                "this one takes random, all or first"
+            )
+        return DualPhase()
     if name not in VIEWS:
         raise MefusionError(f"the view {name} is not known: choose from {', '.join(VIEWS)}")
     return VIEWS[name](image_size)
