@@ -21,20 +21,23 @@ def settings_hash(settings: Mapping[str, object]) -> str:
 
 
 def save_arrays(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
-    """Write a safetensors file that is whole or not there, whenever the process dies."""
+    """Write a safetensors file that is whole or not there, whenever the process dies; the same for the same content."""
+    # As one text, since safetensors writes several entries in an order that changes.
+    text = json.dumps(dict(metadata), sort_keys=True)
     with replacing(path) as temporary:
-        save_file({name: np.ascontiguousarray(a) for name, a in arrays.items()}, temporary, dict(metadata))
+        save_file({name: np.ascontiguousarray(a) for name, a in arrays.items()}, temporary, {"clip": text})
 
 
 def load_arrays(path: Path, names: Sequence[str] | None = None) -> dict[str, np.ndarray]:
-    """Arrays of a prepared clip, those of the given names or all.
+    """Arrays of a prepared clip: those of the given names that are there, or all.
 
     Raises:
         MefusionError: the file is missing or broken.
     """
     try:
         with safe_open(path, framework="np") as file:
-            return {name: file.get_tensor(name) for name in names or file.keys()}
+            there = file.keys()
+            return {name: file.get_tensor(name) for name in names or there if name in there}
     except (OSError, SafetensorError) as error:
         raise MefusionError(f"{path} cannot be read ({error}): delete it and run mefusion-prepare again") from error
 
@@ -43,8 +46,8 @@ def read_metadata(path: Path) -> dict[str, str]:
     """Metadata of a prepared clip; empty where the file is missing or broken."""
     try:
         with safe_open(path, framework="np") as file:
-            return file.metadata() or {}
-    except (OSError, SafetensorError):
+            return json.loads((file.metadata() or {})["clip"])
+    except (OSError, SafetensorError, KeyError, ValueError):
         return {}
 
 
