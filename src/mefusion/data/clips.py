@@ -89,7 +89,8 @@ class ClipStore:
 
     def window(self, clip: int, phase: int, crop: Crop) -> Window:
         """Window of a clip, frames phase + i stride, as the view shows it."""
-        times = phase + self.strides[clip] * np.arange(self.clip_length)
+        stride = int(self.strides[clip])
+        times = slice(phase, phase + stride * self.clip_length, stride)
         return self.view.window(self.arrays[clip], times, crop)
 
     def batch(self, clips: Sequence[int], windows: Sequence[Window]) -> Batch:
