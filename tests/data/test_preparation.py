@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from mefusion.data.cache import load_arrays, read_index, read_metadata, save_arrays, settings_hash
+from mefusion.data.cache import load_arrays, read_index, read_metadata, save_clip, settings_hash
 from mefusion.data.clip_arrays import PreparationSettings, flow_image_arrays, interpolate_in_time, prepare_clip
 from mefusion.data.face_backends import make_backend
 from mefusion.data.faces import align_face
@@ -234,8 +234,8 @@ def test_a_hash_does_not_depend_on_the_order():
 
 def test_the_same_content_gives_the_same_bytes(tmp_path):
     arrays, metadata = {"x": np.arange(3), "y": np.ones(2)}, {str(i): str(i) for i in range(9)}
-    save_arrays(tmp_path / "a", arrays, metadata)
-    save_arrays(tmp_path / "b", dict(reversed(arrays.items())), dict(reversed(metadata.items())))
+    save_clip(tmp_path / "a", arrays, metadata)
+    save_clip(tmp_path / "b", dict(reversed(arrays.items())), dict(reversed(metadata.items())))
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
     assert read_metadata(tmp_path / "a") == metadata
     assert list(load_arrays(tmp_path / "a", ("y", "z"))) == ["y"]
@@ -256,7 +256,7 @@ def test_old_leftovers_of_killed_processes_are_removed(tmp_path):
 
 def test_what_fails_while_it_is_written_leaves_what_was_there(tmp_path):
     path = tmp_path / "clip.safetensors"
-    save_arrays(path, {"x": np.arange(3)}, {"state": "old"})
+    save_clip(path, {"x": np.arange(3)}, {"state": "old"})
 
     def write_half():
         with replacing(path) as temporary:

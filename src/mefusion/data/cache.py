@@ -21,11 +21,17 @@ def settings_hash(settings: Mapping[str, object]) -> str:
 
 
 def save_arrays(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
-    """Write a safetensors file that is whole or not there, whenever the process dies; the same for the same content."""
-    # As one text, since safetensors writes several entries in an order that changes.
-    text = json.dumps(dict(metadata), sort_keys=True)
+    """Write a safetensors file that is whole or not there, whenever the process dies."""
     with replacing(path) as temporary:
-        save_file({name: np.ascontiguousarray(a) for name, a in arrays.items()}, temporary, {"clip": text})
+        save_file({name: np.ascontiguousarray(a) for name, a in arrays.items()}, temporary, dict(metadata))
+
+
+def save_clip(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
+    """Write a prepared clip with what `read_metadata` gives; the same bytes for the same clip.
+
+    The metadata are one text, since safetensors writes several entries in an order that changes.
+    """
+    save_arrays(path, arrays, {"clip": json.dumps(dict(metadata), sort_keys=True)})
 
 
 def load_arrays(path: Path, names: Sequence[str] | None = None) -> dict[str, np.ndarray]:

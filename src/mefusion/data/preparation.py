@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from mefusion.data.cache import read_metadata, save_arrays, settings_hash
+from mefusion.data.cache import read_metadata, save_clip, settings_hash
 from mefusion.data.clip_arrays import (
     PreparationSettings,
     blend_in_time,
@@ -121,7 +121,7 @@ def _prepare_or_raise(
             points = clip_landmarks(landmarks, path, used=len(frames), **limits) if landmarks else None
             arrays, facts = _from_frames(path, frames, points, backend, settings, apex=apex)
         metadata = facts | {"state": state}
-        save_arrays(target, arrays, metadata)
+        save_clip(target, arrays, metadata)
     n_frames = int(metadata["n_frames"])
     row = {
         **clip,
