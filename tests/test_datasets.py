@@ -42,7 +42,7 @@ def test_a_rendered_download_goes_all_the_way(layout, labels, clips, command, tm
         cwd=tmp_path,
     )
     following = printed.strip().splitlines()[-1].split("next: ")[1].split()
-    assert following == ["mefusion-prepare", f"data={layout}", "data.root=new", "data.allow_partial=true"]
+    assert following == ["mefusion-prepare", f"data={layout}", "data.root=new", "data.allow_partial=true", "faces=dlib"]
     data = [*following[1:], f"labels={labels}"]
     assert f"{clips} of {clips} clips of 2 subjects" in run(command, *following, cwd=tmp_path)
     run(command, "mefusion-train", *data, *SMOKE, cwd=tmp_path)
@@ -61,7 +61,8 @@ def test_clips_that_the_table_has_wrong_are_prepared(command, tmp_path):
     plan = [row for row in full_plan("cas_me_3") if (row.subject, row.clip) in wrong and row.offset < 2500]
     pictures = rendered_pictures("cas_me_3", SyntheticSettings())
     write_download("cas_me_3", tmp_path / "new", plan, pictures, variant="nested")
-    run(command, "mefusion-prepare", "data=cas_me_3", "data.root=new", "data.allow_partial=true", cwd=tmp_path)
+    given = ("data=cas_me_3", "data.root=new", "data.allow_partial=true", "faces=dlib")
+    run(command, "mefusion-prepare", *given, cwd=tmp_path)
     (index,) = tmp_path.glob("cache/cas_me_3/*/index.parquet")
     prepared = pd.read_parquet(index).set_index("clip_id")
     known = {"e_0": (1, 12), "e_1812": (1812, 1845), "e_2327": (2327, 2403), "c_5": (5, 34)}

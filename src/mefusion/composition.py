@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 # Where things stand and what they run on does not change what a study is.
 NOT_CONTENT = (
-    "cache_dir", "output_dir", "workers", "logger", "protocol.folds",
+    "cache_dir", "output_dir", "workers", "logger", "protocol.folds", "faces.folder",
     "trainer.accelerator", "trainer.devices", "trainer.enable_progress_bar",
 )  # fmt: skip
 NOT_CONTENT_OF_DATA = ("root", "portraits", "layout", "write_to", "allow_partial", "casme2", "samm", "smic")
@@ -48,6 +48,8 @@ def preparation(config: "DictConfig") -> "tuple[Any, PreparationSettings, Path]"
         clip_length=config.clip_length,
         short_clips=config.short_clips,
         missing_apex=config.missing_apex,
+        max_missing=config.faces.max_missing,
+        landmark_folder=str(Path(config.faces.folder).resolve()) if config.faces.folder else None,
     )
     return source, settings, cache_folder(Path(config.cache_dir), settings, data=source.name, source=source.identity())
 
@@ -75,7 +77,12 @@ def load_clips(config: "DictConfig") -> "ClipStore":
     dual_phase = config.model.training.windows == "dual_phase"
     view = make_view(module.view, image_size=config.model.network.image_size, dual_phase=dual_phase)
     classes = scheme.class_names(labelled)
-    return ClipStore(labelled, folder, classes=classes, clip_length=config.clip_length, view=view)
+    store = ClipStore(labelled, folder, classes=classes, clip_length=config.clip_length, view=view)
+    if "landmarks" in task_weights(config) and "landmarks" not in store.arrays[0]:
+        raise MefusionError(
+            "faces=none has prepared no landmarks, so none can be learnt: give tasks.landmarks.weight=0"
+        )
+    return store
 
 
 def label_scheme(config: "DictConfig") -> "Scheme":
@@ -178,7 +185,7 @@ def plan_study(config: "DictConfig", store: "ClipStore", folds: "list[Fold]") ->
     from mefusion import provenance
     from mefusion.data.cache import settings_hash
     from mefusion.data.expected import differences
-    from mefusion.data.faces import backend_version
+    from mefusion.data.face_backends import backend_version
     from mefusion.data.preparation import PREPARATION
     from mefusion.data.records import KEY, clip_notes, sample_list_hash
     from mefusion.study import Study

@@ -14,6 +14,8 @@ class FacesConfig:
     backend: str = MISSING
     enlarge: float = 2.5
     alignment: str = "stabilised"
+    max_missing: int = 5
+    folder: str | None = None
 
 
 @dataclass

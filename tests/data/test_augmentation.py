@@ -146,7 +146,7 @@ def test_all_is_off_by_default_and_draws_nothing(tmp_path):
     store = store_of(tmp_path, (3, None))
     batch = training(store).__getitems__([(0, 0, 0, 2)])
     assert str(batch.inputs.dtype) == "torch.uint8"
-    np.testing.assert_array_equal(batch.inputs[0, :, 0], store.arrays[0]["frames_small"][2::3])
+    np.testing.assert_array_equal(batch.inputs[0, :, 0], store.centre(10)(store.arrays[0]["frames_small"][2::3]))
 
 
 @pytest.mark.parametrize(

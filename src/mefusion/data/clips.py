@@ -98,8 +98,7 @@ class ClipStore:
 
     def window_of(self, clip: int, span: Span, crop: Crop) -> Window:
         """Window of the T frames of a clip that lie nearest to evenly between two of its frames."""
-        times = np.rint(np.linspace(span.first, span.last, self.clip_length)).astype(int)
-        return self.view.window(self.arrays[clip], times, crop)
+        return self.view.window(self.arrays[clip], span.times(self.clip_length), crop)
 
     def batch(self, clips: Sequence[int], windows: Sequence[Window]) -> Batch:
         """Batch of windows; `clips` names the clip of each."""
