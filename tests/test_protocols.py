@@ -132,7 +132,7 @@ RENDERED = SyntheticSettings(subjects=2, clips_per_class=1, frames=(8, 9), size=
 def test_a_pool_of_two_downloads_is_trained_on_one_and_tested_on_the_other(command, tmp_path):
     for layout in ("casme2", "samm"):
         write_rendered_download(layout, tmp_path / layout, RENDERED)
-    pool = ["data=pooled", "data/sources=[casme2,samm]", "data.allow_partial=true"]
+    pool = ["data=pooled", "faces=dlib", "data/sources=[casme2,samm]", "data.allow_partial=true"]
     pool += [f"data.sources.{layout}.root={layout}" for layout in ("casme2", "samm")]
     done = command("mefusion-prepare", *pool, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -154,7 +154,7 @@ def test_a_pool_of_two_manifests_leaves_out_one_subject_of_either(tiny, command,
     for name in ("here", "there"):
         shutil.copytree(tiny.frames, tmp_path / name)
         rows.to_csv(tmp_path / name / "manifest.csv", index=False)
-    pool = ["data=pooled"]
+    pool = ["data=pooled", "faces=dlib"]
     for name in ("here", "there"):
         pool += [
             f"+data@data.sources.{name}=manifest",

@@ -42,7 +42,7 @@ def preparation(config: "DictConfig") -> "tuple[Any, PreparationSettings, Path]"
 
     source = instantiate(config.data)
     settings = PreparationSettings(
-        faces=config.faces.backend,
+        faces=config.faces.backend or source.faces,
         enlarge=config.faces.enlarge,
         alignment=config.faces.alignment,
         clip_length=config.clip_length,
@@ -179,7 +179,6 @@ def study_content(config: "DictConfig") -> dict[str, Any]:
 
 def plan_study(config: "DictConfig", store: "ClipStore", folds: "list[Fold]") -> "Study":
     """Name the study by its content and gather what its result must carry."""
-    from hydra.utils import instantiate
     from omegaconf import OmegaConf
 
     from mefusion import provenance
@@ -190,11 +189,12 @@ def plan_study(config: "DictConfig", store: "ClipStore", folds: "list[Fold]") ->
     from mefusion.data.records import KEY, clip_notes, sample_list_hash
     from mefusion.study import Study
 
-    content, source = study_content(config), instantiate(config.data)
+    content, (source, settings, _) = study_content(config), preparation(config)
+    content["faces"]["backend"] = settings.faces  # the same whether named or the source's own
     tested = store.index[store.index["subject"].isin({subject for fold in folds for subject in fold.test})]
     # What each clip shows counts, not where it lies.
     contents = sorted(store.index[[*KEY, "content"]].agg("\t".join, axis=1))
-    versions = {"mefusion": __version__, "preparation": PREPARATION, "faces": backend_version(config.faces.backend)}
+    versions = {"mefusion": __version__, "preparation": PREPARATION, "faces": backend_version(settings.faces)}
     whole = sample_list_hash(store.index)
     digest = settings_hash({"config": content, "samples": whole, "contents": contents, "versions": versions})
     name = f"{config.model.name}-{config.data.name}-{config.labels.name}-{digest}"

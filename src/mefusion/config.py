@@ -11,7 +11,7 @@ from omegaconf import MISSING
 class FacesConfig:
     """conf/faces."""
 
-    backend: str = MISSING
+    backend: str | None = None
     enlarge: float = 2.5
     alignment: str = "stabilised"
     max_missing: int = 5

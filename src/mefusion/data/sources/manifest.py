@@ -22,6 +22,7 @@ class ManifestSource:
         name: of the dataset, for rows that name none.
     """
 
+    faces = "face_alignment"  # backend where none is named
     official: tuple[str, ...] = ()  # datasets whose counts are asserted
 
     def __init__(self, *, root: str, name: str = "manifest"):

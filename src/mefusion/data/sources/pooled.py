@@ -33,6 +33,18 @@ class PooledSource:
         self.official = tuple(dataset for part in parts for dataset in part.official)
         self.root = Path(os.path.commonpath([part.root.absolute() for part in parts]))
 
+    @property
+    def faces(self) -> str:
+        """Backend where none is named, the sources' own.
+
+        Raises:
+            MefusionError: they differ.
+        """
+        backends = sorted({part.faces for part in self.sources.values()})
+        if len(backends) > 1:
+            raise MefusionError(f"data={self.name} has sources for faces={' and '.join(backends)}: name one for all")
+        return backends[0]
+
     def identity(self) -> dict[str, object]:
         """What tells this source's cache from another's."""
         return {"pooled": [{"name": part.name, **part.identity()} for part in self.sources.values()]}
