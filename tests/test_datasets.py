@@ -5,7 +5,7 @@ import json
 import pandas as pd
 import pytest
 
-from mefusion.data.sources.rendered_download import rendered_pictures
+from mefusion.data.sources.rendered_download import rendered_pictures, write_rendered_download
 from mefusion.data.sources.synthetic import SyntheticSettings
 from mefusion.data.synthetic.layouts import full_plan, write_download
 
@@ -53,6 +53,25 @@ def test_a_rendered_download_goes_all_the_way(layout, labels, clips, command, tm
     again = command("mefusion-prepare", "data=synthetic", f"data.layout={layout}", "data.write_to=new", cwd=tmp_path)
     assert again.returncode == 1
     assert again.stderr.strip().startswith("mefusion-prepare: data.write_to=new is not empty")
+
+
+@pytest.mark.slow
+def test_the_composite_of_three_rendered_downloads_goes_all_the_way(command, tmp_path):
+    settings = SyntheticSettings(subjects=1, clips_per_class=1, frames=(8, 9))
+    for layout in ("casme2", "samm", "smic"):
+        write_rendered_download(layout, tmp_path / layout, settings)
+    roots = [f"data.{layout}={layout}" for layout in ("casme2", "samm", "smic")]
+    data = ["data=megc2019", *roots, "data.allow_partial=true", "faces=dlib", "labels=three"]
+    run(command, "mefusion-check", *[given for given in data if given != "faces=dlib"], cwd=tmp_path)
+    run(command, "mefusion-prepare", *data, cwd=tmp_path)
+    printed = run(command, "mefusion-train", *data, *SMOKE, "protocol.folds=[casme2/sub01,smic/s1]", cwd=tmp_path)
+    assert printed.count("clips right") == 2
+    (study,) = (tmp_path / "outputs").iterdir()
+    facts = json.loads((study / "study.json").read_text())
+    assert len(facts["folds"]) == 3
+    assert facts["partial"]
+    tables = pd.concat([pd.read_parquet(path) for path in study.glob("folds/*/predictions.parquet")])
+    assert set(tables["dataset"]) == {"casme2", "smic"}
 
 
 @pytest.mark.slow
