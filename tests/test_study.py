@@ -3,6 +3,7 @@ import os
 import shutil
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -18,6 +19,7 @@ from mefusion import cli, composition, results
 from mefusion.config import register_schemas
 from mefusion.data.cache import load_arrays, save_arrays
 from mefusion.data.folds import leave_one_subject_out
+from mefusion.files import claimed
 from mefusion.models.module import MERModule, Prediction
 from mefusion.study import prediction_table
 from mefusion.train import main
@@ -217,6 +219,44 @@ def test_an_interrupted_study_completes_to_the_same_result(finished, run, tmp_pa
         json.loads((finished / "summary.json").read_text())["uf1"]
     )
     assert pd.read_csv(second / "metrics.csv")["epoch"].tolist() == [0, 1, 2]
+
+
+def test_a_fold_that_another_process_is_at_is_left_to_it(copied, run, capsys):
+    fold = copied / "folds" / "synthetic-sub02"
+    (fold / "DONE").unlink()
+    with claimed(fold) as mine:
+        assert mine
+        run(copied.parent)
+        printed = capsys.readouterr().out
+        assert "synthetic-sub02: another process is at it" in printed
+        assert "still lacks the folds synthetic-sub02" in printed
+    run(copied.parent)
+    assert "pooled over 6 clips" in capsys.readouterr().out
+    assert not list(copied.rglob(".claimed"))
+
+
+@pytest.mark.parametrize("limit", ["model.training.max_epochs=0", "model.training.max_steps=0"])
+def test_training_that_would_not_happen_is_refused(run, tmp_path, limit):
+    with pytest.raises(SystemExit, match="one must be 1 or more"):
+        run(tmp_path / "outputs", limit)
+
+
+def test_an_unknown_imbalance_leaves_nothing_behind(run, tmp_path):
+    with pytest.raises(SystemExit, match="imbalance=some: choose from none"):
+        run(tmp_path / "outputs", "imbalance=some")
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_another_apex_is_another_study(tiny):
+    register_schemas()
+    with initialize_config_dir(str(cli.configuration_folder("conf")), version_base="1.3"):
+        config = compose("train", tiny.overrides)
+    index = tiny.index.assign(label=tiny.index["emotion"])
+    names = [
+        composition.plan_study(config, SimpleNamespace(index=table, classes=CLASSES), []).name
+        for table in (index, index, index.assign(apex_place=index["apex_place"] + 1))
+    ]
+    assert names[0] == names[1] != names[2]
 
 
 def test_a_fold_stopped_before_its_prediction_does_not_train_again(copied, finished, run, monkeypatch):

@@ -36,8 +36,9 @@ def check(config: "DictConfig") -> None:
         console.width = max(console.width, WIDE)
     source, scheme = instantiate(config.data), label_scheme(config)
     table = source.table(workers=config.workers)
-    console.print(f"{source.name}: {len(table)} clips of {table['subject'].nunique()} subjects in {source.root}")
-    console.print(f"{scheme.column}: {_counts(table[scheme.column])}")
+    subjects = table["subject"].nunique()
+    console.print(escape(f"{source.name}: {len(table)} clips of {subjects} subjects in {source.root}"))
+    console.print(escape(f"{scheme.column}: {_counts(table[scheme.column])}"))
     labelled = label_clips(table, scheme)
     names = scheme.class_names(labelled)
     console.print(_class_table(labelled, names, scheme.name, source.official))
@@ -104,11 +105,12 @@ def _known(expected: Any, name: str) -> str:
 
 
 def _subject_table(labelled: "pd.DataFrame", names: list[str]) -> "Table":
+    from rich.markup import escape
     from rich.table import Table
 
     shown = Table("subject", *names, "all", title="clips of each subject", title_justify="left")
     for subject, clips in labelled.groupby("subject"):
-        shown.add_row(subject, *(str((clips["label"] == name).sum()) for name in names), str(len(clips)))
+        shown.add_row(escape(str(subject)), *(str((clips["label"] == name).sum()) for name in names), str(len(clips)))
     return shown
 
 

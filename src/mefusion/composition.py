@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 # Where things stand and what they run on does not change what a study is.
 NOT_CONTENT = (
     "cache_dir", "output_dir", "workers", "logger", "protocol.folds", "faces.folder",
-    "trainer.accelerator", "trainer.devices", "trainer.enable_progress_bar",
+    "trainer.accelerator", "trainer.devices", "trainer.enable_progress_bar", "trainer.enable_model_summary",
+    "trainer.log_every_n_steps",
 )  # fmt: skip
 NOT_CONTENT_OF_DATA = ("root", "portraits", "layout", "write_to", "allow_partial", "casme2", "samm", "smic")
 
@@ -188,12 +189,16 @@ def plan_study(config: "DictConfig", store: "ClipStore", folds: "list[Fold]") ->
     from mefusion.data.preparation import PREPARATION
     from mefusion.data.records import KEY, clip_notes, sample_list_hash
     from mefusion.study import Study
+    from mefusion.tasks import IMBALANCE
 
+    if config.imbalance not in IMBALANCE:  # before anything is written
+        raise MefusionError(f"imbalance={config.imbalance}: choose from {', '.join(IMBALANCE)}")
     content, (source, settings, _) = study_content(config), preparation(config)
     content["faces"]["backend"] = settings.faces  # the same whether named or the source's own
     tested = store.index[store.index["subject"].isin({subject for fold in folds for subject in fold.test})]
-    # What each clip shows counts, not where it lies.
-    contents = sorted(store.index[[*KEY, "content"]].agg("\t".join, axis=1))
+    # What each clip shows and where its apex is count, not where it lies.
+    shown = [name for name in (*KEY, "content", "apex_place") if name in store.index]
+    contents = sorted(store.index[shown].astype(str).agg("\t".join, axis=1))
     versions = {"mefusion": __version__, "preparation": PREPARATION, "faces": backend_version(settings.faces)}
     whole = sample_list_hash(store.index)
     digest = settings_hash({"config": content, "samples": whole, "contents": contents, "versions": versions})
@@ -285,9 +290,11 @@ def make_trainer(config: "DictConfig", study: "Study", fold: str, folder: Path) 
     training, max_epochs = config.model.training, config.trainer.get("max_epochs")
     if max_epochs is None:
         max_epochs = training.max_epochs
-    if not isinstance(max_epochs, int) or (max_epochs < 1 and training.max_steps < 1):
+    limits = (max_epochs, training.max_steps)
+    if limits == (-1, -1) or any(not isinstance(limit, int) or (limit < 1 and limit != -1) for limit in limits):
         raise MefusionError(
-            f"trainer.max_epochs={max_epochs} with model.training.max_steps={training.max_steps}: one must be 1 or more"
+            f"max_epochs={max_epochs} and max_steps={training.max_steps} (of model.training; trainer.max_epochs "
+            "goes before): one must be 1 or more, the other may be -1 for none"
         )
     taken = [name for name in ("max_steps", "callbacks", "logger") if name in config.trainer]
     if taken:

@@ -1,5 +1,6 @@
 """Writing files that are whole or not there."""
 
+import fcntl
 import re
 import time
 import uuid
@@ -35,6 +36,23 @@ def replacing(path: Path) -> Iterator[Path]:
         ) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def claimed(folder: Path) -> Iterator[bool]:
+    """Whether no other process has claimed a folder; the claim ends with the block, or with the process."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / ".claimed"
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            path.unlink(missing_ok=True)
 
 
 def remove_leftovers(folder: Path) -> None:

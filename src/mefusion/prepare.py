@@ -29,13 +29,15 @@ def prepare(config: "DictConfig") -> None:
         console.print(escape(f"{source.write_to} is written; next: {source.write_download(workers=config.workers)}"))
         return
     table = source.table(workers=config.workers)
+    digest = source.digest()  # of what is prepared: the list may be edited meanwhile
     index, failures, notes = prepare_clips(table, folder, settings, workers=config.workers)
-    write_text(folder / "source.txt", f"{source.digest()}\n")
+    write_text(folder / "source.txt", f"{digest}\n")
     for line in [*clip_notes(index), *notes]:
         console.print(f"[yellow]note[/] {escape(line)}")
     for line in failures["problem"]:
         console.print(f"[red]failed[/] {escape(line)}")
-    console.print(f"{len(index)} of {len(table)} clips of {index['subject'].nunique()} subjects are in {folder}")
+    subjects = index["subject"].nunique()
+    console.print(escape(f"{len(index)} of {len(table)} clips of {subjects} subjects are in {folder}"))
     if hasattr(source, "against_truth") and len(index) and settings.faces != "none":
         for line in source.against_truth(index, folder):
             console.print(line)

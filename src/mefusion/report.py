@@ -117,6 +117,9 @@ def notes(summaries: Sequence[dict[str, Any]]) -> list[str]:
         "Majority: always predicting the commonest class.",
         f"mean_of_folds_uf1, as older papers report it and not comparable with UF1: {folds}.",
     ]
+    for summary in summaries:
+        if partial := summary["provenance"].get("partial"):
+            lines.append(f"{summary['study']} is not of the whole download: {', '.join(partial)}.")
     if any("flow_epe" in summary for summary in summaries):
         lines.append("EPE / zero flow: below 1 is better than predicting no motion.")
     if any("dynamic_image_psnr" in summary for summary in summaries):

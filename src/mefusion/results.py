@@ -228,6 +228,8 @@ def headline(summary: Mapping[str, Any]) -> str:
         parts.append(f"dynamic image {summary['dynamic_image_psnr']:.1f} dB (flat grey {flat:.1f})")
     if "rank_accuracy" in summary:
         parts.append(f"frame pairs in order {summary['rank_accuracy']:.2f} (chance 0.50)")
+    if partial := summary.get("provenance", {}).get("partial"):
+        parts.append(f"not the whole download: {', '.join(partial)}")
     return "; ".join(parts)
 
 

@@ -19,7 +19,7 @@ from mefusion.data.datamodule import FoldData, Statistics
 from mefusion.data.folds import Fold
 from mefusion.data.records import KEY
 from mefusion.errors import MefusionError
-from mefusion.files import write_table, write_text
+from mefusion.files import claimed, write_table, write_text
 from mefusion.loggers import finish_loggers
 from mefusion.models.module import MERModule, Prediction
 
@@ -68,7 +68,7 @@ def run_study(
     make_trainer: MakeTrainer,
     say: Callable[[str], None],
 ) -> None:
-    """Train and predict every fold that is not done yet.
+    """Train and predict every fold that is not done yet and that no other process is at.
 
     Args:
         study: where to.
@@ -82,14 +82,19 @@ def run_study(
         write_text(study.directory / "config.yaml", study.config)
         write_text(study.directory / "study.json", json.dumps({"study": study.name, **study.facts}, indent=2))
     for number, fold in enumerate(folds, 1):
-        if (study.fold_folder(fold) / "DONE").exists():
-            say(f"fold {number}/{len(folds)} {fold.name}: done before")
-            continue
-        start = time.perf_counter()
-        table = run_fold(study, fold, store, make_data=make_data, make_module=make_module, make_trainer=make_trainer)
-        right = int((table["label"] == table["prediction"]).sum())
-        seconds = time.perf_counter() - start
-        say(f"fold {number}/{len(folds)} {fold.name}: {right} of {len(table)} clips right, {seconds:.0f} s")
+        start, done = time.perf_counter(), study.fold_folder(fold) / "DONE"
+        with claimed(study.fold_folder(fold)) as mine:
+            if done.exists():
+                outcome = "done before"
+            elif not mine:
+                outcome = "another process is at it"
+            else:
+                table = run_fold(
+                    study, fold, store, make_data=make_data, make_module=make_module, make_trainer=make_trainer
+                )
+                right, seconds = int((table["label"] == table["prediction"]).sum()), time.perf_counter() - start
+                outcome = f"{right} of {len(table)} clips right, {seconds:.0f} s"
+        say(f"fold {number}/{len(folds)} {fold.name}: {outcome}")
 
 
 def run_fold(

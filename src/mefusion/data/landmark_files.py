@@ -32,7 +32,7 @@ def with_landmark_files(table: pd.DataFrame, folder: str | None) -> pd.DataFrame
 
     Args:
         table: clip table; its own column stands where no folder is given.
-        folder: holds `<subject>/<clip_id>.npy` or `.csv`.
+        folder: holds `<subject>/<clip_id>.npy` or `.csv`; where the table has several datasets, in a folder of each.
 
     Raises:
         MefusionError: the folder is not there, or neither folder nor column is given.
@@ -48,7 +48,13 @@ def with_landmark_files(table: pd.DataFrame, folder: str | None) -> pd.DataFrame
         raise MefusionError(f"faces.folder={folder} is no folder: give that of <subject>/<clip_id>.npy or .csv")
 
     def file(clip: pd.Series) -> str:
-        places = [Path(folder, clip["subject"].split("/", 1)[-1], clip["clip_id"] + suffix) for suffix in SUFFIXES]
+        name = Path(clip["subject"].split("/", 1)[-1], clip["clip_id"])
+        below = Path(folder, name) if len(table["dataset"].unique()) == 1 else Path(folder, clip["dataset"], name)
+        if not below.resolve().is_relative_to(Path(folder).resolve()):
+            raise MefusionError(
+                f"the landmarks of clip {name} would lie outside faces.folder={folder}: rename the clip"
+            )
+        places = [below.with_name(below.name + suffix) for suffix in SUFFIXES]
         return str(next((place for place in places if place.is_file()), places[0]))
 
     return table.assign(landmarks=table.apply(file, axis=1).astype("string"))

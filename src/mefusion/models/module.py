@@ -33,6 +33,9 @@ class OptimizerSettings:
                 raise MefusionError(
                     f"model.optimizer.{option}={getattr(self, option)}: choose from {', '.join(choices)}"
                 )
+        for option in ("lr", "weight_decay"):
+            if getattr(self, option) < 0:
+                raise MefusionError(f"model.optimizer.{option}={getattr(self, option)}: give a number from 0 up")
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from itertools import zip_longest
 from pathlib import Path
 
 from mefusion.data.sources.folders import child, entries, frame_tree
@@ -61,7 +62,7 @@ class CasmeSquaredSource(OfficialSource):
                 f"{self.table_file()} must have a sheet of codes with {len(COLUMNS)} columns and two sheets of "
                 "naming rules: copy it anew from the download"
             )
-        codes = [dict(zip(COLUMNS, row, strict=False)) for row in sheets[0]]
+        codes = [dict(zip_longest(COLUMNS, row[: len(COLUMNS)], fillvalue="")) for row in sheets[0]]
         micro = [cells for cells in codes if cells["type"].lower().startswith("micro")]
         subjects = {row[2]: subject_name("cas_me_2", row[1]) for row in sheets[1] if row[2:] and row[2].isdigit()}
         return micro, subjects, {row[1].lower(): row[0].zfill(4) for row in sheets[2] if row[1:]}

@@ -70,7 +70,7 @@ def read_manifest(manifest: Path, *, dataset: str) -> pd.DataFrame:
 def _read(manifest: Path) -> pd.DataFrame:
     try:
         # Text only: pandas would read the subject 006 as the number 6.
-        rows = pd.read_csv(manifest, dtype=str, keep_default_na=False, skipinitialspace=True)
+        rows = pd.read_csv(manifest, dtype=str, keep_default_na=False, skipinitialspace=True, index_col=False)
     except FileNotFoundError as error:
         raise MefusionError(f"{manifest} is not there: data.root must be the folder of a manifest.csv") from error
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
