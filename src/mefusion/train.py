@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from hydra_plugins.mefusion_launcher import RESULT_VARIABLE
 from mefusion.cli import run
 from mefusion.files import write_text
+from mefusion.memory import keep_freed_memory
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -29,6 +30,8 @@ def train(config: "DictConfig") -> float | None:
     from mefusion.study import run_study
 
     quiet_lightning()
+    if config.trainer.accelerator == "cpu":
+        keep_freed_memory()
     store = composition.load_clips(config)
     folds = make_folds(config.protocol.name, store.index["subject"])
     study = composition.plan_study(config, store, folds)
