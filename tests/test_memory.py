@@ -3,27 +3,36 @@
 import platform
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-FAULTS_OF_A_SECOND_BLOCK = """
-import resource
-import numpy as np
-from mefusion.memory import keep_freed_memory
+HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 
-keep_freed_memory()
-np.ones(2**24)
-before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-np.ones(2**24)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+FAULTS = """
+import resource
+import torch
+from mefusion.memory import spare_fresh_pages
+
+def faults(megabytes):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    torch.ones(megabytes, 2**18)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+spare_fresh_pages()
+faults(16)
+print(faults(16), faults(256))
 """
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's malloc only")
-def test_a_block_takes_the_pages_of_a_freed_one():
-    done = subprocess.run([sys.executable, "-c", FAULTS_OF_A_SECOND_BLOCK], capture_output=True, text=True)
+def test_a_tensor_takes_the_pages_of_a_freed_one_and_a_large_one_takes_large_pages():
+    done = subprocess.run([sys.executable, "-c", FAULTS], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert int(done.stdout) < 10  # 128 MiB of fresh memory: 64 in large pages, 32768 in small ones
+    again, large = map(int, done.stdout.split())
+    assert again < 100  # of 4096
+    if HUGE_PAGES.exists() and "[never]" not in HUGE_PAGES.read_text():
+        assert large < 6500  # of 65536
 
 
 def test_elsewhere_nothing_happens(monkeypatch):
@@ -31,4 +40,4 @@ def test_elsewhere_nothing_happens(monkeypatch):
 
     monkeypatch.setattr(platform, "libc_ver", lambda: ("", ""))
     monkeypatch.setattr(memory.ctypes, "CDLL", lambda name: pytest.fail("no library is to be asked"))
-    memory.keep_freed_memory()
+    memory.spare_fresh_pages()

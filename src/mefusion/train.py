@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from hydra_plugins.mefusion_launcher import RESULT_VARIABLE
 from mefusion.cli import run
 from mefusion.files import write_text
-from mefusion.memory import keep_freed_memory
+from mefusion.memory import spare_fresh_pages
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -31,7 +31,7 @@ def train(config: "DictConfig") -> float | None:
 
     quiet_lightning()
     if config.trainer.accelerator == "cpu":
-        keep_freed_memory()
+        spare_fresh_pages()
     store = composition.load_clips(config)
     folds = make_folds(config.protocol.name, store.index["subject"])
     study = composition.plan_study(config, store, folds)
