@@ -14,6 +14,7 @@ from mefusion import prepare, train
 
 PROGRAMS = ("mefusion-prepare", "mefusion-train", "mefusion-report", "mefusion-check")
 SMOKE = ("trainer=smoke", "model.network.image_size=64", "model.network.width=0.0625")
+OWN = ("data.name=own", "faces=dlib")  # real data are prepared by face_alignment, whose weights are not here
 BIN = Path(sys.executable).parent
 
 
@@ -135,8 +136,8 @@ def test_help_comes_within_two_seconds_without_torch(program, tmp_path):
 def test_help_names_the_groups_and_their_options(program, command, tmp_path):
     shown = command(program, "--help", cwd=tmp_path).stdout
     for line in (
-        "data: cas_me_2, cas_me_3, casme2, flow_images, manifest, megc2019, samm, smic, synthetic",
-        "faces: dlib, face_alignment",
+        "data: cas_me_2, cas_me_3, casme2, flow_images, manifest, megc2019, pooled, samm, smic, synthetic",
+        "faces: default, dlib, face_alignment, none, precomputed",
         "labels: five, four, objective, seven, three, three_wide",
     ):
         assert line in shown
@@ -174,6 +175,7 @@ def test_a_bad_override_is_one_line_on_stderr(tiny, command, tmp_path, program, 
         ("data=casme9", ["data", "casme9", "manifest", "synthetic"]),
         ("workers=abc", ["workers", "abc"]),
         ("data=manifest", ["data.root"]),
+        ("data=pooled", ["data/sources=[casme2,samm]"]),
         ("faces.backend=mediapipe", ["mediapipe", "dlib", "face_alignment"]),
         ("faces.alignment=sideways", ["sideways"]),
         ("data.amplitude=0", ["data.amplitude=0"]),
@@ -198,7 +200,11 @@ def test_a_bad_override_is_one_sentence(main, tmp_path, monkeypatch, override, p
         ("trainer.devices=2", ["trainer.devices=2", "one device"]),
         ("+trainer.max_steps=5", ["trainer.max_steps", "model.training.max_steps"]),
         ("trainer.max_epochs=0", ["trainer.max_epochs=0"]),
-        ("protocol.name=kfold", ["protocol.name=kfold", "loso"]),
+        ("protocol.name=bootstrap", ["protocol.name=bootstrap", "loso", "kfold"]),
+        ("protocol=kfold", ["protocol.k=5", "from 2 to 2"]),
+        ("protocol=cross_dataset", ["two datasets", "synthetic", "data=pooled"]),
+        ("protocol=holdout", ["protocol.test=[]", "2 subjects"]),
+        ("protocol.k=3", ["protocol.k=3", "protocol=kfold"]),
         ("protocol.folds=[]", ["protocol.folds"]),
         ("model.optimizer.lr=1e12", ["diverged", "model.optimizer.lr"]),
     ],
@@ -242,7 +248,7 @@ def test_bad_clips_fail_the_command_after_the_good_ones(tiny, command, tmp_path)
     (root / "empty").mkdir()
     rows = ["clip_id,subject,path,emotion", "c1,006,good,surprise", "c2,006,empty,surprise"]
     (root / "manifest.csv").write_text("\n".join(rows))
-    done = command("mefusion-prepare", "data=manifest", f"data.root={root}", "data.name=own", cwd=tmp_path)
+    done = command("mefusion-prepare", "data=manifest", f"data.root={root}", *OWN, cwd=tmp_path)
     one_sentence(done, "mefusion-prepare", "1 of 2 clips could not be prepared", "failures.csv")
     assert "holds no numbered images" in done.stdout
     assert "1 of 2 clips of 1 subjects are in" in done.stdout
@@ -255,7 +261,7 @@ def test_bad_clips_fail_the_command_after_the_good_ones(tiny, command, tmp_path)
 def manifest_of(tiny, folder):
     """The tiny set's clips as somebody's own data."""
     shutil.copytree(tiny.frames, folder)
-    return [f"data.root={folder}", "data=manifest", "data.name=own", f"cache_dir={folder.parent / 'cache'}"]
+    return ["data=manifest", f"data.root={folder}", *OWN, f"cache_dir={folder.parent / 'cache'}"]
 
 
 def test_a_manifest_that_changed_after_preparing_is_noticed(tiny, tmp_path, monkeypatch, capsys):

@@ -22,7 +22,7 @@ def configuration(name, *overrides):
 
 
 @pytest.mark.parametrize("name", ["prepare", "check"])
-@pytest.mark.parametrize("data", options("data"))
+@pytest.mark.parametrize("data", sorted({*options("data")} - {"pooled"}))
 def test_every_source_is_built_from_its_configuration(name, data, tmp_path):
     roots = ["data.casme2", "data.samm", "data.smic"] if data == "megc2019" else ["data.root"]
     config = configuration(name, f"data={data}", *(f"{root}={tmp_path}" for root in roots))
@@ -32,6 +32,35 @@ def test_every_source_is_built_from_its_configuration(name, data, tmp_path):
     assert source.digest() is None  # nothing is there
     assert isinstance(source.official, tuple)
     assert composition.preparation(config)[2].parent.name == data
+
+
+def test_every_source_of_a_pool_is_that_of_its_name(tmp_path):
+    names = options("data/sources")
+    roots = [f"data.sources.{name}.root={tmp_path}" for name in names]
+    config = configuration("prepare", "data=pooled", f"data/sources=[{','.join(names)}]", *roots)
+    for name in names:
+        alone = configuration("prepare", f"data={name}", f"data.root={tmp_path}")
+        assert config.data.sources[name] == alone.data
+    source = instantiate(config.data)
+    assert source.root == tmp_path
+    assert source.digest() is None
+    assert {"casme2", "samm", "smic", "cas_me_3"} <= set(source.official)
+
+
+def test_a_pool_takes_a_kind_of_source_twice(tmp_path):
+    lab = ["+data@data.sources.lab=manifest", "data.sources.lab.name=lab", f"data.sources.lab.root={tmp_path}"]
+    own = ["data/sources=[manifest]", f"data.sources.manifest.root={tmp_path}"]
+    source = instantiate(configuration("prepare", "data=pooled", *lab, *own).data)
+    assert [(name, part.name) for name, part in source.sources.items()] == [("lab", "lab"), ("manifest", "manifest")]
+
+
+def test_where_pooled_sources_lie_does_not_change_a_study():
+    def content(*overrides):
+        pool = ("data=pooled", "data/sources=[casme2,samm]", "data.sources.casme2.root=x", "data.sources.samm.root=y")
+        return composition.study_content(configuration("train", *pool, *overrides))
+
+    assert content("data.sources.samm.root=z", "data.allow_partial=true", "workers=3") == content()
+    assert content("data.sources.casme2.frames=cropped") != content()
 
 
 @pytest.mark.parametrize("labels", options("labels"))

@@ -5,7 +5,7 @@ import json
 import pandas as pd
 import pytest
 
-from mefusion.data.sources.rendered_download import rendered_pictures
+from mefusion.data.sources.rendered_download import rendered_pictures, write_rendered_download
 from mefusion.data.sources.synthetic import SyntheticSettings
 from mefusion.data.synthetic.layouts import full_plan, write_download
 
@@ -42,7 +42,7 @@ def test_a_rendered_download_goes_all_the_way(layout, labels, clips, command, tm
         cwd=tmp_path,
     )
     following = printed.strip().splitlines()[-1].split("next: ")[1].split()
-    assert following == ["mefusion-prepare", f"data={layout}", "data.root=new", "data.allow_partial=true"]
+    assert following == ["mefusion-prepare", f"data={layout}", "data.root=new", "data.allow_partial=true", "faces=dlib"]
     data = [*following[1:], f"labels={labels}"]
     assert f"{clips} of {clips} clips of 2 subjects" in run(command, *following, cwd=tmp_path)
     run(command, "mefusion-train", *data, *SMOKE, cwd=tmp_path)
@@ -56,12 +56,32 @@ def test_a_rendered_download_goes_all_the_way(layout, labels, clips, command, tm
 
 
 @pytest.mark.slow
+def test_the_composite_of_three_rendered_downloads_goes_all_the_way(command, tmp_path):
+    settings = SyntheticSettings(subjects=1, clips_per_class=1, frames=(8, 9))
+    for layout in ("casme2", "samm", "smic"):
+        write_rendered_download(layout, tmp_path / layout, settings)
+    roots = [f"data.{layout}={layout}" for layout in ("casme2", "samm", "smic")]
+    data = ["data=megc2019", *roots, "data.allow_partial=true", "faces=dlib", "labels=three"]
+    run(command, "mefusion-check", *[given for given in data if given != "faces=dlib"], cwd=tmp_path)
+    run(command, "mefusion-prepare", *data, cwd=tmp_path)
+    printed = run(command, "mefusion-train", *data, *SMOKE, "protocol.folds=[casme2/sub01,smic/s1]", cwd=tmp_path)
+    assert printed.count("clips right") == 2
+    (study,) = (tmp_path / "outputs").iterdir()
+    facts = json.loads((study / "study.json").read_text())
+    assert len(facts["folds"]) == 3
+    assert facts["partial"]
+    tables = pd.concat([pd.read_parquet(path) for path in study.glob("folds/*/predictions.parquet")])
+    assert set(tables["dataset"]) == {"casme2", "smic"}
+
+
+@pytest.mark.slow
 def test_clips_that_the_table_has_wrong_are_prepared(command, tmp_path):
     wrong = {("spNO.40", "e"), ("spNO.214", "c"), ("spNO.216", "e")}
     plan = [row for row in full_plan("cas_me_3") if (row.subject, row.clip) in wrong and row.offset < 2500]
     pictures = rendered_pictures("cas_me_3", SyntheticSettings())
     write_download("cas_me_3", tmp_path / "new", plan, pictures, variant="nested")
-    run(command, "mefusion-prepare", "data=cas_me_3", "data.root=new", "data.allow_partial=true", cwd=tmp_path)
+    given = ("data=cas_me_3", "data.root=new", "data.allow_partial=true", "faces=dlib")
+    run(command, "mefusion-prepare", *given, cwd=tmp_path)
     (index,) = tmp_path.glob("cache/cas_me_3/*/index.parquet")
     prepared = pd.read_parquet(index).set_index("clip_id")
     known = {"e_0": (1, 12), "e_1812": (1812, 1845), "e_2327": (2327, 2403), "c_5": (5, 34)}

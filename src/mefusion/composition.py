@@ -3,7 +3,9 @@
 Heavy packages are imported where they are used, so that --help does not wait for torch.
 """
 
+import dataclasses
 import functools
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,10 +28,10 @@ if TYPE_CHECKING:
 
 # Where things stand and what they run on does not change what a study is.
 NOT_CONTENT = (
-    "cache_dir", "output_dir", "workers", "logger", "data.root", "data.portraits", "data.layout", "data.write_to",
-    "data.allow_partial", "data.casme2", "data.samm", "data.smic", "protocol.folds",
+    "cache_dir", "output_dir", "workers", "logger", "protocol.folds", "faces.folder",
     "trainer.accelerator", "trainer.devices", "trainer.enable_progress_bar",
 )  # fmt: skip
+NOT_CONTENT_OF_DATA = ("root", "portraits", "layout", "write_to", "allow_partial", "casme2", "samm", "smic")
 
 
 def preparation(config: "DictConfig") -> "tuple[Any, PreparationSettings, Path]":
@@ -40,12 +42,14 @@ def preparation(config: "DictConfig") -> "tuple[Any, PreparationSettings, Path]"
 
     source = instantiate(config.data)
     settings = PreparationSettings(
-        faces=config.faces.backend,
+        faces=config.faces.backend or source.faces,
         enlarge=config.faces.enlarge,
         alignment=config.faces.alignment,
         clip_length=config.clip_length,
         short_clips=config.short_clips,
         missing_apex=config.missing_apex,
+        max_missing=config.faces.max_missing,
+        landmark_folder=str(Path(config.faces.folder).resolve()) if config.faces.folder else None,
     )
     return source, settings, cache_folder(Path(config.cache_dir), settings, data=source.name, source=source.identity())
 
@@ -70,9 +74,15 @@ def load_clips(config: "DictConfig") -> "ClipStore":
     labelled = label_clips(index, scheme)
     require_whole(labelled, source, scheme.name, failures=folder / "failures.csv")
     module: Any = get_class(config.model.module._target_)
-    view = make_view(module.view, image_size=config.model.network.image_size)
+    dual_phase = config.model.training.windows == "dual_phase"
+    view = make_view(module.view, image_size=config.model.network.image_size, dual_phase=dual_phase)
     classes = scheme.class_names(labelled)
-    return ClipStore(labelled, folder, classes=classes, clip_length=config.clip_length, view=view)
+    store = ClipStore(labelled, folder, classes=classes, clip_length=config.clip_length, view=view)
+    if "landmarks" in task_weights(config) and "landmarks" not in store.arrays[0]:
+        raise MefusionError(
+            "faces=none has prepared no landmarks, so none can be learnt: give tasks.landmarks.weight=0"
+        )
+    return store
 
 
 def label_scheme(config: "DictConfig") -> "Scheme":
@@ -112,8 +122,9 @@ def preparing_command() -> str:
     from hydra.core.hydra_config import HydraConfig
 
     shared = ("data", "labels", "faces", "cache_dir", "clip_length", "short_clips", "missing_apex")
-    given = [text for text in HydraConfig.get().overrides.task if text.split("=")[0].split(".")[0] in shared]
-    return " ".join(["mefusion-prepare", *given])
+    # A setting, a group within a group, or an option that is put somewhere: data.root=, data/sources=, +data@
+    groups = ((text, re.match(r"[+~]*(\w*)", text)) for text in HydraConfig.get().overrides.task)
+    return " ".join(["mefusion-prepare", *(text for text, group in groups if group and group[1] in shared)])
 
 
 def task_weights(config: "DictConfig") -> dict[str, float]:
@@ -139,30 +150,53 @@ def task_weights(config: "DictConfig") -> dict[str, float]:
     return weights
 
 
-def plan_study(config: "DictConfig", store: "ClipStore", folds: "list[Fold]") -> "Study":
-    """Name the study by its content and gather what its result must carry."""
-    from hydra.utils import instantiate
+def plan_folds(config: "DictConfig", store: "ClipStore") -> "list[Fold]":
+    """Folds of the protocol."""
     from omegaconf import OmegaConf
 
-    from mefusion import provenance
-    from mefusion.data.cache import settings_hash
-    from mefusion.data.expected import differences
-    from mefusion.data.faces import backend_version
-    from mefusion.data.preparation import PREPARATION
-    from mefusion.data.records import KEY, clip_notes, sample_list_hash
-    from mefusion.study import Study
+    from mefusion.data.folds import make_folds
+
+    protocol: Any = OmegaConf.to_container(config.protocol)
+    options = {name: protocol[name] for name in ("k", "seed", "test")}
+    return make_folds(protocol["name"], store.index, **options)
+
+
+def study_content(config: "DictConfig") -> dict[str, Any]:
+    """What of a configuration makes a study what it is: neither places nor devices."""
+    from omegaconf import OmegaConf
 
     content: Any = OmegaConf.to_container(config, resolve=True)
     for key in NOT_CONTENT:
         *parents, leaf = key.split(".")
         functools.reduce(lambda node, name: node[name], parents, content).pop(leaf, None)
+    for data in (content["data"], *content["data"].get("sources", {}).values()):
+        for key in NOT_CONTENT_OF_DATA:
+            data.pop(key, None)
     content["tasks"] = task_weights(config)  # what is off has no say in what a study is
     del content["model"]["task_weights"]
-    samples, source = sample_list_hash(store.index), instantiate(config.data)
+    return content
+
+
+def plan_study(config: "DictConfig", store: "ClipStore", folds: "list[Fold]") -> "Study":
+    """Name the study by its content and gather what its result must carry."""
+    from omegaconf import OmegaConf
+
+    from mefusion import provenance
+    from mefusion.data.cache import settings_hash
+    from mefusion.data.expected import differences
+    from mefusion.data.face_backends import backend_version
+    from mefusion.data.preparation import PREPARATION
+    from mefusion.data.records import KEY, clip_notes, sample_list_hash
+    from mefusion.study import Study
+
+    content, (source, settings, _) = study_content(config), preparation(config)
+    content["faces"]["backend"] = settings.faces  # the same whether named or the source's own
+    tested = store.index[store.index["subject"].isin({subject for fold in folds for subject in fold.test})]
     # What each clip shows counts, not where it lies.
     contents = sorted(store.index[[*KEY, "content"]].agg("\t".join, axis=1))
-    versions = {"mefusion": __version__, "preparation": PREPARATION, "faces": backend_version(config.faces.backend)}
-    digest = settings_hash({"config": content, "samples": samples, "contents": contents, "versions": versions})
+    versions = {"mefusion": __version__, "preparation": PREPARATION, "faces": backend_version(settings.faces)}
+    whole = sample_list_hash(store.index)
+    digest = settings_hash({"config": content, "samples": whole, "contents": contents, "versions": versions})
     name = f"{config.model.name}-{config.data.name}-{config.labels.name}-{digest}"
     facts = {
         "config_hash": digest,
@@ -171,9 +205,10 @@ def plan_study(config: "DictConfig", store: "ClipStore", folds: "list[Fold]") ->
         "labels": config.labels.name,
         "tasks": content["tasks"],
         "classes": list(store.classes),
+        "protocol": config.protocol.name,
         "folds": [fold.name for fold in folds],
-        "clips": len(store.index),
-        "sample_list_hash": samples,
+        "clips": len(tested),  # the study's result is about these
+        "sample_list_hash": sample_list_hash(tested),
         "partial": differences(store.index, scheme=config.labels.name, datasets=source.official),
         "clip_notes": clip_notes(store.index),
         "rule": "last",
@@ -187,17 +222,18 @@ def plan_study(config: "DictConfig", store: "ClipStore", folds: "list[Fold]") ->
 
 def make_data(config: "DictConfig", store: "ClipStore", fold: "Fold", seed: int) -> "FoldData":
     """A fold's windows."""
-    from mefusion.data.clips import Augmentation
+    from mefusion.data.augmentation import Augmentation
     from mefusion.data.datamodule import FoldData
 
     training = config.model.training
+    changes = {field.name: training[field.name] for field in dataclasses.fields(Augmentation)}
     return FoldData(
         store,
         fold,
         image_size=config.model.network.image_size,
         batch_size=training.batch_size,
         windows=training.windows,
-        augmentation=Augmentation(crop_jitter=training.crop_jitter, flip=training.flip),
+        augmentation=Augmentation(**changes),
         seed=seed,
         balanced=config.imbalance == "sampler",
     )

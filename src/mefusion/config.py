@@ -11,9 +11,11 @@ from omegaconf import MISSING
 class FacesConfig:
     """conf/faces."""
 
-    backend: str = MISSING
+    backend: str | None = None
     enlarge: float = 2.5
     alignment: str = "stabilised"
+    max_missing: int = 5
+    folder: str | None = None
 
 
 @dataclass
@@ -66,6 +68,10 @@ class TrainingConfig:
     windows: str = MISSING
     crop_jitter: int = 0
     flip: bool = False
+    temporal_jitter: int = 0
+    contrast: float = 0.0
+    brightness: float = 0.0
+    noise: float = 0.0
     max_epochs: int = -1
     max_steps: int = -1
 
@@ -93,9 +99,12 @@ class TaskConfig:
 
 @dataclass
 class ProtocolConfig:
-    """conf/protocol: how subjects are split, and which folds to run (null is all)."""
+    """conf/protocol: how subjects are split, options that are null but for their protocol, and which folds to run."""
 
     name: str = MISSING
+    k: int | None = None
+    seed: int | None = None
+    test: list[str] | None = None
     folds: list[str] | None = None
 
 

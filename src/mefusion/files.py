@@ -1,5 +1,7 @@
 """Writing files that are whole or not there."""
 
+import re
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +12,9 @@ from mefusion.errors import MefusionError
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+_TEMPORARY = re.compile(r"-[0-9a-f]{8}$")
 
 
 @contextmanager
@@ -30,6 +35,16 @@ def replacing(path: Path) -> Iterator[Path]:
         ) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove temporary files that processes left when they were killed: those of more than an hour ago.
+
+    Younger ones may belong to another process that is writing at this moment.
+    """
+    for path in folder.rglob(".*"):
+        if _TEMPORARY.search(path.name) and time.time() - path.stat().st_mtime > 3600:
+            path.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -199,7 +199,7 @@ def _rows_of(clip: dict[str, Any]) -> dict[str, str]:
         "frames": "frames",
         "flow_target": "flow,\ntarget",
         "flow": "flow,\npredicted",
-        "dynamic_image": "dynamic image:\ntarget,\npredicted",
+        "dynamic_image": "dynamic\nimage:\ntarget,\npredicted",
     }
     return {key: name for key, name in names.items() if key in clip}
 

@@ -36,7 +36,7 @@ def prepare(config: "DictConfig") -> None:
     for line in failures["problem"]:
         console.print(f"[red]failed[/] {escape(line)}")
     console.print(f"{len(index)} of {len(table)} clips of {index['subject'].nunique()} subjects are in {folder}")
-    if hasattr(source, "against_truth") and len(index):
+    if hasattr(source, "against_truth") and len(index) and settings.faces != "none":
         for line in source.against_truth(index, folder):
             console.print(line)
     if len(failures):

@@ -17,6 +17,7 @@ from mefusion.data.cache import save_arrays
 from mefusion.data.clips import Batch, ClipStore
 from mefusion.data.datamodule import FoldData, Statistics
 from mefusion.data.folds import Fold
+from mefusion.data.records import KEY
 from mefusion.errors import MefusionError
 from mefusion.files import write_table, write_text
 from mefusion.loggers import finish_loggers
@@ -49,7 +50,7 @@ class Study:
         return self.directory.name
 
     def fold_folder(self, fold: Fold) -> Path:
-        """`folds/<subject>/`."""
+        """`folds/<fold>/`."""
         return self.directory / "folds" / fold.name
 
     def fold_seed(self, fold: Fold) -> int:
@@ -138,8 +139,9 @@ def _check(table: pd.DataFrame, fold: Fold, data: FoldData) -> None:
     Raises:
         MefusionError: the training diverged.
     """
-    expected = data.store.index.loc[data.test_clips, "clip_id"]
-    assert sorted(table["clip_id"]) == sorted(expected), f"{fold.name}: a test clip is missing or twice"
+    expected = data.store.index.loc[data.test_clips, KEY]
+    found, expected = (sorted(rows[KEY].itertuples(index=False, name=None)) for rows in (table, expected))
+    assert found == expected, f"{fold.name}: a test clip is missing or twice"
     if not np.isfinite(table.select_dtypes("number").to_numpy()).all():
         raise MefusionError(f"the training of fold {fold.name} diverged: lower model.optimizer.lr")
 
@@ -203,15 +205,16 @@ def _save_examples(path: Path, module: MERModule, data: FoldData, table: pd.Data
     output = module.eval()(data.normalise(raw).inputs.to(module.device))
     arrays: dict[str, np.ndarray] = {}
     metadata: dict[str, str] = {}
-    answers = table.set_index("clip_id")
+    answers = table.set_index(KEY)["prediction"]
     for row, clip in enumerate(raw.clip.tolist()):
         facts = data.store.index.loc[clip]
-        key = facts["clip_id"]
+        # Clips of two subjects may share an id.
+        key = facts["clip_id"] if facts["clip_id"] not in metadata else f"{facts['subject']} {facts['clip_id']}"
         arrays[f"{key}|frames"] = raw.inputs[row, :, 0].numpy()
         for name, dtype in (("flow", np.float16), ("landmarks", np.float32), ("dynamic_image", np.float16)):
             if name in module.tasks:
                 arrays[f"{key}|{name}"] = getattr(output, name)[row].float().cpu().numpy().astype(dtype)
                 arrays[f"{key}|{name}_target"] = getattr(raw, name)[row].numpy().astype(dtype)
-        answer = {"label": facts["label"], "prediction": answers.loc[key, "prediction"], "subject": facts["subject"]}
+        answer = {"label": facts["label"], "prediction": answers[tuple(facts[KEY])], "subject": facts["subject"]}
         metadata[key] = json.dumps(answer)
     save_arrays(path, arrays, metadata)

@@ -25,7 +25,7 @@ def train(config: "DictConfig") -> float | None:
     """
     # Imported here, so that --help does not wait for torch.
     from mefusion import composition
-    from mefusion.data.folds import make_folds, select_folds
+    from mefusion.data.folds import select_folds
     from mefusion.results import headline, pool
     from mefusion.study import run_study
 
@@ -33,10 +33,11 @@ def train(config: "DictConfig") -> float | None:
     if config.trainer.accelerator == "cpu":
         spare_fresh_pages()
     store = composition.load_clips(config)
-    folds = make_folds(config.protocol.name, store.index["subject"])
+    folds = composition.plan_folds(config, store)
     study = composition.plan_study(config, store, folds)
     tasks = " + ".join(composition.task_weights(config))
-    print(f"{study.directory}: {len(store.index)} clips of {len(folds)} subjects, {tasks}", flush=True)
+    clips, subjects = len(store.index), store.index["subject"].nunique()
+    print(f"{study.directory}: {clips} clips of {subjects} subjects, {tasks}, {config.protocol.name}", flush=True)
     run_study(
         study,
         select_folds(folds, config.protocol.folds),

@@ -2,9 +2,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
+from mefusion.data.augmentation import Augmentation
 from mefusion.data.cache import load_arrays, save_arrays
-from mefusion.data.clips import Augmentation, ClipStore, EpochSampler, TestWindows, TrainingWindows
+from mefusion.data.clips import ClipStore, EpochSampler, TestWindows, TrainingWindows
 from mefusion.data.faces import LANDMARK_MIRROR
 from mefusion.data.motion import dynamic_image, optical_strain
 from mefusion.data.views import MARGIN, Crop, make_view
@@ -82,16 +85,26 @@ def test_a_window_is_cut_at_its_corner_and_steps_by_the_stride(store):
     np.testing.assert_array_equal(landmarks, arrays["landmarks"][[3, 5]] - (7, 4))
 
 
-@pytest.mark.parametrize("flip", [False, True])
-@pytest.mark.parametrize(("clip", "phase"), [(0, 0), (1, 0), (1, 1)])
-def test_frames_flow_and_landmarks_move_together(store, clip, phase, flip):
-    size = 28
-    frames, flow, landmarks = cut(store, clip, phase, top=5, left=3, size=size, flip=flip)
+@pytest.fixture(scope="module")
+def shared_store(tmp_path_factory):
+    """The same for all tests; to be read only."""
+    folder = tmp_path_factory.mktemp("clips")
+    return ClipStore(write_clips(folder), folder, **SEEN)
+
+
+@given(data=st.data(), flip=st.booleans(), size=st.integers(16, CANVAS))
+def test_frames_flow_and_landmarks_move_together(shared_store, data, flip, size):
+    store = shared_store
+    clip = data.draw(st.integers(0, len(store.arrays) - 1), "clip")
+    phase = data.draw(st.integers(0, store.phases(clip) - 1), "phase")
+    top, left = (data.draw(st.integers(0, CANVAS - size), side) for side in ("top", "left"))
+    frames, flow, landmarks = cut(store, clip, phase, top=top, left=left, size=size, flip=flip)
     ys, xs = np.mgrid[:size, :size]
     for t in range(2):
         u, v = flow[t].astype(int)
         inside = (xs + u >= 0) & (xs + u < size) & (ys + v >= 0) & (ys + v < size)
         assert inside.mean() > 0.5
+        # Frame t, warped by its flow, is frame t + 1.
         np.testing.assert_array_equal(frames[t + 1][(ys + v)[inside], (xs + u)[inside]], frames[t][inside])
         # Landmark k is where its mark is; mirrored, where that of its counterpart is.
         seen = 0
@@ -99,7 +112,7 @@ def test_frames_flow_and_landmarks_move_together(store, clip, phase, flip):
             if 0 <= x < size and 0 <= y < size:
                 seen += 1
                 assert frames[t + 1][y, x] == 255 - (LANDMARK_MIRROR[k] if flip else k)
-        assert seen > 40
+        assert seen > 40 or size < 28
 
 
 def test_mirroring_by_hand(store):
@@ -147,7 +160,7 @@ def test_test_windows_cover_every_phase_from_the_centre(store):
     batch = windows.__getitems__([0, 1, 2])
     assert batch.clip.tolist() == [1, 1, 3]
     for row, (clip, start) in enumerate([(1, 0), (1, 1), (3, 0)]):
-        stride = store.strides[clip]
+        stride = store.index["stride"][clip]
         expected = store.arrays[clip]["frames"][start::stride, 8:32, 8:32][:3]
         np.testing.assert_array_equal(batch.inputs[row, :, 0], expected)
         np.testing.assert_array_equal(

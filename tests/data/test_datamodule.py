@@ -4,8 +4,9 @@ import pandas as pd
 import pytest
 import torch
 
+from mefusion.data.augmentation import Augmentation
 from mefusion.data.cache import save_arrays
-from mefusion.data.clips import Augmentation, ClipStore
+from mefusion.data.clips import ClipStore
 from mefusion.data.datamodule import FoldData
 from mefusion.data.folds import leave_one_subject_out
 from mefusion.data.views import make_view

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage.data import astronaut
 
-from mefusion.data import faces
-from mefusion.data.faces import LANDMARK_MIRROR, DlibFaces, FaceAlignmentFaces, align_face, alignment_matrix, transform
+from mefusion.data import face_backends
+from mefusion.data.face_backends import DlibFaces, FaceAlignmentFaces
+from mefusion.data.faces import LANDMARK_MIRROR, align_face, alignment_matrix, transform
 from mefusion.data.sources.synthetic import SyntheticClip, SyntheticSettings, make_clip
 from mefusion.data.video import read_clip
 from mefusion.errors import MefusionError
@@ -183,7 +184,7 @@ def test_no_face_is_an_error(dlib_faces, image):
 
 def test_an_unknown_backend_is_named_with_those_there_are():
     with pytest.raises(MefusionError, match=r"faces=mediapipe .*dlib, face_alignment"):
-        faces.make_backend("mediapipe")
+        face_backends.make_backend("mediapipe")
 
 
 @needs_media

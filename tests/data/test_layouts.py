@@ -393,7 +393,7 @@ def test_what_cannot_be_is_one_sentence(tmp_path, call, named):
 
 def test_a_rendered_download_is_the_layout_with_faces(tmp_path):
     following = write_rendered_download("casme2", tmp_path / "new", SMALL, workers=1)
-    assert following == f"mefusion-prepare data=casme2 data.root={tmp_path / 'new'} data.allow_partial=true"
+    assert following == f"mefusion-prepare data=casme2 data.root={tmp_path / 'new'} data.allow_partial=true faces=dlib"
     rows = sheet(tmp_path / "new" / CASME2_TABLE)[1:]
     assert counts(row[8] for row in rows) == dict.fromkeys(
         ("others", "disgust", "happiness", "repression", "surprise"), 2

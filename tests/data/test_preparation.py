@@ -1,6 +1,8 @@
 import dataclasses
+import os
 import re
 import shutil
+import time
 
 import cv2
 import numpy as np
@@ -9,19 +11,16 @@ import pytest
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from mefusion.data.cache import load_arrays, read_index, read_metadata, save_arrays, settings_hash
+from mefusion.data.cache import load_arrays, read_index, read_metadata, save_clip, settings_hash
+from mefusion.data.clip_arrays import PreparationSettings, flow_image_arrays, interpolate_in_time, prepare_clip
+from mefusion.data.face_backends import make_backend
 from mefusion.data.faces import align_face
-from mefusion.data.preparation import (
-    PreparationSettings,
-    cache_folder,
-    interpolate_in_time,
-    prepare_clip,
-    prepare_clips,
-)
+from mefusion.data.preparation import cache_folder, prepare_clips
 from mefusion.data.records import clip_table
 from mefusion.data.sources.synthetic import SyntheticClip, SyntheticSettings, SyntheticSource, make_clip
+from mefusion.data.video import read_clip
 from mefusion.errors import MefusionError
-from mefusion.files import replacing
+from mefusion.files import remove_leftovers, replacing
 
 SETTINGS = PreparationSettings(canvas=48, small=16)  # small, so that TV-L1 takes no time
 
@@ -62,6 +61,7 @@ def test_the_first_t_s_frames_are_used(count, stride):
         "flow": (7 * stride, 2, 48, 48),
         "onset_apex_flow": (2, 48, 48),
         "matrices": (n, 2, 3),
+        "apex_place": (),
     }
     kinds = {"frames": "uint8", "frames_small": "uint8", "landmarks": "float32", "flow": "float16"}
     assert {name: str(arrays[name].dtype) for name in kinds} == kinds
@@ -100,6 +100,7 @@ def test_the_onset_apex_flow_goes_to_the_apex(apex, missing_apex, place):
     arrays = prepare_clip(frames, StillFace(), settings, apex=apex)
     scale = np.linalg.norm(arrays["matrices"][0, 0, :2])
     right, down = arrays["onset_apex_flow"].astype(float)[:, 10:-10, 10:-10].mean((1, 2))
+    assert arrays["apex_place"] == place
     assert right == pytest.approx(0.5 * there_and_back[place] * scale, rel=0.15)
     assert down == pytest.approx(0, abs=0.1)
 
@@ -148,6 +149,44 @@ def test_the_canvas_shows_the_landmarks(alignment):
     assert difference < 6
 
 
+def test_frames_without_a_face_take_their_neighbours_landmarks():
+    class Blinking(StillFace):
+        def landmarks(self, frames):
+            landmarks = super().landmarks(frames)
+            landmarks[[0, 3, 4]] = np.nan
+            return landmarks
+
+    frames = moving_texture(8)
+    arrays, whole = (prepare_clip(frames, backend, SETTINGS) for backend in (Blinking(), StillFace()))
+    assert all(np.array_equal(arrays[name], whole[name]) for name in arrays)
+    with pytest.raises(MefusionError, match=r"2 of its 8 frames in a row, from the 4\. on.*faces\.max_missing=1"):
+        prepare_clip(frames, Blinking(), dataclasses.replace(SETTINGS, max_missing=1))
+
+
+def test_frames_that_are_cut_already_are_resized_whole():
+    ramp = np.linspace(0, 255, 96)  # a picture twice as wide as the canvas, and as high
+    frames = [
+        np.repeat(np.tile(ramp + t, (48, 1))[..., None], 3, axis=2).clip(0, 255).astype(np.uint8) for t in range(8)
+    ]
+    arrays = prepare_clip(frames, None, SETTINGS)
+    assert set(arrays) == {"frames", "frames_small", "flow", "onset_apex_flow", "matrices", "apex_place"}
+    assert arrays["frames"].shape == (8, 48, 48)
+    assert arrays["frames_small"].shape == (8, 16, 16)
+    # Two columns become one, whose centre lies between theirs.
+    halves = frames[0][:, :, 0].reshape(48, 48, 2).mean(axis=2)
+    np.testing.assert_allclose(arrays["frames"][0], halves, atol=1)
+    np.testing.assert_allclose(arrays["matrices"][0] @ (10.5, 7, 1), (5, 7))
+
+
+def test_a_flow_image_keeps_its_pixels():
+    image = np.random.default_rng(0).integers(0, 256, (28, 28, 3), dtype=np.uint8)
+    (array,) = flow_image_arrays(image).values()
+    assert array.shape == (3, 28, 28)
+    np.testing.assert_array_equal(array[2], image[..., 2])
+    with pytest.raises(MefusionError, match="an image of 40x30: a clip is a flow image of 28x28"):
+        flow_image_arrays(np.zeros((30, 40, 3), np.uint8))
+
+
 def test_interpolation_by_hand():
     # Three frames become five: the second and fourth are halfway.
     frames = [np.full((2, 2, 3), value, np.uint8) for value in (0, 100, 50)]
@@ -169,7 +208,8 @@ def test_interpolation_keeps_first_and_last_and_may_repeat_one():
 
 
 @pytest.mark.parametrize(
-    "changes", [{"short_clips": "drop"}, {"alignment": "sideways"}, {"clip_length": 0}, {"clip_length": 1}]
+    "changes",
+    [{"short_clips": "drop"}, {"alignment": "sideways"}, {"clip_length": 0}, {"clip_length": 1}, {"max_missing": -1}],
 )
 def test_a_bad_setting_is_named(changes):
     ((name, value),) = changes.items()
@@ -184,7 +224,7 @@ def test_every_setting_has_a_cache_of_its_own(tmp_path):
     assert folder() == folder()
     assert folder().parent == tmp_path / "x"
     others = {"faces": "face_alignment", "clip_length": 9, "canvas": 50, "small": 17, "enlarge": 2.0}
-    others |= {"short_clips": "leave_out", "alignment": "frame"}
+    others |= {"short_clips": "leave_out", "alignment": "frame", "max_missing": 4, "landmark_folder": "landmarks"}
     folders = [folder(dataclasses.replace(SETTINGS, **{name: value})) for name, value in others.items()]
     assert len({folder(), folder(source="b"), *folders}) == len(folders) + 2
 
@@ -194,9 +234,31 @@ def test_a_hash_does_not_depend_on_the_order():
     assert settings_hash({"a": 1}) != settings_hash({"a": 2})
 
 
+def test_the_same_content_gives_the_same_bytes(tmp_path):
+    arrays, metadata = {"x": np.arange(3), "y": np.ones(2)}, {str(i): str(i) for i in range(9)}
+    save_clip(tmp_path / "a", arrays, metadata)
+    save_clip(tmp_path / "b", dict(reversed(arrays.items())), dict(reversed(metadata.items())))
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    assert read_metadata(tmp_path / "a") == metadata
+    assert list(load_arrays(tmp_path / "a", ("y", "z"))) == ["y"]
+
+
+def test_old_leftovers_of_killed_processes_are_removed(tmp_path):
+    def left(name, hours):
+        path = tmp_path / "clips" / name
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+        os.utime(path, (time.time() - 3600 * hours,) * 2)
+
+    for name, hours in ((".a.safetensors-0123abcd", 2), (".b.safetensors-0123abcd", 0.5), (".own", 2), ("c", 2)):
+        left(name, hours)
+    remove_leftovers(tmp_path)
+    assert sorted(path.name for path in (tmp_path / "clips").iterdir()) == [".b.safetensors-0123abcd", ".own", "c"]
+
+
 def test_what_fails_while_it_is_written_leaves_what_was_there(tmp_path):
     path = tmp_path / "clip.safetensors"
-    save_arrays(path, {"x": np.arange(3)}, {"state": "old"})
+    save_clip(path, {"x": np.arange(3)}, {"state": "old"})
 
     def write_half():
         with replacing(path) as temporary:
@@ -375,6 +437,58 @@ def test_a_backend_that_is_not_usable_stops_all_at_once(mixed, tmp_path):
     settings = dataclasses.replace(SETTINGS, faces="mediapipe")
     with pytest.raises(MefusionError, match="faces=mediapipe"):
         prepare_clips(table_of(mixed, GOOD), tmp_path, settings, workers=1)
+
+
+# Landmarks from files, and no landmarks.
+
+
+PRECOMPUTED = dataclasses.replace(SETTINGS, faces="precomputed")
+
+
+@pytest.fixture
+def known(prepared, mixed, tmp_path):
+    """Clips whose landmarks are in files: (their table, what a backend would make of them)."""
+    landmarks = {name: make_backend("dlib").landmarks(read_clip(mixed / name)) for name in GOOD}
+    for name, points in landmarks.items():
+        np.save(tmp_path / f"{name}.npy", points)
+    table = table_of(mixed, GOOD).assign(landmarks=[str(tmp_path / f"{name}.npy") for name in GOOD])
+    return table, tmp_path
+
+
+def test_landmarks_from_files_give_what_the_backend_gave(known, prepared):
+    table, root = known
+    index, failures, notes = prepare_clips(table, root / "cache", PRECOMPUTED, workers=1)
+    assert failures.empty
+    assert len(notes) == 1  # the short clip, whose landmarks are interpolated with its frames
+    whole, short = (load_arrays(root / "cache" / file) for file in index["file"])
+    expected = load_arrays(clip_file(prepared[0], "a_whole"))
+    assert all(np.array_equal(whole[name], expected[name]) for name in expected)
+    assert short["landmarks"].shape == (8, 68, 2)
+    # Other landmarks are another content, and the clip is prepared anew.
+    points = np.load(root / "a_whole.npy")
+    np.save(root / "a_whole.npy", points + 1)
+    again, _, _ = prepare_clips(table, root / "cache", PRECOMPUTED, workers=1)
+    assert (again["content"] != index["content"]).tolist() == [True, False]
+    assert not np.array_equal(load_arrays(root / "cache" / index["file"][0])["frames"], expected["frames"])
+
+
+def test_a_clip_without_its_landmarks_is_left_out(known):
+    table, root = known
+    table.loc[0, "landmarks"] = pd.NA
+    points = np.load(root / "b_short.npy")
+    points[:] = np.nan
+    np.save(root / "b_short.npy", points)
+    index, failures, _ = prepare_clips(table, root / "cache", PRECOMPUTED, workers=1)
+    assert index.empty
+    for problem, part in zip(failures["problem"], ("names no landmarks", "3 of its 3 frames in a row"), strict=True):
+        assert part in problem
+
+
+def test_cut_clips_need_no_faces(mixed, tmp_path):
+    settings = dataclasses.replace(SETTINGS, faces="none")
+    index, failures, _ = prepare_clips(table_of(mixed, ["a_whole", "e_no_face"]), tmp_path, settings, workers=1)
+    assert failures.empty
+    assert all("landmarks" not in load_arrays(tmp_path / file) for file in index["file"])
 
 
 # The synthetic set as prepare leaves it.

@@ -202,6 +202,7 @@ def test_a_row_becomes_a_clip(tmp_path):
         "action_units": "12",
         "action_unit_remarks": None,
         "fps": 200,
+        "landmarks": None,
         "notes": None,
     }
 

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 from scipy.ndimage import gaussian_filter
 
 from mefusion import composition
 from mefusion.cli import configuration_folder
-from mefusion.config import register_schemas
+from mefusion.config import TaskConfig, register_schemas
 from mefusion.data.clips import Batch
 from mefusion.data.datamodule import Statistics
 from mefusion.data.motion import dynamic_image
@@ -168,12 +169,18 @@ def test_tasks_are_those_of_the_model_less_those_that_are_off(overrides, weights
     [
         ("tasks.flow.weight=-1", "tasks.flow.weight=-1.0: give a number from 0 up"),
         ("tasks.recognition.weight=0", "tasks has no recognition"),
-        ("+tasks.pose={weight: 1}", "tasks.pose is not known: choose from recognition, flow"),
     ],
 )
 def test_weights_that_make_no_sense_are_named(override, sentence):
     with pytest.raises(MefusionError, match=sentence.replace(".", r"\.")):
         composition.task_weights(config_of(override))
+
+
+def test_a_task_that_no_model_has_is_named():
+    config = config_of()
+    OmegaConf.update(config, "tasks.pose", TaskConfig(), force_add=True)
+    with pytest.raises(MefusionError, match=r"tasks\.pose is not known: choose from recognition, flow"):
+        composition.task_weights(config)
 
 
 def test_a_task_that_is_off_has_no_parameters():

@@ -26,15 +26,24 @@ def save_arrays(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[
         save_file({name: np.ascontiguousarray(a) for name, a in arrays.items()}, temporary, dict(metadata))
 
 
+def save_clip(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
+    """Write a prepared clip with what `read_metadata` gives; the same bytes for the same clip.
+
+    The metadata are one text, since safetensors writes several entries in an order that changes.
+    """
+    save_arrays(path, arrays, {"clip": json.dumps(dict(metadata), sort_keys=True)})
+
+
 def load_arrays(path: Path, names: Sequence[str] | None = None) -> dict[str, np.ndarray]:
-    """Arrays of a prepared clip, those of the given names or all.
+    """Arrays of a prepared clip: those of the given names that are there, or all.
 
     Raises:
         MefusionError: the file is missing or broken.
     """
     try:
         with safe_open(path, framework="np") as file:
-            return {name: file.get_tensor(name) for name in names or file.keys()}
+            there = file.keys()
+            return {name: file.get_tensor(name) for name in names or there if name in there}
     except (OSError, SafetensorError) as error:
         raise MefusionError(f"{path} cannot be read ({error}): delete it and run mefusion-prepare again") from error
 
@@ -43,8 +52,8 @@ def read_metadata(path: Path) -> dict[str, str]:
     """Metadata of a prepared clip; empty where the file is missing or broken."""
     try:
         with safe_open(path, framework="np") as file:
-            return file.metadata() or {}
-    except (OSError, SafetensorError):
+            return json.loads((file.metadata() or {})["clip"])
+    except (OSError, SafetensorError, KeyError, ValueError):
         return {}
 
 

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from mefusion.data.views import Crop, View, Window
+from mefusion.data.augmentation import Augmentation
+from mefusion.data.views import Crop, Span, View, Window
 from mefusion.errors import MefusionError
 
-WINDOWS = ("random", "all", "first")
+WINDOWS = ("random", "all", "first", "dual_phase")
 RANDOM_PHASE = -1
 
 
@@ -71,7 +72,11 @@ class ClipStore:
         self.classes = tuple(classes)
         self.labels = np.array([self.classes.index(label) for label in self.index["label"]])
         self.arrays = [view.read(folder / file) for file in self.index["file"]]
-        self.strides = self.index["stride"].to_numpy(int)
+        apexes = self.index["apex_place"] if "apex_place" in self.index else [None] * len(self.index)
+        self.spans = [
+            view.spans(int(stride), clip_length, None if pd.isna(apex) else int(apex))
+            for stride, apex in zip(self.index["stride"], apexes, strict=True)
+        ]
         self.canvas = view.pictures(self.arrays[0]).shape[-1]
 
     def rows(self, subjects: Sequence[str]) -> np.ndarray:
@@ -80,7 +85,7 @@ class ClipStore:
 
     def phases(self, clip: int) -> int:
         """Number of windows of a clip."""
-        return self.view.phases(int(self.strides[clip]))
+        return len(self.spans[clip])
 
     def centre(self, size: int) -> Crop:
         """The square of `size` px amid the prepared pictures."""
@@ -88,9 +93,12 @@ class ClipStore:
         return Crop(top=start, left=start, size=size)
 
     def window(self, clip: int, phase: int, crop: Crop) -> Window:
-        """Window of a clip, frames phase + i stride, as the view shows it."""
-        times = phase + self.strides[clip] * np.arange(self.clip_length)
-        return self.view.window(self.arrays[clip], times, crop)
+        """Window of a clip as the view shows it."""
+        return self.window_of(clip, self.spans[clip][phase], crop)
+
+    def window_of(self, clip: int, span: Span, crop: Crop) -> Window:
+        """Window of the T frames of a clip that lie nearest to evenly between two of its frames."""
+        return self.view.window(self.arrays[clip], span.times(self.clip_length), crop)
 
     def batch(self, clips: Sequence[int], windows: Sequence[Window]) -> Batch:
         """Batch of windows; `clips` names the clip of each."""
@@ -98,24 +106,14 @@ class ClipStore:
         return Batch(label=torch.from_numpy(self.labels[list(clips)]), clip=torch.tensor(list(clips)), **tensors)
 
 
-@dataclass(frozen=True)
-class Augmentation:
-    """Random changes of training windows.
-
-    Attributes:
-        crop_jitter: largest distance of the crop from the centre, px; 8 on a 144 canvas reaches its borders.
-        flip: mirror half of the windows.
-    """
-
-    crop_jitter: int = 0
-    flip: bool = False
-
-
 class TrainingWindows(Dataset[Batch]):
     """Random windows; item (epoch, number, clip, phase) is the same whenever it is asked for.
 
     What is drawn for the window of a number in an epoch depends on the seed and the two alone, so a resumed run
     sees what an uninterrupted one sees.
+
+    Raises:
+        MefusionError: the store's view or size does not allow the augmentation.
     """
 
     def __init__(self, store: ClipStore, *, size: int, augmentation: Augmentation, seed: int):
@@ -125,19 +123,33 @@ class TrainingWindows(Dataset[Batch]):
             raise MefusionError(f"model.network.image_size={size}: the prepared frames are {store.canvas} px")
         if not 0 <= augmentation.crop_jitter <= margin:
             raise MefusionError(f"model.training.crop_jitter={augmentation.crop_jitter}: choose 0 to {margin} px")
+        augmentation.require(store.view)
 
     def __getitems__(self, items: Sequence[tuple[int, int, int, int]]) -> Batch:
         """Batch of the windows (epoch, number, clip, phase)."""
-        return self.store.batch([clip for _, _, clip, _ in items], [self._window(*item) for item in items])
+        rngs = [np.random.default_rng((self.seed, epoch, number)) for epoch, number, _, _ in items]
+        windows = [self._window(rng, clip, phase) for rng, (_, _, clip, phase) in zip(rngs, items, strict=True)]
+        batch = self.store.batch([clip for _, _, clip, _ in items], windows)
+        if self.augmentation.changes_grey:  # once the targets are there, which are those of the clean frames
+            changed = [
+                self.augmentation.change_grey(frames.numpy(), rng)
+                for frames, rng in zip(batch.inputs, rngs, strict=True)
+            ]
+            batch.inputs = torch.from_numpy(np.stack(changed))
+        return batch
 
-    def _window(self, epoch: int, number: int, clip: int, phase: int) -> Window:
-        rng = np.random.default_rng((self.seed, epoch, number))
+    def _window(self, rng: np.random.Generator, clip: int, phase: int) -> Window:
         jitter, centre = self.augmentation.crop_jitter, self.store.centre(self.size)
         down, right = rng.integers(-jitter, jitter + 1, size=2)
         if phase == RANDOM_PHASE:
             phase = int(rng.integers(self.store.phases(clip)))
         flip = self.augmentation.flip and bool(rng.random() < 0.5)
-        return self.store.window(clip, phase, Crop(centre.top + down, centre.left + right, self.size, flip))
+        crop = Crop(centre.top + down, centre.left + right, self.size, flip)
+        spans = self.store.spans[clip]
+        end = max(span.last for span in spans)
+        return self.store.window_of(
+            clip, self.augmentation.move_ends(spans[phase], rng, end=end, length=self.store.clip_length), crop
+        )
 
 
 class TestWindows(Dataset[Batch]):
@@ -166,8 +178,8 @@ class EpochSampler(Sampler[tuple[int, int, int, int]]):
     Args:
         store: the clips.
         clips: row numbers of the training clips.
-        windows: `random`, one random window a clip and epoch; `all`, every window of every clip; or `first`,
-            the first one of every clip.
+        windows: `random`, one random window a clip and epoch; `all`, every window of every clip, which
+            `dual_phase` is too, of a view with these windows; or `first`, the first one of every clip.
         seed: of the order.
         balanced: draw windows with replacement, each class as often as the others, rather than each once.
 

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from mefusion.data.clips import Augmentation, Batch, ClipStore, EpochSampler, TestWindows, TrainingWindows
+from mefusion.data.augmentation import Augmentation
+from mefusion.data.clips import Batch, ClipStore, EpochSampler, TestWindows, TrainingWindows
 from mefusion.data.folds import Fold
 from mefusion.data.views import Arrays
 from mefusion.errors import MefusionError

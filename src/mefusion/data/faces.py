@@ -1,11 +1,4 @@
-"""Face detection, 68 landmarks (iBUG order) and alignment."""
-
-import functools
-import importlib.metadata
-import importlib.util
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Protocol
+"""68 landmarks (iBUG order), and alignment by them."""
 
 import cv2
 import numpy as np
@@ -119,163 +112,35 @@ def align_face(
     return warp(image, matrix, size=size), transform(landmarks, matrix)
 
 
-class FaceBackend(Protocol):
-    """What finds landmarks; the version of its package is part of the cache's hash.
-
-    The face is detected in the first frame that shows one. Its box serves the whole clip, since a
-    micro-expression moves the head by a few pixels and a box that jumps makes the landmarks jump.
-    """
-
-    package: str
-
-    def landmarks(self, frames: Sequence[np.ndarray]) -> np.ndarray:
-        """Landmarks [n, 68, 2] px of the face in frames [H, W, 3] uint8 RGB of one clip.
-
-        Raises:
-            MefusionError: no frame shows a face.
-        """
-        ...
+def has_eyes(landmarks: np.ndarray) -> bool:
+    """Whether landmarks [68, 2] are numbers with the eyes apart, as alignment needs."""
+    left, right = landmarks[36:42].mean(0), landmarks[42:48].mean(0)
+    return bool(np.isfinite(landmarks).all() and np.linalg.norm(right - left) > 1)
 
 
-class DlibFaces:
-    """dlib's HOG detector and 68-point regression trees (Kazemi and Sullivan 2014), weights included."""
+def fill_missing(landmarks: np.ndarray, *, limit: int) -> np.ndarray:
+    """Landmarks of every frame: where they are missing, linear between neighbours and copied at the ends.
 
-    package = "dlib-bin"
+    Args:
+        landmarks: [n, 68, 2] px, NaN in frames without a face.
+        limit: most frames in a row that may be missing.
 
-    def __init__(self) -> None:
-        import dlib
-
-        # Found, not imported: the package imports pkg_resources, which new Pythons lack.
-        spec = importlib.util.find_spec("face_recognition_models")
-        if spec is None or spec.origin is None:
-            raise MefusionError(
-                "faces=dlib needs the package face_recognition_models: pip install face_recognition_models"
-            )
-        weights = Path(spec.origin).parent / "models" / "shape_predictor_68_face_landmarks.dat"
-        self._detector = dlib.get_frontal_face_detector()
-        self._predictor = dlib.shape_predictor(str(weights))
-        self._rectangle = dlib.rectangle
-
-    def detect(self, image: np.ndarray) -> tuple[float, float, float, float] | None:
-        """Box (left, top, right, bottom) px of the largest face, or None."""
-        for upsampling in (0, 1):
-            found = self._detector(image, upsampling)
-            if found:
-                box = max(found, key=lambda r: r.area())
-                return box.left(), box.top(), box.right(), box.bottom()
-        return None
-
-    def landmarks(self, frames: Sequence[np.ndarray]) -> np.ndarray:
-        """See `FaceBackend.landmarks`."""
-        box = next((box for box in map(self.detect, frames) if box is not None), None)
-        if box is None:
-            raise MefusionError("dlib finds no face in any frame")
-        return np.stack([self._predict(frame, box) for frame in frames])
-
-    def _predict(self, frame: np.ndarray, box: tuple[float, float, float, float]) -> np.ndarray:
-        """Landmarks [68, 2] of one frame, found on the face enlarged, since dlib rounds to whole pixels."""
-        left, top, right, bottom = box
-        side = right - left
-        scale = 480 / side
-        origin = np.array([left - side / 2, top - side / 2])
-        matrix = np.array([[scale, 0, -scale * origin[0]], [0, scale, -scale * origin[1]]])
-        enlarged = warp(frame, matrix, size=960)
-        near = self._rectangle(240, 240, 720, round(240 + scale * (bottom - top)))
-        points = np.array([(p.x, p.y) for p in self._predictor(enlarged, near).parts()], np.float64)
-        return points / scale + origin
-
-
-class FaceAlignmentFaces:
-    """The face-alignment package (Bulat and Tzimiropoulos 2017): S3FD detector and FAN landmarks, on the CPU.
-
-    Its weights are looked for in torch hub's folder and downloaded there where they are missing.
+    Returns:
+        [n, 68, 2] px without NaN; the same array where nothing is missing.
 
     Raises:
-        MefusionError: the package is not installed, or weights are missing and cannot be downloaded;
-            names the files and the folder.
+        MefusionError: more are missing in a row, or all.
     """
-
-    package = "face-alignment"
-
-    def __init__(self) -> None:
-        try:
-            import face_alignment
-        except ImportError as error:
-            raise MefusionError(
-                "faces=face_alignment needs the package face-alignment: pip install 'face-alignment>=1.5,<1.6'"
-            ) from error
-        # Flipping and compiling are on by default since 1.5: twice the time, and minutes at the start.
-        self._model = face_alignment.FaceAlignment(
-            face_alignment.LandmarksType.TWO_D,
-            device="cpu",
-            flip_input=False,
-            compile=False,
-            face_detector="sfd",
-            # Given a path, the detector is loaded by torch's safe loading; without one, as a pickle.
-            face_detector_kwargs={"path_to_detector": str(_face_alignment_weights()[0])},
-        )
-
-    def landmarks(self, frames: Sequence[np.ndarray]) -> np.ndarray:
-        """See `FaceBackend.landmarks`."""
-        detector = self._model.face_detector
-        boxes = next((found for frame in frames if len(found := detector.detect_from_image(frame.copy()))), None)
-        if boxes is None:
-            raise MefusionError("face_alignment finds no face in any frame")
-        largest = max(boxes, key=lambda box: (box[2] - box[0]) * (box[3] - box[1]))
-        points = [self._model.get_landmarks_from_image(frame, detected_faces=[largest])[0] for frame in frames]
-        return np.stack(points).astype(np.float64)
-
-
-def _face_alignment_weights() -> list[Path]:
-    """Weight files of detector and landmarks in torch hub's folder, downloaded where they are missing."""
-    from urllib.error import URLError
-
-    import torch
-    from face_alignment.api import models_urls as landmark_urls
-    from face_alignment.detection.sfd.sfd_detector import models_urls as detector_urls
-
-    folder = Path(torch.hub.get_dir()) / "checkpoints"
-    urls = {folder / Path(url).name: url for url in (detector_urls["s3fd"], landmark_urls["2DFAN-4"])}
-    try:
-        for path, url in urls.items():
-            if not path.exists():
-                folder.mkdir(parents=True, exist_ok=True)
-                torch.hub.download_url_to_file(url, str(path))
-    except (URLError, OSError) as error:
-        missing = " and ".join(path.name for path in urls if not path.exists())
+    seen = ~np.isnan(landmarks).any(axis=(1, 2))
+    if seen.all():
+        return landmarks
+    edges = np.flatnonzero(np.concatenate([[True], seen, [True]]))  # of the runs between frames that are seen
+    longest, start = max((int(run) - 1, int(edge)) for run, edge in zip(np.diff(edges), edges[:-1], strict=True))
+    if longest > limit or not seen.any():
         raise MefusionError(
-            f"faces=face_alignment lacks its weights {missing} in {folder} and cannot download them ({error}): "
-            f"put the files there (from {' and '.join(urls.values())}) or use faces=dlib"
-        ) from error
-    return list(urls)
-
-
-BACKENDS: dict[str, type[FaceBackend]] = {"dlib": DlibFaces, "face_alignment": FaceAlignmentFaces}
-
-
-def _backend(name: str) -> type[FaceBackend]:
-    if name not in BACKENDS:
-        raise MefusionError(f"faces={name} is not known: choose from {', '.join(BACKENDS)}")
-    return BACKENDS[name]
-
-
-def backend_version(name: str) -> str:
-    """Version of a backend's package, found without loading it; `missing` where it is not installed.
-
-    Raises:
-        MefusionError: there is no backend of that name.
-    """
-    try:
-        return importlib.metadata.version(_backend(name).package)
-    except importlib.metadata.PackageNotFoundError:
-        return "missing"
-
-
-@functools.cache
-def make_backend(name: str) -> FaceBackend:
-    """Landmark backend by name, made once a process; never swapped for another silently.
-
-    Raises:
-        MefusionError: there is none of that name, or it cannot be used; says what to do.
-    """
-    return _backend(name)()
+            f"no face is found in {longest} of its {len(seen)} frames in a row, from the {start + 1}. on, more than "
+            f"faces.max_missing={limit}: raise that, correct onset and offset, or go on without the clip"
+        )
+    times, flat = np.arange(len(seen)), landmarks.reshape(len(seen), -1)
+    filled = [np.interp(times, times[seen], values[seen]) for values in flat.T]
+    return np.stack(filled, axis=1).reshape(landmarks.shape)

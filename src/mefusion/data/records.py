@@ -21,6 +21,7 @@ CLIP_DTYPES: Mapping[str, str] = {
     "action_units": "string",  # as `mefusion.data.action_units` writes them
     "action_unit_remarks": "string",  # what of the coding is no action unit
     "fps": "Float64",
+    "landmarks": "string",  # a file of landmarks, for faces=precomputed
     "notes": "string",  # what was mended; it stays with the clip, so that every result can tell
 }
 KEY = ["dataset", "subject", "clip_id"]

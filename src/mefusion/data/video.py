@@ -88,6 +88,12 @@ def frame_place(path: Path, number: int | None, *, onset: int | None = None, off
     return place if place >= 0 else None
 
 
+def used_frames(path: Path, *, count: int, onset: int | None = None, offset: int | None = None) -> list[int]:
+    """Places, among all frames of a folder, or the `count` of a video, of those that `read_clip` gives."""
+    numbers = list_frames(path) if path.is_dir() else range(count)
+    return [place for place, number in enumerate(numbers) if _within(number, onset, offset)]
+
+
 def _within(number: int, onset: int | None, offset: int | None) -> bool:
     return (onset is None or number >= onset) and (offset is None or number <= offset)
 

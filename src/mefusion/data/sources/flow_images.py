@@ -27,6 +27,7 @@ class FlowImagesSource:
         allow_partial: whether to go on where clips are missing; every result then says so.
     """
 
+    faces = "none"  # nothing to look for
     official = ("casme2", "samm", "smic")
 
     def __init__(self, *, root: str, name: str = "flow_images", allow_partial: bool = False):

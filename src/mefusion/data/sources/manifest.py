@@ -22,6 +22,7 @@ class ManifestSource:
         name: of the dataset, for rows that name none.
     """
 
+    faces = "face_alignment"  # backend where none is named
     official: tuple[str, ...] = ()  # datasets whose counts are asserted
 
     def __init__(self, *, root: str, name: str = "manifest"):
@@ -50,8 +51,8 @@ def read_manifest(manifest: Path, *, dataset: str) -> pd.DataFrame:
 
     Args:
         manifest: CSV with a header: clip_id, subject, path, emotion and optionally dataset, onset, apex,
-            offset, action_units, fps. A path is a folder of frames or a video file, relative to
-            the manifest's folder, which it may not leave.
+            offset, action_units, fps, landmarks. A path is a folder of frames or a video file, landmarks a file
+            of them (see `read_landmarks`), both relative to the manifest's folder, which they may not leave.
         dataset: name for rows that have none.
 
     Raises:
@@ -81,21 +82,26 @@ def _clip(row: dict[str, str], manifest: Path, default_dataset: str) -> dict[str
     for column in REQUIRED:
         if not row[column]:
             raise MefusionError(f"{manifest} leaves {column} empty for the clip '{row['clip_id']}': fill it in")
-    root = manifest.parent.resolve()
-    path = (root / row["path"]).resolve()
-    if not path.is_relative_to(root):
-        raise MefusionError(
-            f"{manifest}: the path '{row['path']}' of clip {row['clip_id']} leaves {root}: keep it inside"
-        )
     dataset = row.get("dataset") or default_dataset
     return {
         "dataset": dataset,
         "subject": f"{dataset}/{row['subject']}",
         "clip_id": row["clip_id"],
-        "path": str(path),
+        "path": _path(row, "path", manifest),
         "emotion": row["emotion"].lower(),
+        "landmarks": _path(row, "landmarks", manifest) if row.get("landmarks") else None,
         **action_units.columns(row.get("action_units")),
     } | {column: _number(row, column, manifest) for column in NUMBERS}
+
+
+def _path(row: dict[str, str], column: str, manifest: Path) -> str:
+    root = manifest.parent.resolve()
+    path = (root / row[column]).resolve()
+    if not path.is_relative_to(root):
+        raise MefusionError(
+            f"{manifest}: the {column} '{row[column]}' of clip {row['clip_id']} leaves {root}: keep it inside"
+        )
+    return str(path)
 
 
 def _number(row: dict[str, str], column: str, manifest: Path) -> float | int | None:

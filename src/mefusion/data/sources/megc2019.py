@@ -22,6 +22,7 @@ class Megc2019Source:
         allow_partial: see `OfficialSource`.
     """
 
+    faces = "face_alignment"
     official = ("casme2", "samm", "smic")
 
     def __init__(

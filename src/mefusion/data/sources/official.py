@@ -25,6 +25,7 @@ class OfficialSource:
         options: what else tells this source's cache from another's.
     """
 
+    faces = "face_alignment"  # backend where none is named
     official: tuple[str, ...] = ()  # datasets whose counts are asserted
     tables: tuple[str, ...] = ()  # names of the annotation table, the best first
     subject_folder: re.Pattern[str]  # names of subjects' folders

@@ -52,8 +52,9 @@ def write_rendered_download(
     rows = dict(parallel_map(work, range(len(plan)), description="Rendering", workers=workers))
     # Last, so that a download that was interrupted is not taken for a whole one.
     write_documents(layout, folder, [rows[number] for number in range(len(plan))])
-    program = "mefusion-check" if layout == "flow_images" else "mefusion-prepare"  # flow images are prepared already
-    return f"{program} {get_layout(layout).reader} data.root={folder} data.allow_partial=true"
+    # dlib's landmarks do for rendered faces, and need no weights to be downloaded.
+    faces = "" if layout == "flow_images" else " faces=dlib"
+    return f"mefusion-prepare {get_layout(layout).reader} data.root={folder} data.allow_partial=true{faces}"
 
 
 def _write_row(plan: Sequence[Row], layout: str, folder: Path, settings: SyntheticSettings, number: int) -> Row:

@@ -108,6 +108,7 @@ class SyntheticSource:
         MefusionError: a setting makes no sense, or one of layout and write_to is given without the other.
     """
 
+    faces = "dlib"  # backend where none is named
     official: tuple[str, ...] = ()  # datasets whose counts are asserted
 
     def __init__(

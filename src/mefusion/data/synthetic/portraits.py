@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mefusion.data.faces import DlibFaces
+from mefusion.data.face_backends import DlibFaces
 from mefusion.data.synthetic.render import Portrait, crop_portrait
 from mefusion.data.video import IMAGES, read_image
 from mefusion.errors import MefusionError

@@ -1,0 +1,75 @@
+"""Several sources as one."""
+
+import hashlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from mefusion.data.records import KEY
+from mefusion.errors import MefusionError
+
+
+class PooledSource:
+    """The clips of several sources together; subjects carry their dataset's name, so that they stay apart.
+
+    Args:
+        sources: by names of one's choice.
+        name: of the data.
+        allow_partial: whether to go on where clips of a source are missing; every result then says so.
+
+    Raises:
+        MefusionError: there is no source.
+    """
+
+    def __init__(self, *, sources: Mapping[str, Any] | None = None, name: str = "pooled", allow_partial: bool = False):
+        if not sources:
+            raise MefusionError(f"data={name} has no sources: name them, as in data/sources=[casme2,samm]")
+        self.name, self.allow_partial = name, allow_partial
+        self.sources = dict(sorted(sources.items()))
+        parts = self.sources.values()
+        self.official = tuple(dataset for part in parts for dataset in part.official)
+        self.root = Path(os.path.commonpath([part.root.absolute() for part in parts]))
+
+    @property
+    def faces(self) -> str:
+        """Backend where none is named, the sources' own.
+
+        Raises:
+            MefusionError: they differ.
+        """
+        backends = sorted({part.faces for part in self.sources.values()})
+        if len(backends) > 1:
+            raise MefusionError(f"data={self.name} has sources for faces={' and '.join(backends)}: name one for all")
+        return backends[0]
+
+    def identity(self) -> dict[str, object]:
+        """What tells this source's cache from another's."""
+        return {"pooled": [{"name": part.name, **part.identity()} for part in self.sources.values()]}
+
+    def digest(self) -> str | None:
+        """Changes when the annotation of one of the sources does; None while one of them is not there."""
+        digests = [part.digest() for part in self.sources.values()]
+        return None if None in digests else hashlib.sha256("".join(map(str, digests)).encode()).hexdigest()
+
+    def table(self, *, workers: int | None = None) -> pd.DataFrame:
+        """Clip table.
+
+        Raises:
+            MefusionError: a source cannot be read, or two of them have the same dataset.
+        """
+        tables: list[pd.DataFrame] = []
+        origin: dict[str, str] = {}
+        for name, part in self.sources.items():
+            table = part.table(workers=workers)
+            for dataset in table["dataset"].unique():
+                if dataset in origin:  # its subjects could not be told from those of the other
+                    raise MefusionError(
+                        f"data.sources.{origin[dataset]} and data.sources.{name} both hold the dataset {dataset}: "
+                        f"leave one out, or give a dataset of your own another name with data.sources.{name}.name"
+                    )
+                origin[dataset] = name
+            tables.append(table)
+        return pd.concat(tables).sort_values(KEY, ignore_index=True)
