@@ -1,6 +1,7 @@
 """The benchmarks of experiments/, on less than they are meant for."""
 
 import re
+import runpy
 import subprocess
 import sys
 
@@ -17,3 +18,12 @@ def test_ours_prepares_faster_than_the_published_order_and_says_how_fast_it_read
     assert float(re.search(r"([0-9.]+) times the throughput", done.stdout)[1]) > 2.5
     assert re.search(r"a prepared clip of 16 frames: 1\.\d\d MB", done.stdout)
     assert re.findall(r"for the view (\w+):", done.stdout) == ["canvas", "small", "flow_image"]
+
+
+@pytest.mark.parametrize(("model", "size"), [("mol", 64), ("fdp", 32)])
+def test_ours_and_the_authors_order_agree_and_are_timed(model, size, capsys):
+    script = configuration_folder("experiments") / "benchmarks" / "authors_order.py"
+    small = ["model.network.width=0.125", f"model.network.image_size={size}"]
+    main = runpy.run_path(str(script))["main"]
+    main(["--model", model, "--batch-size", "2", "--steps", "1", "--threads", "1", *small])
+    assert f"{model}_released, batch 2, 1 threads" in capsys.readouterr().out

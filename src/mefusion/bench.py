@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from mefusion.errors import MefusionError
 from mefusion.files import write_text
+from mefusion.memory import spare_fresh_pages
 
 if TYPE_CHECKING:
     import torch
@@ -528,6 +529,8 @@ def _run(arguments: argparse.Namespace) -> None:
 
     if arguments.threads is not None:
         torch.set_num_threads(arguments.threads)
+    if arguments.device == "cpu":
+        spare_fresh_pages()
     settings = Settings(
         batch_size=arguments.batch_size,
         device=arguments.device,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from hydra_plugins.mefusion_launcher import RESULT_VARIABLE
 from mefusion.cli import run
 from mefusion.files import write_text
+from mefusion.memory import spare_fresh_pages
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -29,6 +30,8 @@ def train(config: "DictConfig") -> float | None:
     from mefusion.study import run_study
 
     quiet_lightning()
+    if config.trainer.accelerator == "cpu":
+        spare_fresh_pages()
     store = composition.load_clips(config)
     folds = composition.plan_folds(config, store)
     study = composition.plan_study(config, store, folds)

@@ -51,12 +51,12 @@ class Conv3x3(nn.Conv2d):
     def __init__(self, inputs: int, outputs: int, *, stride: int = 1, bias: bool = False) -> None:
         super().__init__(inputs, outputs, 3, stride, padding=1, bias=bias)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map ``[n, inputs, h, w]`` to ``[n, outputs, h / stride, w / stride]``."""
+    # nn.Conv2d's forward maps [n, inputs, h, w] to [n, outputs, h / stride, w / stride] by this.
+    def _conv_forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         if not self._pays(x):
-            return super().forward(x)
-        y = WinogradConv3x3.apply(x, self.weight)
-        return y if self.bias is None else y + self.bias[:, None, None]
+            return super()._conv_forward(x, weight, bias)
+        y = WinogradConv3x3.apply(x, weight)
+        return y if bias is None else y + bias[:, None, None]
 
     def _pays(self, x: Tensor) -> bool:
         n, _, height, width = x.shape
@@ -64,7 +64,7 @@ class Conv3x3(nn.Conv2d):
             x.device.type == "cpu"
             and not torch.is_autocast_enabled("cpu")
             and self.stride == (1, 1)
-            and min(self.in_channels, self.out_channels) >= LEAST_CHANNELS
+            and min(x.shape[1], self.out_channels) >= LEAST_CHANNELS
             and height == width <= LARGEST_SIZE
             and (height == 2 or (height % 4 == 0 and n * height * width >= LEAST_POSITIONS))
         )

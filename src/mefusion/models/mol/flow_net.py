@@ -19,26 +19,36 @@ class Correlation(nn.Module):
     """Correlation of two maps over even displacements, followed by LeakyReLU 0.1.
 
     Map (2 r + 1) i + j at (y, x) is LeakyReLU((1 / c) sum_c a_c[y, x] b_c[y + 2 (i - r), x + 2 (j - r)]),
-    zero outside; i is vertical and j horizontal.
+    zero outside; i is vertical and j horizontal. Displacements as long as the map lead outside from everywhere:
+    their maps are zero and left out.
 
     Args:
         radius: Displacements r of each sign and axis; (2 r + 1)**2 maps.
         size: Height and width of the maps, even.
+
+    Attributes:
+        reached: Which of the (2 r + 1)**2 maps are given, d in number.
     """
 
     def __init__(self, radius: int, size: int) -> None:
         super().__init__()
+        self.radius = radius
         self.side = size // 2
         place = torch.arange(self.side)
-        shifted = place + torch.arange(-radius, radius + 1)[:, None]
+        steps = range(-radius, radius + 1)
+        shifted = place + torch.tensor(steps)[:, None]
         inside = (shifted >= 0) & (shifted < self.side)
         shifted = shifted.clamp(0, self.side - 1)
         target = shifted[:, None, :, None] * self.side + shifted[None, :, None, :]
         source = place[:, None] * self.side + place
-        index = rearrange(source * self.side**2 + target, "i j y x -> (i j y x)")
+        index = rearrange(source * self.side**2 + target, "i j y x -> (i j) (y x)")
         mask = rearrange(inside[:, None, :, None] & inside[None, :, None, :], "i j y x -> (i j) (y x)")
-        self.register_buffer("index", index, persistent=False)
-        self.register_buffer("mask", mask, persistent=False)
+        inward = (abs(i) < self.side and abs(j) < self.side for i in steps for j in steps)
+        reached = torch.tensor([number for number, leads_inside in enumerate(inward) if leads_inside])
+        self.register_buffer("reached", reached, persistent=False)
+        self.register_buffer("index", index[reached].flatten(), persistent=False)
+        self.register_buffer("mask", mask[reached], persistent=False)
+        self.reached: Tensor
         self.index: Tensor
         self.mask: Tensor
 
@@ -57,10 +67,32 @@ class Correlation(nn.Module):
 def conv(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Sequential:
     """Convolution without bias, batch norm and LeakyReLU 0.1, padded by (kernel - 1) // 2."""
     if kernel == 3:
-        layer: nn.Conv2d = Conv3x3(inputs, outputs, stride=stride)
-    else:
-        layer = nn.Conv2d(inputs, outputs, kernel, stride, (kernel - 1) // 2, bias=False)
-    return nn.Sequential(layer, nn.BatchNorm2d(outputs), nn.LeakyReLU(SLOPE, inplace=True))
+        return normed(Conv3x3(inputs, outputs, stride=stride))
+    return normed(nn.Conv2d(inputs, outputs, kernel, stride, (kernel - 1) // 2, bias=False))
+
+
+def normed(layer: nn.Conv2d) -> nn.Sequential:
+    """A convolution with batch norm and LeakyReLU 0.1 after it."""
+    return nn.Sequential(layer, nn.BatchNorm2d(layer.out_channels), nn.LeakyReLU(SLOPE, inplace=True))
+
+
+class PartialConv3x3(Conv3x3):
+    """A 3x3 convolution of which some inputs are always zero and not passed.
+
+    Args:
+        inputs: Channels with those that are zero.
+        outputs: Channels that go out.
+        given: Which of the inputs are passed.
+    """
+
+    def __init__(self, inputs: int, outputs: int, given: Tensor) -> None:
+        super().__init__(inputs, outputs)
+        self.register_buffer("given", given, persistent=False)
+        self.given: Tensor
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``[n, given, h, w]`` to ``[n, outputs, h, w]``."""
+        return self._conv_forward(x, self.weight.index_select(1, self.given), self.bias)
 
 
 class Deconv(nn.ConvTranspose2d):
@@ -152,7 +184,11 @@ class FlowNet(nn.Module):
         self.conv3 = conv(c2, c3, 2, 2)
         self.conv_redir = conv(c3, redir, 1)
         self.correlation = Correlation(correlation_radius, image_size // 8)
-        self.conv3_1 = conv(redir + (2 * correlation_radius + 1) ** 2 + 2 * features, c3, 3)
+        displacements = (2 * correlation_radius + 1) ** 2
+        inputs_3_1 = torch.arange(redir + displacements + 2 * features)
+        before, correlated, after = inputs_3_1.split([redir, displacements, 2 * features])
+        given = torch.cat([before, correlated[self.correlation.reached], after])
+        self.conv3_1 = normed(PartialConv3x3(len(inputs_3_1), c3, given))
         self.conv4 = conv(c3, c4, 3, 2)
         self.conv4_1 = conv(c4, c4, 3)
         self.conv5 = conv(c4, c4, 3, 2)
