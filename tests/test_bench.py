@@ -16,6 +16,12 @@ from mefusion.tasks import interocular
 BIN = Path(sys.executable).parent
 
 
+@pytest.fixture(autouse=True)
+def _memory_as_it_is(monkeypatch):
+    """What `main` sets holds for the whole process: a later test would not see its memory go back to the system."""
+    monkeypatch.setattr(bench, "spare_fresh_pages", lambda: None)
+
+
 @pytest.fixture(scope="module")
 def compared(command, tmp_path_factory):
     """What a comparison of the two small models printed and wrote."""
