@@ -26,8 +26,6 @@ def spare_fresh_pages() -> None:
         return
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # torch asks for large pages
     libc = ctypes.CDLL(None)
-    libc.mallopt(
-        _MMAP_THRESHOLD, _LARGE
-    )  # larger blocks that the heap has no room for get mappings, which end with them
+    libc.mallopt(_MMAP_THRESHOLD, _LARGE)  # larger blocks get mappings of their own, which end with them
     libc.mallopt(_TRIM_THRESHOLD, -1)  # the heap never shrinks
     libc.mallopt(_TOP_PAD, _STEP)
