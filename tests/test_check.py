@@ -23,7 +23,9 @@ def whole(tmp_path_factory):
 def small(tmp_path):
     """Two subjects of CASME II, a clip of each emotion, and the overrides that check it."""
     root = tmp_path / "small"
-    write_download("casme2", root, small_plan("casme2", subjects=2, clips_per_class=1, frames=(12, 12)), variant="plain")
+    write_download(
+        "casme2", root, small_plan("casme2", subjects=2, clips_per_class=1, frames=(12, 12)), variant="plain"
+    )
     return root, ["data=casme2", f"data.root={root}", "data.allow_partial=true", "labels=five"]
 
 
