@@ -47,9 +47,12 @@ def with_landmark_files(table: pd.DataFrame, folder: str | None) -> pd.DataFrame
     if not Path(folder).is_dir():
         raise MefusionError(f"faces.folder={folder} is no folder: give that of <subject>/<clip_id>.npy or .csv")
 
+    datasets = table["subject"].str.partition("/")[0]
+
     def file(clip: pd.Series) -> str:
-        name = Path(clip["subject"].split("/", 1)[-1], clip["clip_id"])
-        below = Path(folder, name) if len(table["dataset"].unique()) == 1 else Path(folder, clip["dataset"], name)
+        subject = clip["subject"] if datasets.nunique() > 1 else clip["subject"].split("/", 1)[-1]
+        name = Path(subject, clip["clip_id"])
+        below = Path(folder, name)
         if not below.resolve().is_relative_to(Path(folder).resolve()):
             raise MefusionError(
                 f"the landmarks of clip {name} would lie outside faces.folder={folder}: rename the clip"
