@@ -293,8 +293,8 @@ def make_trainer(config: "DictConfig", study: "Study", fold: str, folder: Path) 
     limits = (max_epochs, training.max_steps)
     if limits == (-1, -1) or any(not isinstance(limit, int) or (limit < 1 and limit != -1) for limit in limits):
         raise MefusionError(
-            f"trainer.max_epochs={max_epochs} with model.training.max_steps={training.max_steps}: one must be 1 or more, "
-            "the other may be -1 for none"
+            f"trainer.max_epochs={max_epochs} with model.training.max_steps={training.max_steps}: one must be 1 or "
+            "more, the other may be -1 for none"
         )
     taken = [name for name in ("max_steps", "callbacks", "logger") if name in config.trainer]
     if taken:

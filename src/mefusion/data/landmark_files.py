@@ -47,10 +47,10 @@ def with_landmark_files(table: pd.DataFrame, folder: str | None) -> pd.DataFrame
     if not Path(folder).is_dir():
         raise MefusionError(f"faces.folder={folder} is no folder: give that of <subject>/<clip_id>.npy or .csv")
 
-    datasets = table["subject"].str.partition("/")[0]
+    several = len(set(table["subject"].str.partition("/")[0])) > 1
 
     def file(clip: pd.Series) -> str:
-        subject = clip["subject"] if datasets.nunique() > 1 else clip["subject"].split("/", 1)[-1]
+        subject = clip["subject"] if several else clip["subject"].split("/", 1)[-1]
         name = Path(subject, clip["clip_id"])
         below = Path(folder, name)
         if not below.resolve().is_relative_to(Path(folder).resolve()):
