@@ -3,11 +3,8 @@
 import platform
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-
-HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 
 FAULTS = """
 import resource
@@ -21,18 +18,15 @@ def faults(megabytes):
 
 spare_fresh_pages()
 faults(16)
-print(faults(16), faults(256))
+print(faults(16))
 """
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's malloc only")
-def test_a_tensor_takes_the_pages_of_a_freed_one_and_a_large_one_takes_large_pages():
+def test_a_tensor_takes_the_pages_of_a_freed_one():
     done = subprocess.run([sys.executable, "-c", FAULTS], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    again, large = map(int, done.stdout.split())
-    assert again < 100  # of 4096
-    if HUGE_PAGES.exists() and "[never]" not in HUGE_PAGES.read_text():
-        assert large < 6500  # of 65536
+    assert int(done.stdout) < 2048  # of 4096; the system may take some back
 
 
 def test_elsewhere_nothing_happens(monkeypatch):
