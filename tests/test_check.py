@@ -78,7 +78,7 @@ def test_a_copy_without_a_clip_lists_what_is_missing(checked, whole, tmp_path):
     ]
     printed, sentence = checked("data=smic", f"data.root={root}", "data.allow_partial=true")
     assert sentence is None
-    assert len([line for line in lines(printed, "note") if "allowed by data.allow_partial=true" in line]) == 2
+    assert len([line for line in lines(printed, "note") if "allowed by allow_partial=true" in line]) == 2
 
 
 def test_notes_do_not_fail_the_check(checked, small):

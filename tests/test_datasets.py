@@ -9,7 +9,7 @@ from mefusion.data.sources.rendered_download import rendered_pictures, write_ren
 from mefusion.data.sources.synthetic import SyntheticSettings
 from mefusion.data.synthetic.layouts import full_plan, write_download
 
-SMALL = ("data.subjects=2", "data.clips_per_class=1", "data.frames=[8,9]")
+SMALL = ("data.subjects=2", "data.clips_per_class=1", "data.frames=[8,9]", "workers=1")
 SMOKE = ("model=mol_tiny", "trainer=smoke", "model.network.image_size=64", "model.network.width=0.0625")
 
 
@@ -18,6 +18,9 @@ def run(command, program, *arguments, cwd):
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
     return done.stdout
+
+
+pytestmark = pytest.mark.usefixtures("quick_flow")
 
 
 @pytest.mark.slow
@@ -44,7 +47,7 @@ def test_a_rendered_download_goes_all_the_way(layout, labels, clips, command, tm
     following = printed.strip().splitlines()[-1].split("next: ")[1].split()
     assert following == ["mefusion-prepare", f"data={layout}", "data.root=new", "data.allow_partial=true", "faces=dlib"]
     data = [*following[1:], f"labels={labels}"]
-    assert f"{clips} of {clips} clips of 2 subjects" in run(command, *following, cwd=tmp_path)
+    assert f"{clips} of {clips} clips of 2 subjects" in run(command, *following, "workers=1", cwd=tmp_path)
     run(command, "mefusion-train", *data, *SMOKE, cwd=tmp_path)
     (study,) = (tmp_path / "outputs").iterdir()
     assert json.loads((study / "study.json").read_text())["clips"] == clips
@@ -59,9 +62,9 @@ def test_a_rendered_download_goes_all_the_way(layout, labels, clips, command, tm
 def test_the_composite_of_three_rendered_downloads_goes_all_the_way(command, tmp_path):
     settings = SyntheticSettings(subjects=1, clips_per_class=1, frames=(8, 9))
     for layout in ("casme2", "samm", "smic"):
-        write_rendered_download(layout, tmp_path / layout, settings)
+        write_rendered_download(layout, tmp_path / layout, settings, workers=1)
     roots = [f"data.{layout}={layout}" for layout in ("casme2", "samm", "smic")]
-    data = ["data=megc2019", *roots, "data.allow_partial=true", "faces=dlib", "labels=three"]
+    data = ["data=megc2019", *roots, "data.allow_partial=true", "faces=dlib", "labels=three", "workers=1"]
     run(command, "mefusion-check", *[given for given in data if given != "faces=dlib"], cwd=tmp_path)
     run(command, "mefusion-prepare", *data, cwd=tmp_path)
     printed = run(command, "mefusion-train", *data, *SMOKE, "protocol.folds=[casme2/sub01,smic/s1]", cwd=tmp_path)
@@ -80,7 +83,7 @@ def test_clips_that_the_table_has_wrong_are_prepared(command, tmp_path):
     plan = [row for row in full_plan("cas_me_3") if (row.subject, row.clip) in wrong and row.offset < 2500]
     pictures = rendered_pictures("cas_me_3", SyntheticSettings())
     write_download("cas_me_3", tmp_path / "new", plan, pictures, variant="nested")
-    given = ("data=cas_me_3", "data.root=new", "data.allow_partial=true", "faces=dlib")
+    given = ("data=cas_me_3", "data.root=new", "data.allow_partial=true", "faces=dlib", "workers=1")
     run(command, "mefusion-prepare", *given, cwd=tmp_path)
     (index,) = tmp_path.glob("cache/cas_me_3/*/index.parquet")
     prepared = pd.read_parquet(index).set_index("clip_id")

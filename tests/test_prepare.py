@@ -53,7 +53,7 @@ def test_a_killed_prepare_goes_on_and_ends_as_an_uninterrupted_one(tiny, tmp_pat
 @pytest.mark.slow
 def test_two_at_once_make_one_cache(tiny, tmp_path):
     # Each renders the set too.
-    settings = ("data.subjects=2", "data.clips_per_class=1", "data.frames=[8,9]", "workers=1")
+    settings = ("data.subjects=1", "data.clips_per_class=1", "data.frames=[8,8]", "workers=1")
     places = (f"data.root={tmp_path / 'data'}", f"cache_dir={tmp_path / 'cache'}")
     both = [started([*settings, *places], tmp_path) for _ in range(2)]
     assert [process.wait() for process in both] == [0, 0]
@@ -91,7 +91,7 @@ def flow_images(tmp_path_factory, command):
         return pictures[f"casme2/{row.subject}", row.clip]
 
     write_download("flow_images", folder / "new", small_plan("flow_images", subjects=2, clips_per_class=1), picture)
-    overrides = ["data=flow_images", "data.root=new", "data.allow_partial=true"]
+    overrides = ["data=flow_images", "data.root=new", "data.allow_partial=true", "workers=1"]
     assert "6 of 6 clips of 2 subjects" in run(command, "mefusion-prepare", *overrides, cwd=folder)
     return folder, overrides, pictures
 
@@ -125,6 +125,7 @@ def test_models_of_frames_say_that_they_need_frames(flow_images, model, command)
 # Faces that are known, or cut out already.
 
 
+@pytest.mark.usefixtures("quick_flow")
 def test_landmarks_from_a_folder(tiny, command, tmp_path):
     for row in tiny.index.itertuples():
         arrays = load_arrays(tiny.cache / row.file)
@@ -134,7 +135,7 @@ def test_landmarks_from_a_folder(tiny, command, tmp_path):
         file.parent.mkdir(parents=True, exist_ok=True)
         # One row a frame of the folder; the last of nine frames is no part of the windows.
         np.save(file, np.concatenate([points, points[-1:]])[: row.n_frames])
-    given = [*tiny.overrides, "faces=precomputed", f"cache_dir={tmp_path / 'cache'}"]
+    given = [*tiny.overrides, "faces=precomputed", "workers=1", f"cache_dir={tmp_path / 'cache'}"]
     sentence = refused(command, "mefusion-prepare", *given, cwd=tmp_path)
     assert "faces=precomputed has no landmarks" in sentence
     run(command, "mefusion-prepare", *given, "faces.folder=landmarks", cwd=tmp_path)
@@ -144,8 +145,9 @@ def test_landmarks_from_a_folder(tiny, command, tmp_path):
         assert np.abs(mine["frames"].astype(float) - theirs["frames"]).mean() < 1
 
 
+@pytest.mark.usefixtures("quick_flow")
 def test_clips_that_are_cut_already_train_without_landmarks(tiny, command, tmp_path):
-    given = [*tiny.overrides, "faces=none", f"cache_dir={tmp_path / 'cache'}"]
+    given = [*tiny.overrides, "faces=none", "workers=1", f"cache_dir={tmp_path / 'cache'}"]
     printed = run(command, "mefusion-prepare", *given, cwd=tmp_path)
     assert "6 of 6 clips" in printed
     assert "against the truth" not in printed

@@ -13,7 +13,7 @@ from mefusion.data.augmentation import Augmentation
 from mefusion.data.cache import save_arrays
 from mefusion.data.clips import ClipStore
 from mefusion.data.datamodule import FoldData
-from mefusion.data.folds import make_folds
+from mefusion.data.folds import make_folds, take_out_validation
 from mefusion.data.sources.rendered_download import write_rendered_download
 from mefusion.data.sources.synthetic import SyntheticSettings
 from mefusion.data.views import make_view
@@ -80,12 +80,12 @@ def store(tmp_path):
     return ClipStore(pd.DataFrame(rows), tmp_path, classes=CLASSES, clip_length=2, view=view)
 
 
-@pytest.mark.parametrize("balanced", [False, True])
+@pytest.mark.parametrize(("balanced", "validated"), [(False, False), (True, False), (True, True)])
 @pytest.mark.parametrize(
     ("protocol", "options"),
     [("loso", {}), ("kfold", {"k": 3}), ("cross_dataset", {}), ("holdout", {"test": ["a/0", "b/3"]})],
 )
-def test_what_is_fitted_knows_the_training_subjects_alone(store, protocol, options, balanced):
+def test_what_is_fitted_knows_the_training_subjects_alone(store, protocol, options, balanced, validated):
     def fitted(fold):
         augmentation = Augmentation(crop_jitter=1, flip=True)
         return FoldData(
@@ -95,6 +95,9 @@ def test_what_is_fitted_knows_the_training_subjects_alone(store, protocol, optio
 
     clips, labels = store.arrays, store.labels
     for fold in make_folds(protocol, store.index, **options):
+        if validated:  # then they are no training subjects any more
+            fold = take_out_validation(fold, store.index, share=0.3, seed=0)
+            assert fold.validation
         data = fitted(fold)
         mine = store.index["subject"].isin(fold.train).to_numpy()
         # Normalisation, class weights and the landmarks' start, by hand.
@@ -118,7 +121,9 @@ def test_what_is_fitted_knows_the_training_subjects_alone(store, protocol, optio
             if value is not None:
                 np.testing.assert_array_equal(value, getattr(again, name))
         tested = [clip for shown in other.predict_dataloader() for clip in shown.clip.tolist()]
-        assert sorted(tested) == np.flatnonzero(~mine).tolist()
+        assert sorted(tested) == store.rows(fold.test).tolist()
+        watched = [clip for shown in other.val_dataloader() for clip in shown.clip.tolist()]
+        assert sorted(watched) == store.rows(fold.validation).tolist()
         store.arrays, store.labels = clips, labels
 
 
@@ -129,10 +134,11 @@ RENDERED = SyntheticSettings(subjects=2, clips_per_class=1, frames=(8, 9), size=
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("quick_flow")
 def test_a_pool_of_two_downloads_is_trained_on_one_and_tested_on_the_other(command, tmp_path):
     for layout in ("casme2", "samm"):
-        write_rendered_download(layout, tmp_path / layout, RENDERED)
-    pool = ["data=pooled", "faces=dlib", "data/sources=[casme2,samm]", "data.allow_partial=true"]
+        write_rendered_download(layout, tmp_path / layout, RENDERED, workers=1)
+    pool = ["workers=1", "data=pooled", "faces=dlib", "data/sources=[casme2,samm]", "data.allow_partial=true"]
     pool += [f"data.sources.{layout}.root={layout}" for layout in ("casme2", "samm")]
     done = command("mefusion-prepare", *pool, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -149,12 +155,13 @@ def test_a_pool_of_two_downloads_is_trained_on_one_and_tested_on_the_other(comma
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("quick_flow")
 def test_a_pool_of_two_manifests_leaves_out_one_subject_of_either(tiny, command, tmp_path):
     rows = pd.read_csv(tiny.frames / "manifest.csv", dtype=str)
     for name in ("here", "there"):
         shutil.copytree(tiny.frames, tmp_path / name)
         rows.to_csv(tmp_path / name / "manifest.csv", index=False)
-    pool = ["data=pooled", "faces=dlib"]
+    pool = ["workers=1", "data=pooled", "faces=dlib"]
     for name in ("here", "there"):
         pool += [
             f"+data@data.sources.{name}=manifest",

@@ -6,8 +6,6 @@ from mefusion.cli import run
 from mefusion.errors import MefusionError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import pandas as pd
     from omegaconf import DictConfig
     from rich.console import Console
@@ -44,15 +42,14 @@ def check(config: "DictConfig") -> None:
     console.print(_class_table(labelled, names, scheme.name, source.official))
     console.print(_subject_table(labelled, names))
 
-    problems, notes = _inspect(table, source.root, config.clip_length, console)
+    problems, notes = _inspect(table, config.clip_length, console)
     notes = [*clip_notes(table), *notes]
     absent = sorted(set(table["subject"]) - set(labelled["subject"]))
     notes += [f"{subject} has no clip in labels={scheme.name}" for subject in absent]
-    uncounted = differences(labelled, scheme=scheme.name, datasets=source.official)
-    if uncounted and source.allow_partial:
-        notes += [f"{line}: allowed by data.allow_partial=true" for line in uncounted]
-    else:
-        problems += uncounted
+    wrong = differences(labelled, scheme=scheme.name, datasets=source.asserted)
+    problems += wrong
+    partial = differences(labelled, scheme=scheme.name, datasets=source.official)
+    notes += [f"{line}: allowed by allow_partial=true" for line in partial if line not in wrong]
     for line in notes:
         console.print(f"[yellow]note[/] {escape(line)}")
     for line in problems:
@@ -64,7 +61,7 @@ def check(config: "DictConfig") -> None:
         )
 
 
-def _inspect(table: "pd.DataFrame", root: "Path", clip_length: int, console: "Console") -> tuple[list[str], list[str]]:
+def _inspect(table: "pd.DataFrame", clip_length: int, console: "Console") -> tuple[list[str], list[str]]:
     from rich.progress import track
 
     from mefusion.data.inspection import inspect_clip
@@ -73,7 +70,7 @@ def _inspect(table: "pd.DataFrame", root: "Path", clip_length: int, console: "Co
     notes: list[str] = []
     clips = table.to_dict("records")
     for clip in track(clips, "Looking at files", console=console, transient=True, disable=not console.is_terminal):
-        found = inspect_clip(clip, root=root, clip_length=clip_length)
+        found = inspect_clip(clip, clip_length=clip_length)
         name = f"{clip['subject']}/{clip['clip_id']}"
         problems += [f"{name}: {line}" for line in found.problems]
         notes += [f"{name}: {line}" for line in found.notes]

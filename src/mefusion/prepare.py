@@ -34,6 +34,8 @@ def prepare(config: "DictConfig") -> None:
     write_text(folder / "source.txt", f"{digest}\n")
     for line in [*clip_notes(index), *notes]:
         console.print(f"[yellow]note[/] {escape(line)}")
+    for stand_in, clips in index[index["apex_from"] != "table"].groupby("apex_from"):
+        console.print(f"[yellow]note[/] missing_apex={stand_in} stands for the apex of {len(clips)} clips")
     for line in failures["problem"]:
         console.print(f"[red]failed[/] {escape(line)}")
     subjects = index["subject"].nunique()

@@ -7,7 +7,15 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from sklearn.model_selection import StratifiedGroupKFold
 
-from mefusion.data.folds import Fold, k_fold, leave_one_subject_out, make_folds, select_folds
+from mefusion.data.folds import (
+    Fold,
+    k_fold,
+    leave_one_subject_out,
+    make_folds,
+    select_folds,
+    select_shard,
+    take_out_validation,
+)
 from mefusion.errors import MefusionError
 
 names = st.text(st.characters(codec="utf-8", exclude_categories=["C"]), min_size=1, max_size=8)
@@ -171,6 +179,11 @@ def test_groups_that_cannot_be_made_are_refused(k):
         k_fold(subjects_with([[1], [2], [3]]), k=k)
 
 
+def test_a_seed_below_0_is_refused():
+    with pytest.raises(MefusionError, match=r"protocol\.seed=-1: give a number from 0 up"):
+        k_fold(subjects_with([[1], [2]]), k=2, seed=-1)
+
+
 # Across datasets, named subjects.
 
 THREE = table([("casme2", "sub01", "x"), ("casme2", "sub02", "y"), ("samm", "006", "x"), ("smic", "s1", "x")])
@@ -224,3 +237,63 @@ def test_people_of_two_datasets_are_not_tested_across_them():
     with pytest.raises(MefusionError, match="smic/s1 is in smic and in samm"):
         make_folds("cross_dataset", same, test=["smic"])
     assert make_folds("cross_dataset", same, test=["casme2"])[0].train == ("smic/s1",)
+
+
+# Validation subjects.
+
+
+@given(planned(), st.floats(0.01, 0.99), st.integers(0, 9))
+def test_validation_subjects_come_out_of_the_training_subjects(plan, share, seed):
+    clips, protocol, options = plan
+    for fold in make_folds(protocol, clips, **options):
+        assume(len(fold.train) > 1)
+        split = take_out_validation(fold, clips, share=share, seed=seed)
+        assert (split.name, split.test) == (fold.name, fold.test)
+        assert not set(split.train) & set(split.validation)
+        assert {*split.train, *split.validation} == set(fold.train)
+        assert split.train
+        assert len(split.validation) == min(max(1, round(share * len(fold.train))), len(fold.train) - 1)
+        shuffled = clips.sample(frac=1, random_state=0)
+        assert take_out_validation(fold, shuffled, share=share, seed=seed) == split
+
+
+def test_validation_has_the_classes_that_training_can_spare():
+    # a1 alone is surprised, so training keeps it; of the others a2 shows both further classes.
+    rows = [("a", "1", "surprise"), ("a", "1", "negative"), ("a", "2", "negative"), ("a", "2", "positive")]
+    rows += [("a", name, "negative") for name in "3456"] + [("a", "7", "positive"), ("a", "8", "negative")]
+    clips = table(rows)
+    (fold,) = (fold for fold in leave_one_subject_out(clips["subject"]) if fold.test == ("a/8",))
+    for seed in range(5):
+        assert take_out_validation(fold, clips, share=0.1, seed=seed).validation == ("a/2",)
+    three = {take_out_validation(fold, clips, share=0.5, seed=seed).validation for seed in range(9)}
+    assert len(three) > 1  # the rest is drawn
+    assert all("a/2" in chosen and "a/1" not in chosen for chosen in three)
+
+
+@pytest.mark.parametrize("share", [0, 1, -0.5])
+def test_a_share_that_leaves_no_one_is_refused(share):
+    fold = Fold("f", train=("a/1", "a/2"), test=("a/3",))
+    with pytest.raises(MefusionError, match=rf"protocol\.validation={share}"):
+        take_out_validation(fold, table([("a", "1", "x"), ("a", "2", "x")]), share=share, seed=0)
+
+
+def test_a_single_training_subject_cannot_be_validated_on():
+    with pytest.raises(MefusionError, match="fold f has only a/1"):
+        take_out_validation(Fold("f", train=("a/1",), test=("a/2",)), table([("a", "1", "x")]), share=0.2, seed=0)
+
+
+# Shards.
+
+
+@given(st.lists(st.integers(), max_size=12), st.integers(1, 5))
+def test_shards_together_are_the_whole(items, count):
+    shards = [select_shard(items, f"{number}/{count}") for number in range(1, count + 1)]
+    assert sorted(item for shard in shards for item in shard) == sorted(items)
+    assert max(map(len, shards)) - min(map(len, shards)) <= 1
+    assert select_shard(items, None) == items
+
+
+@pytest.mark.parametrize("shard", ["0/2", "3/2", "1", "abc", "1/0", "-1/2", "1/2/3"])
+def test_a_shard_that_is_none_is_named(shard):
+    with pytest.raises(MefusionError, match=f"protocol.shard={shard}: give i/n"):
+        select_shard([1, 2], shard)

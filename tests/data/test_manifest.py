@@ -42,6 +42,7 @@ def test_a_manifest_is_read(tmp_path):
         "action_units": "L6+12",
         "action_unit_remarks": "soft",
         "fps": 200,
+        "root": str(tmp_path.resolve()),
     }
     assert (second["subject"], second["emotion"]) == ("mine/s2", "disgust")
     assert table[["onset", "apex", "offset", "action_units", "fps"]].iloc[1].isna().all()
@@ -134,3 +135,8 @@ def test_a_root_behind_a_link_is_the_same_data(tmp_path):
     linked, real = (ManifestSource(root=str(tmp_path / name), name="mine") for name in ("link", "real"))
     assert linked.identity() == real.identity()
     assert linked.table().equals(real.table())
+
+
+def test_a_row_of_more_values_than_columns_is_refused(tmp_path):
+    sentence = failure(write(tmp_path, f"{HEADER}\nc1,s1,a,surprise, and joy\n"))
+    assert "more values than its header has columns" in sentence

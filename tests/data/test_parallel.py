@@ -15,6 +15,19 @@ def test_every_item_comes_back_with_its_result():
     assert list(parallel_map(abs, [], description="")) == []
 
 
+def test_one_worker_is_this_process():
+    done = list(parallel_map(_whose, [1, 2], description="", workers=1, initialise=_started.append, arguments=(3,)))
+    assert done == [(1, os.getpid()), (2, os.getpid())]
+    assert _started == [3]
+
+
+_started: list[int] = []
+
+
+def _whose(item):
+    return os.getpid()
+
+
 def test_workers_must_be_a_number_above_0():
     with pytest.raises(MefusionError, match="workers=0"):
         list(parallel_map(abs, [1], description="", workers=0))

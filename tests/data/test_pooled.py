@@ -32,6 +32,13 @@ def test_subjects_of_two_sources_stay_apart(manifest, tmp_path):
     assert (source.root, source.official, source.allow_partial) == (tmp_path, (), False)
 
 
+def test_a_source_may_be_partial_and_the_others_not():
+    whole, partial = SmicSource(root="a", modality="VIS"), SmicSource(root="b", modality="NIR", allow_partial=True)
+    assert PooledSource(sources={"a": whole, "b": partial}).asserted == ("smic_vis",)
+    pool = PooledSource(sources={"a": whole, "b": partial}, allow_partial=True)
+    assert (pool.asserted, pool.official) == ((), ("smic_vis", "smic_nir"))
+
+
 def test_the_order_of_sources_is_of_no_account(manifest):
     one, other = manifest("x", "labA", ("sub01", "c1")), manifest("y", "labB", ("sub01", "c1"))
     sources = [PooledSource(sources=dict(pair)) for pair in ((("a", one), ("b", other)), (("b", other), ("a", one)))]

@@ -298,6 +298,7 @@ BAD = {  # clip -> what its sentence says
     "g_missing": "neither a folder of frames nor a video file",
     "h_limits": "no frame between onset 50 and offset 60",
     "i_sizes": "mixes frames of different sizes",
+    "j_link": "img003.jpg is a link that leaves",
 }
 
 
@@ -306,12 +307,14 @@ def mixed(tiny, tmp_path_factory):
     """Clips of a rendered face: one whole, one of three frames, and some that cannot be prepared."""
     root = tmp_path_factory.mktemp("mixed")
     whole = sorted(tiny.frames.glob("frames/sub01/*"))[0]
-    for clip in ("a_whole", "c_corrupt", "d_truncated", "h_limits", "i_sizes"):
+    for clip in ("a_whole", "c_corrupt", "d_truncated", "h_limits", "i_sizes", "j_link"):
         shutil.copytree(whole, root / clip)
     (root / "c_corrupt" / "img003.jpg").write_bytes(b"not a picture")
     broken = root / "d_truncated" / "img002.jpg"
     broken.write_bytes(broken.read_bytes()[:2000])
     Image.new("RGB", (50, 40)).save(root / "i_sizes" / "img004.jpg")
+    (root / "j_link" / "img003.jpg").unlink()
+    (root / "j_link" / "img003.jpg").symlink_to(whole / "img003.jpg")
     for clip in ("b_short", "e_no_face", "f_empty"):
         (root / clip).mkdir()
     for number in (1, 2, 3):
@@ -328,7 +331,7 @@ def table_of(root, names):
         | limits.get(name, {})
         for name in names
     ]
-    return clip_table(rows, origin=root)
+    return clip_table(rows, origin=root, root=root)
 
 
 @pytest.fixture(scope="module")

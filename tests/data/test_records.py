@@ -18,7 +18,7 @@ def labelled(*rows):
 
 
 def test_a_clip_table_is_typed_and_sorted():
-    table = clip_table([row("2", "b", onset=7), row("10", "a", fps=200), row("2", "a")], origin="x")
+    table = clip_table([row("2", "b", onset=7), row("10", "a", fps=200), row("2", "a")], origin="x", root="x")
     assert dict(table.dtypes.astype(str)) == {
         name: kind if kind != "string" else str(pd.StringDtype()) for name, kind in CLIP_DTYPES.items()
     }
@@ -30,16 +30,16 @@ def test_a_clip_table_is_typed_and_sorted():
 def test_two_clips_with_one_id_are_named():
     rows = [row("1", "a"), row("2", "a"), row("1", "a")]
     with pytest.raises(MefusionError, match=r"list\.csv lists the clip d/1/a twice"):
-        clip_table(rows, origin="list.csv")
+        clip_table(rows, origin="list.csv", root="list.csv")
 
 
 def test_the_same_id_may_serve_two_subjects_and_two_datasets():
-    assert len(clip_table([row("1", "a"), row("2", "a"), row("1", "a", dataset="e")], origin="x")) == 3
+    assert len(clip_table([row("1", "a"), row("2", "a"), row("1", "a", dataset="e")], origin="x", root="x")) == 3
 
 
 def test_no_clip_is_an_error():
     with pytest.raises(MefusionError, match=r"list\.csv lists no clip"):
-        clip_table([], origin="list.csv")
+        clip_table([], origin="list.csv", root="list.csv")
 
 
 clips = st.lists(

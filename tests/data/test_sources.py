@@ -203,6 +203,7 @@ def test_a_row_becomes_a_clip(tmp_path):
         "action_unit_remarks": None,
         "fps": 200,
         "landmarks": None,
+        "root": str(tmp_path),
         "notes": None,
     }
 
@@ -213,10 +214,10 @@ def test_subjects_are_one_however_the_cell_is_written(tmp_path, cell):
 
 
 @pytest.mark.parametrize("cell", ["/", None, "", "?", "n/a"])
-def test_an_apex_that_is_no_number_is_the_midpoint(tmp_path, cell):
+def test_an_apex_that_is_no_number_is_left_open(tmp_path, cell):
     table = casme2(tmp_path, ("04", "EP12_01f", 10, cell, 21, "?", "disgust")).table()
-    assert limits(table) == [[10, 15, 21]]
-    assert "midpoint 15" in table["notes"][0]
+    assert limits(table) == [[10, None, 21]]
+    assert table["notes"][0] == f"apex '{(cell or '').strip()}' is not in 10..21: it is left open"
     assert table["action_unit_remarks"][0] == "?"
 
 
@@ -227,10 +228,10 @@ def test_an_apex_at_an_end_stays(tmp_path, apex):
     assert clip_notes(table) == []
 
 
-def test_an_apex_outside_is_the_midpoint(tmp_path):
+def test_an_apex_outside_is_left_open(tmp_path):
     table = casme2(tmp_path, ("05", "EP09_05f", 10, 9, 20, 4, "disgust")).table()
-    assert limits(table) == [[10, 15, 20]]
-    assert clip_notes(table) == ["casme2/sub05/EP09_05f: apex '9' is not in 10..20: the midpoint 15 is taken"]
+    assert limits(table) == [[10, None, 20]]
+    assert clip_notes(table) == ["casme2/sub05/EP09_05f: apex '9' is not in 10..20: it is left open"]
 
 
 def test_an_onset_that_is_no_number_is_left_open(tmp_path):
@@ -398,9 +399,9 @@ def test_samm_is_read(tmp_path):
     assert (row["objective_class"], row["action_units"], row["action_unit_remarks"]) == ("III", "R14+17", "soft focus")
 
 
-def test_samm_mends_an_apex_outside(tmp_path):
+def test_samm_leaves_an_apex_outside_open(tmp_path):
     table = samm(tmp_path, ("028", "028_4_1", 100, 250, 140, "4", "Surprise", 2)).table()
-    assert limits(table) == [[100, 120, 140]]
+    assert limits(table) == [[100, None, 140]]
     assert table["objective_class"].tolist() == ["2"]
 
 
@@ -416,7 +417,7 @@ def smic(root, *clips, camera="HS", kind="raw", numbers=(90823, 90824, 90826), *
     return SmicSource(root=str(root), frames=kind, modality=camera, **options)
 
 
-def test_smic_takes_labels_from_folders_and_the_midpoint_for_apex(tmp_path):
+def test_smic_takes_labels_from_folders_and_has_no_apex(tmp_path):
     source = smic(tmp_path, "s1_ne_01", "s03_po_02", "s3_sur_01")
     frames(tmp_path / "SMIC_all_raw/HS/s1/non_micro/s1_non_01", "image000001.jpg")
     frames(tmp_path / "SMIC_all_raw/VIS/s1/micro/negative/s1_ne_09", "image000001.jpg")
@@ -424,7 +425,7 @@ def test_smic_takes_labels_from_folders_and_the_midpoint_for_apex(tmp_path):
     assert table["subject"].tolist() == ["smic/s1", "smic/s3", "smic/s3"]
     assert table["clip_id"].tolist() == ["s1_ne_01", "s3_po_02", "s3_sur_01"]
     assert table["emotion"].tolist() == ["negative", "positive", "surprise"]
-    assert limits(table) == [[90823, 90824, 90826]] * 3
+    assert limits(table) == [[90823, None, 90826]] * 3
     assert set(table["fps"]) == {100}
 
 
@@ -441,8 +442,6 @@ def test_smic_without_the_camera_is_one_sentence(tmp_path):
     assert "no folders of subjects" in failure(SmicSource(root=str(tmp_path), modality="NIR"))
     with pytest.raises(MefusionError, match=r"data\.modality=UV: choose from HS, VIS, NIR"):
         SmicSource(root=str(tmp_path), modality="UV")
-    with pytest.raises(MefusionError, match=r"data\.apex=first: choose from midpoint, largest_motion"):
-        SmicSource(root=str(tmp_path), apex="first")
 
 
 def test_smic_refuses_a_clip_in_the_wrong_folder(tmp_path):
@@ -462,16 +461,6 @@ def test_the_digest_of_smic_changes_with_its_clips(tmp_path):
     digest = source.digest()
     smic(tmp_path, "s1_ne_02")
     assert source.digest() != digest
-
-
-def test_the_apex_may_be_the_frame_of_largest_motion(tmp_path):
-    source = smic(tmp_path, "s1_ne_01", numbers=(), apex="largest_motion")
-    folder = tmp_path / "SMIC_all_raw/HS/s1/micro/negative/s1_ne_01"
-    for number, shift in enumerate((0, 1, 2, 6, 3, 1), start=8):
-        image = Image.new("L", (64, 64), 30)
-        image.paste(200, (20 + shift, 20, 40 + shift, 40))
-        image.save(folder / f"image{number:06d}.jpg")
-    assert limits(source.table(workers=1)) == [[8, 11, 13]]
 
 
 # CAS(ME)^2.
@@ -501,7 +490,7 @@ def test_cas_me_2_names_a_clip_by_its_onset_too(tmp_path):
     ("numbers", "mended", "note"),
     [
         ((10, 14, 0), [10, 14, 14], "offset 0 was not coded: the apex 14 is taken"),
-        ((10, 0, 20), [10, 15, 20], "the midpoint 15 is taken"),
+        ((10, 0, 20), [10, None, 20], "apex '0' is not in 10..20: it is left open"),
     ],
 )
 def test_cas_me_2_mends_what_was_not_coded(tmp_path, numbers, mended, note):

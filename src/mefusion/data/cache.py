@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from mefusion.errors import MefusionError
 from mefusion.files import replacing
@@ -22,8 +22,9 @@ def settings_hash(settings: Mapping[str, object]) -> str:
 
 def save_arrays(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
     """Write a safetensors file that is whole or not there, whenever the process dies."""
+    whole = save({name: np.ascontiguousarray(a) for name, a in arrays.items()}, dict(metadata))
     with replacing(path) as temporary:
-        save_file({name: np.ascontiguousarray(a) for name, a in arrays.items()}, temporary, dict(metadata))
+        temporary.write_bytes(whole)
 
 
 def save_clip(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:

@@ -1,6 +1,7 @@
 """One fold's data."""
 
 import dataclasses
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,12 +9,13 @@ import lightning as L
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import BatchSampler, DataLoader
 
 from mefusion.data.augmentation import Augmentation
 from mefusion.data.clips import Batch, ClipStore, EpochSampler, TestWindows, TrainingWindows
 from mefusion.data.folds import Fold
 from mefusion.data.views import Arrays
+from mefusion.distributed import part
 from mefusion.errors import MefusionError
 
 
@@ -34,13 +36,15 @@ class Statistics:
 
 
 class FoldData(L.LightningDataModule):
-    """Windows of a fold's training and test subjects, normalised by the training subjects' values.
+    """Windows of a fold's subjects, normalised by the training subjects' values.
+
+    Where several processes train together, each has its part of every training batch and of the other windows.
 
     Args:
         store: all clips.
         fold: the subjects.
         image_size: side of the crops S, px.
-        batch_size: windows a batch.
+        batch_size: windows a batch, of all processes together.
         windows: see `EpochSampler`.
         augmentation: of training windows.
         seed: of the order and of the augmentation.
@@ -61,11 +65,13 @@ class FoldData(L.LightningDataModule):
     ):
         super().__init__()
         self.store, self.image_size, self.batch_size, self.windows = store, image_size, batch_size, windows
-        self.train_clips, self.test_clips = store.rows(fold.train), store.rows(fold.test)
+        self.fold, self.train_clips, self.test_clips = fold, store.rows(fold.train), store.rows(fold.test)
         if batch_size < 1:
             raise MefusionError(f"model.training.batch_size={batch_size}: give a number above 0")
         self._training = TrainingWindows(store, size=image_size, augmentation=augmentation, seed=seed)
         self._sampler = EpochSampler(store, self.train_clips, windows=windows, seed=seed, balanced=balanced)
+        self.validation_windows = self._windows(store.rows(fold.validation))
+        self.predicted = self.test_windows = self._windows(self.test_clips)
         self.statistics = self._fit()
 
     def _fit(self) -> Statistics:
@@ -89,12 +95,22 @@ class FoldData(L.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Shuffled, augmented windows of the training subjects."""
-        return DataLoader(self._training, sampler=self._sampler, batch_size=self.batch_size, collate_fn=_whole)
+        batches = PartsOfBatches(self._sampler, self.batch_size, drop_last=False)  # type: ignore[arg-type]
+        return DataLoader(self._training, batch_sampler=batches, collate_fn=_whole)
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        """Windows of the validation subjects, in order."""
+        return self._in_order(self.validation_windows)
 
     def predict_dataloader(self) -> DataLoader[Batch]:
-        """Windows of the test subjects, in order."""
-        windows = TestWindows(self.store, self.test_clips, size=self.image_size, windows=self.windows)
-        return DataLoader(windows, batch_size=self.batch_size, collate_fn=_whole)
+        """Windows of the test subjects, or those that `predicted` was set to, in order."""
+        return self._in_order(self.predicted)
+
+    def _windows(self, clips: np.ndarray) -> TestWindows:
+        return TestWindows(self.store, clips, size=self.image_size, windows=self.windows)
+
+    def _in_order(self, windows: TestWindows) -> DataLoader[Batch]:
+        return DataLoader(windows, sampler=part(range(len(windows))), batch_size=self.batch_size, collate_fn=_whole)
 
     def examples(self) -> Batch:
         """First window of the first test clip of each class, for pictures."""
@@ -112,6 +128,13 @@ class FoldData(L.LightningDataModule):
         mean, std = (value.to(batch.inputs.device) for value in (self.statistics.mean, self.statistics.std))
         floats = batch.map(lambda tensor: tensor if tensor.dtype == torch.int64 else tensor.float())
         return dataclasses.replace(floats, inputs=(floats.inputs * self.store.view.scale - mean) / std)
+
+
+class PartsOfBatches(BatchSampler):
+    """This process's part of each batch, so that a step sees the same windows however many processes share it."""
+
+    def __iter__(self) -> Iterator[list[Any]]:
+        return map(part, super().__iter__())
 
 
 def _channels(values: np.ndarray) -> Tensor:

@@ -1,7 +1,10 @@
 """Protocols: how the subjects of labelled clips are split into folds of disjoint training and test subjects."""
 
+import re
+import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -9,14 +12,21 @@ import pandas as pd
 from mefusion.data.records import file_name
 from mefusion.errors import MefusionError
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True)
 class Fold:
-    """Disjoint training and test subjects; the name is that of the fold's folder and of its rows."""
+    """Disjoint training, validation and test subjects; the name is that of the fold's folder and of its rows.
+
+    `validation` is who the best epoch is found on: nobody where no epoch is chosen, and the test subjects under the
+    rule `oracle` alone.
+    """
 
     name: str
     train: tuple[str, ...]
     test: tuple[str, ...]
+    validation: tuple[str, ...] = ()
 
 
 def leave_one_subject_out(subjects: Iterable[str]) -> list[Fold]:
@@ -54,6 +64,8 @@ def k_fold(clips: pd.DataFrame, *, k: int = 5, seed: int = 0) -> list[Fold]:
         raise MefusionError(
             f"protocol.k={k}: choose from 2 to {len(subjects)}, the number of subjects with labelled clips"
         )
+    if seed < 0:
+        raise MefusionError(f"protocol.seed={seed}: give a number from 0 up")
     clips_of = counts.sum(axis=1).to_numpy()
     shares = (counts / counts.sum()).to_numpy()  # of each class: a rare one counts as much as a common one
     order = np.random.default_rng(seed).permutation(len(subjects))
@@ -161,6 +173,56 @@ def make_folds(protocol: str, clips: pd.DataFrame, **options: object) -> list[Fo
             users = " or ".join(f"protocol={user}" for user, names in OPTIONS.items() if name in names)
             raise MefusionError(f"protocol.{name}={value} says nothing to protocol={protocol}: it is for {users}")
     return PROTOCOLS[protocol](clips, **given)
+
+
+def take_out_validation(fold: Fold, clips: pd.DataFrame, *, share: float, seed: int) -> Fold:
+    """Take validation subjects out of a fold's training subjects.
+
+    They are drawn one by one from the seed and the fold's name: of the next subject whose loss costs the training no
+    class, the one who brings the validation most new classes.
+
+    Args:
+        fold: without validation subjects.
+        clips: labelled clips with the columns subject and label.
+        share: of the training subjects, above 0 and below 1; at least one is taken, and one stays.
+        seed: of the draw.
+
+    Raises:
+        MefusionError: the share is none, or the fold has a single training subject.
+    """
+    if not 0 < share < 1:
+        raise MefusionError(f"protocol.validation={share}: give a share above 0 and below 1")
+    if len(fold.train) < 2:
+        raise MefusionError(
+            f"rule=inner_val needs two training subjects, one of them to validate on; fold {fold.name} has only "
+            f"{fold.train[0]}: take rule=last or rule=average"
+        )
+    rng = np.random.default_rng(zlib.crc32(f"{seed}/{fold.name}/validation".encode()))
+    subjects = rng.permutation(fold.train)
+    shows = (pd.crosstab(clips["subject"], clips["label"]).loc[subjects] > 0).to_numpy()
+    chosen = np.zeros(len(subjects), bool)
+    for _ in range(min(max(1, round(share * len(subjects))), len(subjects) - 1)):
+        last, held = shows[~chosen].sum(axis=0) == 1, shows[chosen].any(axis=0)
+        lost, new = (shows & last).sum(axis=1), (shows & ~held).sum(axis=1)
+        gain = new - (1 + shows.shape[1]) * lost
+        chosen[np.where(chosen, gain.min() - 1, gain).argmax()] = True
+    train, validation = (tuple(sorted(map(str, subjects[mask]))) for mask in (~chosen, chosen))
+    return replace(fold, train=train, validation=validation)
+
+
+def select_shard(parts: Sequence[T], shard: str | None) -> list[T]:
+    """Every n-th of some things from the i-th on, for a shard `i/n`; all if None.
+
+    Raises:
+        MefusionError: the shard is no i/n with i from 1 to n.
+    """
+    if shard is None:
+        return list(parts)
+    found = re.fullmatch(r"(\d+)/(\d+)", shard)
+    number, count = (int(found[1]), int(found[2])) if found else (0, 0)
+    if not 1 <= number <= count:
+        raise MefusionError(f"protocol.shard={shard}: give i/n with i from 1 to n, as 1/4 for the first of four")
+    return list(parts[number - 1 :: count])
 
 
 def select_folds(folds: list[Fold], names: Iterable[str] | None) -> list[Fold]:

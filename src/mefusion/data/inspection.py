@@ -9,6 +9,7 @@ from PIL import Image
 
 from mefusion.data.video import IMAGES, VIDEOS, list_frames, read_clip
 from mefusion.errors import MefusionError
+from mefusion.files import leaves
 
 _TAIL = 64  # bytes
 _ENDS = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}
@@ -23,15 +24,14 @@ class Findings:
     notes: list[str] = field(default_factory=list)
 
 
-def inspect_clip(clip: Mapping[str, object], *, root: Path, clip_length: int) -> Findings:
+def inspect_clip(clip: Mapping[str, object], *, clip_length: int) -> Findings:
     """Look at one clip's numbers and files without decoding its frames.
 
     Args:
         clip: row of the clip table.
-        root: folder that the files may not leave through links.
         clip_length: frames of a window; shorter clips are noted.
     """
-    findings, path = Findings(), Path(str(clip["path"]))
+    findings, path, root = Findings(), Path(str(clip["path"])), Path(str(clip["root"]))
     onset, apex, offset = (_integer(clip[name]) for name in ("onset", "apex", "offset"))
     try:
         if onset is not None and offset is not None and onset > offset:
@@ -93,7 +93,7 @@ def _image_problems(files: list[Path], root: Path) -> Iterator[str]:
 
 def _size(file: Path, root: Path) -> tuple[int, int]:
     """Width and height by the file's header; raises what is wrong with it."""
-    if file.is_symlink() and not file.resolve().is_relative_to(root.resolve()):
+    if file.is_symlink() and leaves(file, root):
         raise MefusionError(f"is a link that leaves {root}: data.root must hold the files themselves")
     length = file.stat().st_size
     if length == 0:

@@ -1,5 +1,6 @@
 """The same work on many clips, in processes, with a progress bar."""
 
+import functools
 import multiprocessing
 import os
 import threading
@@ -23,23 +24,6 @@ class _Rate(ProgressColumn):
         return Text(f"{speed:.1f} clips/s" if speed else "")
 
 
-def _start_worker(initialise: Callable[..., None] | None, arguments: tuple[Any, ...]) -> None:
-    import cv2
-
-    cv2.setNumThreads(1)  # the processes share the cores already
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    if initialise is not None:
-        initialise(*arguments)
-
-
-def _end_with_parent() -> None:
-    """A killed parent cannot end its workers, which would wait for work forever."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
-
-
 def parallel_map(
     work: Callable[[Item], Result],
     items: Sequence[Item],
@@ -55,7 +39,7 @@ def parallel_map(
         work: a function of a module, since processes receive it by name.
         items: what to work on.
         description: what the bar says.
-        workers: number of processes; None is one a core.
+        workers: number of processes; None is one a core. One alone is this process.
         initialise, arguments: called once in each process.
 
     Raises:
@@ -67,16 +51,44 @@ def parallel_map(
         raise MefusionError(f"workers={workers}: give a number above 0, or null for one a core")
     count = min(len(items), workers or os.cpu_count() or 1)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
-    with (
-        # Spawned, not forked: forking after OpenCV or torch have started threads can hang.
-        ProcessPoolExecutor(
-            count, multiprocessing.get_context("spawn"), _start_worker, (initialise, arguments)
-        ) as pool,
-        Progress(*columns) as progress,
-    ):
+    run = _here if count == 1 else functools.partial(_in_processes, count)
+    with Progress(*columns) as progress:
+        results = run(work, items, initialise, arguments)
+        yield from progress.track(results, total=len(items), description=description)
+
+
+def _here(
+    work: Callable[[Item], Result],
+    items: Sequence[Item],
+    initialise: Callable[..., None] | None,
+    arguments: tuple[Any, ...],
+) -> Iterator[tuple[Item, Result]]:
+    import cv2
+
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)  # as many cores as workers
+    try:
+        if initialise is not None:
+            initialise(*arguments)
+        for item in items:
+            yield item, work(item)
+    finally:
+        cv2.setNumThreads(threads)
+
+
+def _in_processes(
+    count: int,
+    work: Callable[[Item], Result],
+    items: Sequence[Item],
+    initialise: Callable[..., None] | None,
+    arguments: tuple[Any, ...],
+) -> Iterator[tuple[Item, Result]]:
+    # Spawned, not forked: forking after OpenCV or torch have started threads can hang.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(count, context, _start_worker, (initialise, arguments)) as pool:
         futures = {pool.submit(work, item): item for item in items}
         try:
-            for future in progress.track(as_completed(futures), total=len(items), description=description):
+            for future in as_completed(futures):
                 yield futures[future], future.result()
         except BrokenProcessPool as error:
             raise MefusionError(
@@ -84,3 +96,20 @@ def parallel_map(
             ) from error
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _start_worker(initialise: Callable[..., None] | None, arguments: tuple[Any, ...]) -> None:
+    import cv2
+
+    cv2.setNumThreads(1)  # the processes share the cores already
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    if initialise is not None:
+        initialise(*arguments)
+
+
+def _end_with_parent() -> None:
+    """A killed parent cannot end its workers, which would wait for work forever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)

@@ -24,7 +24,7 @@ from mefusion.data.parallel import parallel_map
 from mefusion.data.records import KEY, file_name
 from mefusion.data.video import IMAGES, frame_place, list_frames, read_clip, read_image
 from mefusion.errors import MefusionError
-from mefusion.files import remove_leftovers, write_table
+from mefusion.files import leaves, remove_leftovers, write_table
 
 PREPARATION = 2  # raise it when the same settings come to give other arrays
 
@@ -109,7 +109,8 @@ def _prepare_or_raise(
     names = (str(clip["dataset"]), str(clip["subject"]).split("/", 1)[-1], f"{clip['clip_id']}.safetensors")
     target = folder.joinpath("clips", *map(file_name, names))
     landmarks = _landmark_file(clip, settings)
-    state = _fingerprint([path] if landmarks is None else [path, landmarks], numbers)
+    files = _files([path] if landmarks is None else [path, landmarks], root=Path(str(clip["root"])))
+    state = _fingerprint(files, numbers)
     metadata = read_metadata(target)
     if metadata.get("state") != state or "apex_place" not in metadata:  # older files do not tell it
         if path.suffix.lower() in IMAGES:
@@ -195,11 +196,18 @@ def _integer(value: object) -> int | None:
     return None if pd.isna(value) else int(value)  # type: ignore[call-overload]
 
 
-def _fingerprint(paths: Sequence[Path], numbers: Mapping[str, int | None]) -> str:
-    """Changes when the clip's files, limits or apex do, so that a stale cache file is made again."""
+def _files(paths: Sequence[Path], *, root: Path) -> list[Path]:
     files: list[Path] = []
     for path in paths:
         files += list_frames(path).values() if path.is_dir() else [path] if path.is_file() else []
+    for file in files:
+        if file.is_symlink() and leaves(file, root):
+            raise MefusionError(f"{file} is a link that leaves {root}: data.root must hold the files themselves")
+    return files
+
+
+def _fingerprint(files: Sequence[Path], numbers: Mapping[str, int | None]) -> str:
+    """Changes when the clip's files, limits or apex do, so that a stale cache file is made again."""
     facts = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     return settings_hash({"files": facts, **numbers})
 

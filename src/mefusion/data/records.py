@@ -22,22 +22,24 @@ CLIP_DTYPES: Mapping[str, str] = {
     "action_unit_remarks": "string",  # what of the coding is no action unit
     "fps": "Float64",
     "landmarks": "string",  # a file of landmarks, for faces=precomputed
+    "root": "string",  # folder that the clip's files may not leave through links
     "notes": "string",  # what was mended; it stays with the clip, so that every result can tell
 }
 KEY = ["dataset", "subject", "clip_id"]
 
 
-def clip_table(rows: Iterable[Mapping[str, object]], *, origin: object) -> pd.DataFrame:
+def clip_table(rows: Iterable[Mapping[str, object]], *, origin: object, root: object) -> pd.DataFrame:
     """Typed clip table, sorted by subject and clip, columns as in `CLIP_DTYPES`.
 
     Args:
         rows: one mapping a clip; columns that are left out are missing values.
         origin: the file the rows come from, for messages.
+        root: folder of the clips' files.
 
     Raises:
         MefusionError: there is no clip, or two have the same subject and id.
     """
-    table = pd.DataFrame(list(rows), columns=list(CLIP_DTYPES)).astype(dict(CLIP_DTYPES))
+    table = pd.DataFrame(list(rows), columns=list(CLIP_DTYPES)).assign(root=str(root)).astype(dict(CLIP_DTYPES))
     if table.empty:
         raise MefusionError(f"{origin} lists no clip: add a row for each clip")
     twice = table[table.duplicated(KEY)]

@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from mefusion.data.records import clip_table
+from mefusion.data.sources.base import Source
 from mefusion.data.sources.folders import inside
 from mefusion.data.sources.tables import SUBJECT_NAMES, subject_name
 from mefusion.errors import MefusionError
@@ -16,7 +17,7 @@ COLUMNS = ("dataset", "sub", "filename_o", "label")
 LABELS = {"0": "negative", "1": "positive", "2": "surprise"}
 
 
-class FlowImagesSource:
+class FlowImagesSource(Source):
     """One 28x28 PNG a clip (horizontal flow, vertical flow, optical strain as R, G, B) and a CSV that labels them.
 
     The clip's path is its PNG; there are no frames, so no onset, apex and offset either.
@@ -34,11 +35,11 @@ class FlowImagesSource:
         self.name, self.root, self.allow_partial = name, Path(root), allow_partial
 
     def identity(self) -> dict[str, object]:
-        """What tells this source's cache from another's."""
+        """See `Source.identity`."""
         return {"flow_images": str(self.root.resolve())}
 
     def digest(self) -> str | None:
-        """Changes when the CSV does; None while it is not there."""
+        """See `Source.digest`."""
         try:
             return hashlib.sha256(self._csv().read_bytes()).hexdigest()
         except MefusionError:
@@ -50,7 +51,7 @@ class FlowImagesSource:
         Raises:
             MefusionError: the CSV is missing or wrong, or a row has no image or an image no row.
         """
-        return clip_table(self._rows(), origin=self._csv())
+        return clip_table(self._rows(), origin=self._csv(), root=self.root)
 
     def _csv(self) -> Path:
         if not self.root.is_dir():

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from mefusion.errors import MefusionError
+from mefusion.files import leaves
 
 DEPTH = 6  # folders from data.root down to the subjects
 
@@ -132,6 +133,6 @@ def inside(path: Path, root: Path) -> Path:
     Raises:
         MefusionError: it leads out of the root through a link.
     """
-    if not path.resolve().is_relative_to(root.resolve()):
+    if leaves(path, root):
         raise MefusionError(f"{path} is a link that leaves {root}: data.root must hold the files themselves")
     return path

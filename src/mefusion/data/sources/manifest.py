@@ -2,19 +2,21 @@
 
 import hashlib
 import re
+import warnings
 from pathlib import Path
 
 import pandas as pd
 
 from mefusion.data import action_units
 from mefusion.data.records import clip_table
+from mefusion.data.sources.base import Source
 from mefusion.errors import MefusionError
 
 REQUIRED = ("clip_id", "subject", "path", "emotion")
 NUMBERS = ("onset", "apex", "offset", "fps")
 
 
-class ManifestSource:
+class ManifestSource(Source):
     """Clips listed in `<root>/manifest.csv`.
 
     Args:
@@ -22,22 +24,19 @@ class ManifestSource:
         name: of the dataset, for rows that name none.
     """
 
-    faces = "face_alignment"  # backend where none is named
-    official: tuple[str, ...] = ()  # datasets whose counts are asserted
-
     def __init__(self, *, root: str, name: str = "manifest"):
         self.name, self.root = name, Path(root)
 
     def identity(self) -> dict[str, object]:
-        """What tells this source's cache from another's."""
+        """See `Source.identity`."""
         return {"manifest": str(self.root.resolve())}
 
     def digest(self) -> str | None:
-        """Changes when the manifest does; None while it is not there."""
+        """See `Source.digest`."""
         return manifest_digest(self.root / "manifest.csv")
 
     def table(self, *, workers: int | None = None) -> pd.DataFrame:
-        """Clip table; see `read_manifest`."""
+        """See `Source.table` and `read_manifest`."""
         return read_manifest(self.root / "manifest.csv", dataset=self.name)
 
 
@@ -64,15 +63,22 @@ def read_manifest(manifest: Path, *, dataset: str) -> pd.DataFrame:
         raise MefusionError(
             f"{manifest} lacks the column {', '.join(missing)}: its header must have {', '.join(REQUIRED)}"
         )
-    return clip_table((_clip(row, manifest, dataset) for row in rows.to_dict("records")), origin=manifest)
+    clips = (_clip(row, manifest, dataset) for row in rows.to_dict("records"))
+    return clip_table(clips, origin=manifest, root=manifest.parent.resolve())
 
 
 def _read(manifest: Path) -> pd.DataFrame:
     try:
         # Text only: pandas would read the subject 006 as the number 6.
-        rows = pd.read_csv(manifest, dtype=str, keep_default_na=False, skipinitialspace=True, index_col=False)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # of values beyond the header's columns
+            rows = pd.read_csv(manifest, dtype=str, keep_default_na=False, skipinitialspace=True, index_col=False)
     except FileNotFoundError as error:
         raise MefusionError(f"{manifest} is not there: data.root must be the folder of a manifest.csv") from error
+    except pd.errors.ParserWarning as error:
+        raise MefusionError(
+            f"{manifest} has a row of more values than its header has columns: put quotes around those with commas"
+        ) from error
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise MefusionError(f"{manifest} cannot be read as a CSV file ({str(error).strip()})") from error
     return rows.rename(columns=str.strip).map(str.strip)

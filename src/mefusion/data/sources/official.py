@@ -2,18 +2,20 @@
 
 import hashlib
 import re
+from abc import abstractmethod
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import pandas as pd
 
 from mefusion.data.records import clip_table
+from mefusion.data.sources.base import Source
 from mefusion.data.sources.folders import find_file
 from mefusion.data.sources.tables import CORRECTIONS
 from mefusion.errors import MefusionError
 
 
-class OfficialSource:
+class OfficialSource(Source):
     """Clips of an official download, which is read and never written to.
 
     Subclasses say which rows there are.
@@ -25,8 +27,6 @@ class OfficialSource:
         options: what else tells this source's cache from another's.
     """
 
-    faces = "face_alignment"  # backend where none is named
-    official: tuple[str, ...] = ()  # datasets whose counts are asserted
     tables: tuple[str, ...] = ()  # names of the annotation table, the best first
     subject_folder: re.Pattern[str]  # names of subjects' folders
 
@@ -34,9 +34,9 @@ class OfficialSource:
         self.name, self.root, self.allow_partial = name, Path(root), allow_partial
         self.options = dict(options)
 
+    @abstractmethod
     def rows(self) -> Iterable[Mapping[str, object]]:
         """Rows of the clip table."""
-        raise NotImplementedError
 
     def table_file(self) -> Path:
         """The annotation table.
@@ -51,20 +51,16 @@ class OfficialSource:
         return self.table_file().read_bytes()
 
     def identity(self) -> dict[str, object]:
-        """What tells this source's cache from another's."""
+        """See `Source.identity`."""
         return {"official": list(self.official), "root": str(self.root.resolve()), **self.options}
 
     def digest(self) -> str | None:
-        """Changes when the annotation or the corrections do; None while the download is not there."""
+        """See `Source.digest`; the corrections count too."""
         try:
             return hashlib.sha256(self.annotation() + CORRECTIONS.read_bytes()).hexdigest()
         except MefusionError:
             return None
 
     def table(self, *, workers: int | None = None) -> pd.DataFrame:
-        """Clip table.
-
-        Raises:
-            MefusionError: the download lacks its table or frames, or they cannot be read.
-        """
-        return clip_table(self.rows(), origin=self.root)
+        """See `Source.table`."""
+        return clip_table(self.rows(), origin=self.root, root=self.root)

@@ -4,27 +4,29 @@ import hashlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from mefusion.data.records import KEY
+from mefusion.data.sources.base import Source
 from mefusion.errors import MefusionError
 
 
-class PooledSource:
+class PooledSource(Source):
     """The clips of several sources together; subjects carry their dataset's name, so that they stay apart.
 
     Args:
         sources: by names of one's choice.
         name: of the data.
-        allow_partial: whether to go on where clips of a source are missing; every result then says so.
+        allow_partial: whether to go on where clips of any source are missing; each source has one of its own too.
 
     Raises:
         MefusionError: there is no source.
     """
 
-    def __init__(self, *, sources: Mapping[str, Any] | None = None, name: str = "pooled", allow_partial: bool = False):
+    def __init__(
+        self, *, sources: Mapping[str, Source] | None = None, name: str = "pooled", allow_partial: bool = False
+    ):
         if not sources:
             raise MefusionError(f"data={name} has no sources: name them, as in data/sources=[casme2,samm]")
         self.name, self.allow_partial = name, allow_partial
@@ -34,7 +36,12 @@ class PooledSource:
         self.root = Path(os.path.commonpath([part.root.absolute() for part in parts]))
 
     @property
-    def faces(self) -> str:
+    def asserted(self) -> tuple[str, ...]:
+        """See `Source.asserted`."""
+        return () if self.allow_partial else tuple(name for part in self.sources.values() for name in part.asserted)
+
+    @property
+    def faces(self) -> str:  # type: ignore[override]
         """Backend where none is named, the sources' own.
 
         Raises:
@@ -46,16 +53,16 @@ class PooledSource:
         return backends[0]
 
     def identity(self) -> dict[str, object]:
-        """What tells this source's cache from another's."""
+        """See `Source.identity`."""
         return {"pooled": [{"name": part.name, **part.identity()} for part in self.sources.values()]}
 
     def digest(self) -> str | None:
-        """Changes when the annotation of one of the sources does; None while one of them is not there."""
+        """See `Source.digest`; None while one of the sources is not there."""
         digests = [part.digest() for part in self.sources.values()]
         return None if None in digests else hashlib.sha256("".join(map(str, digests)).encode()).hexdigest()
 
     def table(self, *, workers: int | None = None) -> pd.DataFrame:
-        """Clip table.
+        """See `Source.table`.
 
         Raises:
             MefusionError: a source cannot be read, or two of them have the same dataset.

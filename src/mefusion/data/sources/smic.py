@@ -4,38 +4,29 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import cv2
-import numpy as np
-import pandas as pd
-
-from mefusion.data.motion import tvl1_flow
-from mefusion.data.parallel import parallel_map
 from mefusion.data.sources.folders import frame_tree, inside
 from mefusion.data.sources.official import OfficialSource
 from mefusion.data.sources.tables import subject_name
-from mefusion.data.video import list_frames, read_image
+from mefusion.data.video import list_frames
 from mefusion.errors import MefusionError
 
 MODALITIES = {"HS": ("smic", 100), "VIS": ("smic_vis", 25), "NIR": ("smic_nir", 25)}  # dataset, fps
-APEX = ("midpoint", "largest_motion")
 SUBJECT = re.compile(r"s\d{1,2}", re.IGNORECASE)
 CLIP = re.compile(r"s0*(\d+)_(ne|po|sur)_(\d+)", re.IGNORECASE)
 EMOTIONS = {"ne": "negative", "po": "positive", "sur": "surprise"}
 KINDS = {"cropped": "crop", "raw": "raw"}
-SMALL = 160  # width that motion is measured at, px
 
 
 class SmicSource(OfficialSource):
     """SMIC: 164 clips of 16 subjects (HS, 100 fps), 71 of 8 (VIS and NIR, 25 fps).
 
-    Labels are those of the folders. There is no apex, so one is estimated.
+    Labels are those of the folders. There is no apex.
 
     Args:
         root: folder of the download (`SMIC_all_raw/HS/s1/micro/negative/s1_ne_01/image090823.jpg`).
         name: of the data.
         modality: `HS`, `VIS` or `NIR`.
         frames: `raw` or `cropped`.
-        apex: `midpoint`, or `largest_motion`, the frame with the largest mean optical flow from the first.
         allow_partial: see `OfficialSource`.
     """
 
@@ -46,49 +37,32 @@ class SmicSource(OfficialSource):
         name: str = "smic",
         modality: str = "HS",
         frames: str = "raw",
-        apex: str = "midpoint",
         allow_partial: bool = False,
     ):
         if modality not in MODALITIES:
             raise MefusionError(f"data.modality={modality}: choose from {', '.join(MODALITIES)}")
-        if apex not in APEX:
-            raise MefusionError(f"data.apex={apex}: choose from {', '.join(APEX)}")
-        options = {"modality": modality, "frames": frames, "apex": apex}
+        options = {"modality": modality, "frames": frames}
         super().__init__(root=root, name=name, allow_partial=allow_partial, options=options)
-        self.modality, self.frames, self.apex = modality, frames, apex
+        self.modality, self.frames = modality, frames
         self.dataset, self.fps = MODALITIES[modality]
         self.official = (self.dataset,)
 
     def rows(self) -> Iterator[dict[str, object]]:
-        """Rows of the clip table; the apex is the midpoint."""
+        """Rows of the clip table."""
         for folder in self._clip_folders():
             subject, clip_id, emotion = _read_name(folder)
             frames = _frame_numbers(folder)
-            first, last = min(frames, default=None), max(frames, default=None)
             yield {
                 "dataset": self.dataset,
                 # The three cameras filmed the same people, who must never be on both sides of a fold.
                 "subject": f"smic/{subject}",
                 "clip_id": clip_id,
                 "path": str(folder),
-                "onset": first,
-                "apex": None if first is None or last is None else (first + last) // 2,
-                "offset": last,
+                "onset": min(frames, default=None),
+                "offset": max(frames, default=None),
                 "emotion": emotion,
                 "fps": self.fps,
             }
-
-    def table(self, *, workers: int | None = None) -> pd.DataFrame:
-        """Clip table.
-
-        Raises:
-            MefusionError: the download lacks its frames, or a clip's folder contradicts its name.
-        """
-        table = super().table(workers=workers)
-        if self.apex == "largest_motion":
-            done = dict(parallel_map(largest_motion, list(table["path"]), description="Apex", workers=workers))
-            table["apex"] = table["path"].map(done).astype("Int64")
-        return table
 
     def annotation(self) -> bytes:
         """Names of the clips, in place of a table, of which there is none."""
@@ -123,22 +97,3 @@ def _frame_numbers(folder: Path) -> list[int]:
         return list(list_frames(folder))
     except MefusionError:
         return []
-
-
-def largest_motion(path: str) -> int:
-    """Number of the frame that differs most from a clip's first: by its mean TV-L1 flow at 160 px width.
-
-    Raises:
-        MefusionError: a frame cannot be read.
-    """
-    frames = list_frames(Path(path))
-    first, *others = frames
-    reference = _small(frames[first])
-    motion = {number: np.hypot(*tvl1_flow(reference, _small(frames[number]))).mean() for number in others}
-    return max(motion, key=motion.__getitem__, default=first)
-
-
-def _small(path: Path) -> np.ndarray:
-    grey = cv2.cvtColor(read_image(path), cv2.COLOR_RGB2GRAY)
-    height = max(1, round(SMALL * grey.shape[0] / grey.shape[1]))
-    return cv2.resize(grey, (SMALL, height), interpolation=cv2.INTER_AREA)

@@ -17,6 +17,7 @@ from PIL import Image
 
 from mefusion.data.cache import load_arrays, settings_hash
 from mefusion.data.parallel import parallel_map
+from mefusion.data.sources.base import Source
 from mefusion.data.sources.manifest import manifest_digest, read_manifest
 from mefusion.data.synthetic.action_units import EMOTIONS
 from mefusion.data.synthetic.portraits import load_portraits, portrait_digests
@@ -94,7 +95,7 @@ class SyntheticClip:
         return f"{self.subject_name}_{emotion}_{self.take + 1:02d}"
 
 
-class SyntheticSource:
+class SyntheticSource(Source):
     """A synthetic set, rendered under `root` where it is not there yet.
 
     Args:
@@ -108,8 +109,7 @@ class SyntheticSource:
         MefusionError: a setting makes no sense, or one of layout and write_to is given without the other.
     """
 
-    faces = "dlib"  # backend where none is named
-    official: tuple[str, ...] = ()  # datasets whose counts are asserted
+    faces = "dlib"
 
     def __init__(
         self,
@@ -129,11 +129,11 @@ class SyntheticSource:
             )
 
     def identity(self) -> dict[str, object]:
-        """What tells this source's cache from another's."""
+        """See `Source.identity`."""
         return {"synthetic": synthetic_folder(self.root, self.settings).name}
 
     def digest(self) -> str | None:
-        """Changes when the manifest does; None while it is not there."""
+        """See `Source.digest`."""
         if self.layout is not None:
             raise MefusionError(
                 f"data.layout={self.layout} writes a download and is nothing to train on: "

@@ -134,7 +134,7 @@ class Coding:
         return int(cell) if re.fullmatch(r"\d{1,9}", cell) else None
 
     def frames(self) -> dict[str, int | None]:
-        """Onset, apex and offset; an apex that is missing or outside becomes the midpoint, with a note."""
+        """Onset, apex and offset; an apex that is missing or outside is left open, with a note."""
         onset, apex, offset = (self.number(name) for name in ("onset", "apex", "offset"))
         self.notes += [
             f"{name} '{self.cells.get(name, '')}' is no frame number: the clip's {end} frame is taken"
@@ -144,9 +144,8 @@ class Coding:
         if onset is not None and offset is not None and onset > offset:
             self.notes.append(f"onset {onset} lies after offset {offset}")
         elif apex is None or (onset is not None and apex < onset) or (offset is not None and apex > offset):
-            problem = f"apex '{self.cells.get('apex', '')}' is not in {onset}..{offset}"
-            apex = (onset + offset) // 2 if onset is not None and offset is not None else None
-            self.notes.append(f"{problem}: the midpoint {apex} is taken" if apex else f"{problem}: it is left empty")
+            self.notes.append(f"apex '{self.cells.get('apex', '')}' is not in {onset}..{offset}: it is left open")
+            apex = None
         return {"onset": onset, "apex": apex, "offset": offset}
 
     def row(self, *, path: Path, fps: float) -> dict[str, object]:

@@ -1,0 +1,48 @@
+"""What all sources are."""
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+
+import pandas as pd
+
+
+class Source(ABC):
+    """Where clips come from.
+
+    Attributes:
+        name: of the data, for messages and folders.
+        root: folder of the files.
+        faces: backend where none is named.
+        official: datasets whose counts are known.
+        allow_partial: whether to go on where clips of those are missing; every result then says so.
+    """
+
+    name: str
+    root: Path
+    faces: str = "face_alignment"
+    official: tuple[str, ...] = ()
+    allow_partial: bool = False
+
+    @property
+    def asserted(self) -> tuple[str, ...]:
+        """Datasets whose counts must be those of the official download."""
+        return () if self.allow_partial else self.official
+
+    @abstractmethod
+    def identity(self) -> dict[str, object]:
+        """What tells this source's cache from another's."""
+
+    @abstractmethod
+    def digest(self) -> str | None:
+        """Changes when the list of clips does; None while it is not there."""
+
+    @abstractmethod
+    def table(self, *, workers: int | None = None) -> pd.DataFrame:
+        """Clip table.
+
+        Args:
+            workers: processes that may help to make it; None is one a core.
+
+        Raises:
+            MefusionError: the clips cannot be listed; says which file is missing or wrong.
+        """
