@@ -1,20 +1,67 @@
+import importlib
+import io
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pandas as pd
 import pytest
+import torch
 from filelock import FileLock
+from hypothesis import settings
+
+from mefusion.data import clip_arrays
+
+# How long an example takes depends on what else runs.
+settings.register_profile("mefusion", deadline=None)
+settings.load_profile("mefusion")
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture(scope="session")
 def command() -> Command:
-    """Run a console script as a user does: `command("mefusion-train", "seed=1", cwd=folder)`."""
+    """Run a console script as a user does, but in this process: `command("mefusion-train", "seeds=[1]", cwd=folder)`.
+
+    What a process of its own would end with is undone: the environment, and torch's deterministic mode.
+    """
+
+    def run(program: str, *arguments: str, cwd: Path, env: dict[str, str] | None = None):
+        module = importlib.import_module(program.replace("-", "."))
+        out, err = io.StringIO(), io.StringIO()
+        environment, deterministic = dict(os.environ), torch.are_deterministic_algorithms_enabled()
+        with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+            patch.chdir(cwd)
+            patch.setattr(sys, "argv", [program, *map(str, arguments)])
+            # It would hold for the tests that follow, some of which look at their memory.
+            patch.setattr(module, "spare_fresh_pages", lambda: None, raising=False)
+            os.environ.update({"COLUMNS": "200"} | (env or {}))
+            try:
+                code = module.main() or 0
+            except SystemExit as stop:
+                code = stop.code or 0
+            finally:
+                os.environ.clear()
+                os.environ.update(environment)
+                torch.use_deterministic_algorithms(deterministic)
+        if isinstance(code, str):  # as Python does at the end of a process
+            err.write(f"{code}\n")
+            code = 1
+        return subprocess.CompletedProcess([program, *arguments], code, out.getvalue(), err.getvalue())
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def script() -> Command:
+    """Run a console script as a user does, in a process of its own."""
 
     def run(program: str, *arguments: str, cwd: Path, env: dict[str, str] | None = None, timeout: float = 200):
         environment = os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "200"} | (env or {})
@@ -24,6 +71,16 @@ def command() -> Command:
         )  # fmt: skip
 
     return run
+
+
+@pytest.fixture
+def quick_flow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prepare in this process (`workers=1`) with a flow that takes a hundredth of TV-L1's time."""
+
+    def flow(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+        return cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST).calc(first, second, None).transpose(2, 0, 1)
+
+    monkeypatch.setattr(clip_arrays, "tvl1_flow", flow)
 
 
 @dataclass(frozen=True)
@@ -71,3 +128,20 @@ def tiny(tmp_path_factory: pytest.TempPathFactory, command: Command) -> Tiny:
             assert done.returncode == 0, done.stderr
             printed.write_text(done.stdout)
     return Tiny(root, printed.read_text())
+
+
+@pytest.fixture(scope="session")
+def three_index(tiny: Tiny) -> pd.DataFrame:
+    """The tiny set's clips as if they were of three subjects, two clips each."""
+    return tiny.index.assign(subject=[f"synthetic/sub{number:02d}" for number in (1, 2, 3, 2, 3, 1)])
+
+
+@pytest.fixture(scope="session")
+def three(tiny: Tiny, three_index: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Overrides of a prepared set of three subjects, so that one of two training subjects can be validated on."""
+    root = tmp_path_factory.mktemp("three")
+    cache = root / "synthetic" / tiny.cache.name
+    shutil.copytree(tiny.cache, cache)
+    (cache / "source.txt").unlink(missing_ok=True)  # which tells of the clips as they were
+    three_index.to_parquet(cache / "index.parquet")
+    return [*tiny.overrides, f"cache_dir={root}"]

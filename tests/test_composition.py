@@ -1,24 +1,35 @@
+import itertools
+
 import pandas as pd
 import pytest
+import torch
 from hydra import compose, initialize_config_dir
+from hydra.core.plugins import Plugins
 from hydra.utils import instantiate
+from omegaconf import OmegaConf
 
 from mefusion import composition
-from mefusion.cli import configuration_folder
+from mefusion.cli import ExperimentsSearchPath, configuration_folder
 from mefusion.config import register_schemas
+from mefusion.data.sources.base import Source
 from mefusion.errors import MefusionError
 
-CONF = configuration_folder("conf")
+CONF, EXPERIMENTS = configuration_folder("conf"), configuration_folder("experiments")
 
 
 def options(group):
     return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
 
 
-def configuration(name, *overrides):
+def configuration(name, *overrides, hydra=False):
     register_schemas()
+    Plugins.instance().register(ExperimentsSearchPath)
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose(name, overrides=list(overrides))
+        return compose(name, overrides=list(overrides), return_hydra_config=hydra)
+
+
+def experiments(kind):
+    return sorted(path.stem for path in (EXPERIMENTS / kind).glob("*.yaml"))
 
 
 @pytest.mark.parametrize("name", ["prepare", "check"])
@@ -70,8 +81,13 @@ def test_every_scheme_is_built_from_its_configuration(labels):
     assert scheme.classes or scheme.column != "emotion"
 
 
-class Source:
-    name, official, allow_partial = "smic", ("smic",), False
+class Own(Source):
+    name = "own"
+    identity = digest = table = None  # nothing here asks for them
+
+
+class Smic(Own):
+    name, official = "smic", ("smic",)
 
 
 def test_a_partial_download_stops_a_study_unless_it_is_allowed(tmp_path):
@@ -80,13 +96,99 @@ def test_a_partial_download_stops_a_study_unless_it_is_allowed(tmp_path):
     failures = tmp_path / "failures.csv"
     pd.DataFrame([clip | {"clip_id": "s1_ne_02", "problem": "no face"}]).to_csv(failures, index=False)
     with pytest.raises(MefusionError) as error:
-        composition.require_whole(labelled, Source, "three", failures=failures)
+        composition.require_whole(labelled, Smic(), "three", failures=failures)
     for part in ("negative 1 of 70 clips (69 missing)", "not prepared: smic/s1/s1_ne_02", "data.allow_partial=true"):
         assert part in str(error.value)
-    allowed = type("Allowed", (Source,), {"allow_partial": True})
-    composition.require_whole(labelled, allowed, "three", failures=failures)
+    allowed = type("Allowed", (Smic,), {"allow_partial": True})
+    composition.require_whole(labelled, allowed(), "three", failures=failures)
 
 
 def test_a_source_without_official_counts_is_never_partial(tmp_path):
     labelled = pd.DataFrame([{"dataset": "smic", "subject": "smic/s1", "label": "negative"}])
-    composition.require_whole(labelled, type("Own", (), {"official": ()}), "three", failures=tmp_path / "none")
+    composition.require_whole(labelled, Own(), "three", failures=tmp_path / "none")
+
+
+def network_of(config):
+    """The network of a configuration, without memory for its weights."""
+    with torch.device("meta"):
+        return composition.make_network(config, num_classes=3)
+
+
+ROOTS = {"megc2019": ["data.casme2=a", "data.samm=b", "data.smic=c"]}
+CLASSES = {"five": 5, "four": 4, "three": 3}
+
+
+@pytest.mark.parametrize("name", experiments("reproduce"))
+def test_every_published_experiment_is_composed_as_its_name_says(name):
+    model, rest = name.split("_", 1) if not name.startswith("off_apexnet") else ("off_apexnet", name[12:])
+    data, _, labels = rest.rpartition("_") if rest.endswith(("_five", "_three")) else (rest, "", "")
+    config = configuration("train", f"+reproduce={name}", *ROOTS.get(data, ["data.root=a"]))
+    assert (config.model.name, config.data.name) == (model, data)
+    assert not labels or config.labels.name == labels
+    assert len(composition.label_scheme(config).classes) == CLASSES[config.labels.name]
+    assert config.protocol.name == "loso"
+    assert config.faces.alignment == ("frame" if model in ("mol", "fdp") else "stabilised")
+    training = {"mol": (32, 1000, -1), "fdp": (36, 500, -1)}.get(model, (256, -1, 150))
+    assert (
+        config.model.training.batch_size,
+        config.model.training.max_steps,
+        config.model.training.max_epochs,
+    ) == training
+    assert instantiate(config.data).name == data
+    assert sum(parameter.numel() for parameter in network_of(config).parameters()) > 1000
+    first = (EXPERIMENTS / "reproduce" / f"{name}.yaml").read_text().splitlines()
+    assert any(line.startswith(f"# mefusion-train +reproduce={name} ") for line in first)
+
+
+def test_what_is_given_beside_an_experiment_wins():
+    given = ["model.optimizer.lr=3e-4", "labels=three", "faces.alignment=stabilised", "model=mol_tiny"]
+    config = configuration("train", "+reproduce=mol_casme2_five", "data.root=a", *given)
+    assert config.model.optimizer.lr == 3e-4
+    assert (config.labels.name, config.faces.alignment, config.model.name) == ("three", "stabilised", "mol_tiny")
+
+
+@pytest.mark.parametrize("name", experiments("ablation"))
+def test_every_job_of_an_ablation_is_another_study_whose_network_can_be_built(name):
+    config = configuration("train", f"+ablation={name}", hydra=True)
+    params = OmegaConf.to_container(config.hydra.sweeper.params)
+    jobs = [
+        [f"{key}={value}" for key, value in zip(params, values, strict=True)]
+        for values in itertools.product(*(str(values).split(",") for values in params.values()))
+    ]
+    studies = []
+    for job in jobs:
+        config = configuration("train", f"+ablation={name}", *job)
+        network_of(config)
+        studies.append(str(composition.study_content(config)))
+    assert len(set(studies)) == len(jobs) > 1
+    assert f"# mefusion-train -m +ablation={name}" in (EXPERIMENTS / "ablation" / f"{name}.yaml").read_text()
+
+
+def test_preparing_is_told_what_an_experiment_chose():
+    from hydra.core.hydra_config import HydraConfig
+
+    def command(*overrides):
+        HydraConfig.instance().set_config(configuration("train", *overrides, hydra=True))
+        return composition.preparing_command(configuration("train", *overrides))
+
+    chosen = "mefusion-prepare data=casme2 labels=five data.root=a faces.alignment=frame"
+    assert command("+reproduce=mol_casme2_five", "data.root=a", "model.optimizer.lr=1") == chosen
+    own = ["data=manifest", "data.root=a", "faces=dlib", "clip_length=4"]
+    assert command(*own) == "mefusion-prepare data=manifest labels=three faces=dlib data.root=a clip_length=4"
+
+
+@pytest.mark.parametrize("name", experiments("search"))
+def test_every_search_has_a_space_and_looks_at_validation_subjects(name):
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    config = configuration("train", "hydra/sweeper=search", f"+search={name}", hydra=True)
+    assert config.rule == "inner_val"
+    params = [f"{key}={value}" for key, value in config.hydra.sweeper.params.items()]
+    assert len(params) > 1
+    for override in OverridesParser.create().parse_overrides(params):
+        assert override.is_sweep_override()
+        assert OmegaConf.select(config, override.get_key_element(), throw_on_missing=True) is not None or (
+            override.get_key_element().startswith("tasks.")
+        )
+    # As a job reads it.
+    assert configuration("train", f"+search={name}").model.name == name

@@ -1,5 +1,7 @@
+import fcntl
 import json
 import os
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -21,7 +23,7 @@ from mefusion.data.cache import load_arrays, save_arrays
 from mefusion.data.folds import leave_one_subject_out
 from mefusion.files import claimed
 from mefusion.models.module import MERModule, Prediction
-from mefusion.study import prediction_table
+from mefusion.study import Clock, prediction_table
 from mefusion.train import main
 
 NETWORK = ("model.network.image_size=64", "model.network.width=0.0625", "model.training.max_epochs=3")
@@ -100,7 +102,7 @@ def test_study_json_says_where_the_result_comes_from(finished):
     assert study["classes"] == CLASSES
     assert study["folds"] == ["synthetic-sub01", "synthetic-sub02"]
     assert study["tasks"] == {"recognition": 1, "flow": 300, "landmarks": 0.1}
-    assert (study["rule"], study["seed"], study["clips"]) == ("last", 0, 6)
+    assert (study["rule"], study["seeds"], study["clips"]) == ("last", [0], 6)
     assert study["versions"]["torch"] == torch.__version__
     assert {"git_revision", "device", "sample_list_hash"} <= set(study)
 
@@ -235,6 +237,22 @@ def test_a_fold_that_another_process_is_at_is_left_to_it(copied, run, capsys):
     assert not list(copied.rglob(".claimed"))
 
 
+def test_a_claim_that_ended_while_it_was_waited_for_is_not_taken_twice(tmp_path, monkeypatch):
+    lock = fcntl.flock
+
+    def late(file, how):
+        monkeypatch.setattr("fcntl.flock", lock)
+        (tmp_path / ".claimed").unlink()  # its owner ended, and another process has claimed the folder anew
+        (tmp_path / ".claimed").touch()
+        lock(file, how)
+
+    monkeypatch.setattr("fcntl.flock", late)
+    with claimed(tmp_path) as mine:
+        assert not mine
+    with claimed(tmp_path) as mine:
+        assert mine
+
+
 @pytest.mark.parametrize("limit", ["model.training.max_epochs=0", "model.training.max_steps=0"])
 def test_training_that_would_not_happen_is_refused(run, tmp_path, limit):
     with pytest.raises(SystemExit, match="one must be 1 or more"):
@@ -286,6 +304,40 @@ def test_folds_may_run_one_by_one_and_in_any_order(finished, run, tmp_path, caps
     pd.testing.assert_frame_equal(table_of(study), table_of(finished), rtol=1e-4)
 
 
+def test_several_seeds_make_one_study(finished, run, tmp_path, capsys):
+    study = run(tmp_path / "outputs", "seeds=[0,1]", "protocol.folds=[sub02]")
+    assert study.name != finished.name
+    told = json.loads((study / "study.json").read_text())
+    assert (told["seeds"], told["folds"]) == ([0, 1], ["synthetic-sub01", "synthetic-sub02"])
+    assert [path.name for path in study.glob("folds/*")] == ["synthetic-sub02"]
+    tables = [results.load_predictions(study / "folds" / "synthetic-sub02" / f"seed{seed}") for seed in (0, 1)]
+    assert [set(table["seed"]) for table in tables] == [{0}, {1}]
+    assert {fold for table in tables for fold in table["fold"]} == {"synthetic-sub02"}
+    assert not np.allclose(*(table["probability_negative"] for table in tables))
+    # A fold's result depends on its seed and not on the others of the study.
+    alone = results.load_predictions(finished / "folds" / "synthetic-sub02")
+    pd.testing.assert_frame_equal(tables[0].drop(columns="study"), alone.drop(columns="study"), check_exact=True)
+    printed = capsys.readouterr().out
+    assert "fold 1/2 synthetic-sub02/seed0: " in printed
+    assert "fold 2/2 synthetic-sub02/seed1: " in printed
+    assert "lacks the folds synthetic-sub01/seed0, synthetic-sub01/seed1: nothing is pooled" in printed
+
+
+def test_shards_are_the_folds_and_seeds_of_one_study(run, tmp_path, capsys):
+    for number, expected in ((1, ["synthetic-sub01/seed0", "synthetic-sub02/seed1"]), (2, ["synthetic-sub02/seed0"])):
+        study = run(
+            tmp_path / "outputs", "seeds=[0,1]", "model.training.max_epochs=1", f"protocol.shard={number}/3"
+        )  # fmt: skip
+        assert re.findall(r"fold \d/\d (\S+): ", capsys.readouterr().out) == expected
+    assert len(list(study.glob("folds/*/seed*/DONE"))) == 3
+
+
+def test_the_time_that_is_left_is_told_where_it_is_long():
+    clock = Clock(laps=[100.0])
+    assert re.fullmatch(r"0 s, about 4 min left", clock.lap(5))  # of (100 + 0) / 2 s each
+    assert clock.lap(1) == "0 s"
+
+
 @pytest.fixture
 def name(tiny, tmp_path):
     """What a study is called."""
@@ -305,17 +357,20 @@ def name(tiny, tmp_path):
 
 
 def test_where_a_study_runs_does_not_change_its_name(name, tmp_path):
-    places = ["workers=3", "logger=wandb", "protocol.folds=[sub01]", "trainer.devices=2", f"output_dir={tmp_path}"]
-    assert {name(place) for place in places} == {name()}
+    places = ["workers=3", "logger=wandb", "protocol.folds=[sub01]", "protocol.shard=1/2", f"output_dir={tmp_path}"]
+    places += ["trainer.devices=2", "trainer=ddp trainer.deterministic=true", "protocol.validation=0.5"]
+    assert {name(*place.split()) for place in places} == {name()}
+    assert name("rule=inner_val", "protocol.validation=0.5") != name("rule=inner_val")
 
 
 def test_whatever_changes_a_result_changes_the_name(name):
-    changes = ["seed=1", "model.optimizer.lr=1e-3", "tasks=recognition", "model.network.dropout=0.1"]
+    changes = ["seeds=[1]", "seeds=[0,1]", "rule=average", "rule=inner_val"]
+    changes += ["model.optimizer.lr=1e-3", "tasks=recognition", "model.network.dropout=0.1"]
     assert len({name(), *map(name, changes)}) == len(changes) + 1
 
 
 def test_the_result_depends_on_the_seed(finished, run, tmp_path):
-    study = run(tmp_path / "outputs", "seed=1", "protocol.folds=[sub01]")
+    study = run(tmp_path / "outputs", "seeds=[1]", "protocol.folds=[sub01]")
     one, other = (results.load_predictions(path / "folds" / "synthetic-sub01") for path in (study, finished))
     assert (one["seed"] == 1).all()
     assert not np.allclose(one["probability_negative"], other["probability_negative"])
@@ -351,7 +406,7 @@ def test_a_task_that_is_off_is_nowhere(run, tmp_path):
         ("model.network.image_size=100", "100"),
         ("model.network.image_size=192", "192"),
         ("model.network.variant=mine", "mine"),
-        ("logger.name=tensorboard", "tensorboard"),
+        ("logger.name=paper", "logger=paper"),
         ("protocol.folds=[sub99]", "sub99"),
         ("short_clips=drop", "short_clips=drop"),
     ],
@@ -381,7 +436,7 @@ def test_a_clip_s_probabilities_are_the_means_of_its_windows():
         Prediction(torch.tensor([2, 0]), torch.tensor([[0.9, 0.1], [0.2, 0.8]]), {"epe": torch.tensor([1.0, 5.0])}),
         Prediction(torch.tensor([2]), torch.tensor([[0.3, 0.7]]), {"epe": torch.tensor([2.0])}),
     ]
-    table = prediction_table(batches, FakeStore())
+    table = prediction_table(Prediction.joined(batches, 3), FakeStore())
     assert table["clip_id"].tolist() == ["x", "z"]
     assert table["subject"].tolist() == ["d/1", "d/2"]
     assert table["label"].tolist() == ["a", "b"]

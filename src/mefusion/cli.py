@@ -4,16 +4,18 @@ import functools
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import hydra
 from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException, InstantiationException, MissingConfigException, OverrideParseException
 from hydra.plugins.search_path_plugin import SearchPathPlugin
+from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
@@ -36,6 +38,14 @@ class ExperimentsSearchPath(SearchPathPlugin):
         search_path.append("experiments", f"file://{configuration_folder('experiments')}")
 
 
+def compose(overrides: Sequence[str]) -> DictConfig:
+    """conf/train.yaml with overrides, as `mefusion-train` sees it."""
+    register_schemas()
+    Plugins.instance().register(ExperimentsSearchPath)
+    with hydra.initialize_config_dir(str(configuration_folder("conf")), version_base="1.3"):
+        return hydra.compose("train", overrides=list(overrides))
+
+
 def run(task: Callable[[DictConfig], Any], *, config_name: str, program: str) -> None:
     """Run an entry point under Hydra; what the user can mend is one sentence and exit code 1."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let exceptions come here instead of being printed with hints
@@ -44,6 +54,8 @@ def run(task: Callable[[DictConfig], Any], *, config_name: str, program: str) ->
 
     @functools.wraps(task)
     def quietly(config: DictConfig) -> Any:
+        if HydraConfig.get().mode == RunMode.MULTIRUN:  # a job of another launcher than ours, which hears of errors
+            return task(config)
         with one_sentence(program):  # here too, since Hydra would print a line of its own on the way out
             return task(config)
 
@@ -80,6 +92,8 @@ def _explain(error: Exception) -> str:
         )
     if isinstance(error, MissingConfigException) and error.options is not None:
         group, _, option = str(error.missing_cfg_file).rpartition("/")
+        if option.startswith("submitit_"):
+            return f"{group}={option} needs a package: pip install hydra-submitit-launcher"
         return f"{group}={option} is not known: choose from {', '.join(error.options)}"
     if override := re.match(r"Could not override '([^']+)'", message):
         return f"there is no setting or group called {override[1]}"

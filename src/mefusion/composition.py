@@ -13,7 +13,6 @@ from mefusion import __version__
 from mefusion.errors import MefusionError
 
 if TYPE_CHECKING:
-    import lightning as L
     import pandas as pd
     from omegaconf import DictConfig
     from torch import nn
@@ -28,9 +27,9 @@ if TYPE_CHECKING:
 
 # Where things stand and what they run on does not change what a study is.
 NOT_CONTENT = (
-    "cache_dir", "output_dir", "workers", "logger", "protocol.folds", "faces.folder",
-    "trainer.accelerator", "trainer.devices", "trainer.enable_progress_bar", "trainer.enable_model_summary",
-    "trainer.log_every_n_steps",
+    "cache_dir", "output_dir", "workers", "logger", "protocol.folds", "protocol.shard", "faces.folder",
+    "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy", "trainer.sync_batchnorm",
+    "trainer.enable_progress_bar", "trainer.enable_model_summary", "trainer.log_every_n_steps", "trainer.profiler",
 )  # fmt: skip
 NOT_CONTENT_OF_DATA = ("root", "portraits", "layout", "write_to", "allow_partial", "casme2", "samm", "smic")
 
@@ -65,12 +64,11 @@ def load_clips(config: "DictConfig") -> "ClipStore":
     from mefusion.data.views import make_view
 
     source, _, folder = preparation(config)
-    index = read_index(folder, command=preparing_command())
+    command = preparing_command(config)
+    index = read_index(folder, command=command)
     recorded = folder / "source.txt"
     if recorded.exists() and source.digest() not in (None, recorded.read_text().strip()):
-        raise MefusionError(
-            f"the list of clips of data={source.name} has changed since it was prepared: run {preparing_command()}"
-        )
+        raise MefusionError(f"the list of clips of data={source.name} has changed since it was prepared: run {command}")
     scheme = label_scheme(config)
     labelled = label_clips(index, scheme)
     require_whole(labelled, source, scheme.name, failures=folder / "failures.csv")
@@ -107,8 +105,8 @@ def require_whole(labelled: "pd.DataFrame", source: Any, scheme: str, *, failure
 
     from mefusion.data.expected import differences
 
-    found = differences(labelled, scheme=scheme, datasets=source.official)
-    if not found or source.allow_partial:
+    found = differences(labelled, scheme=scheme, datasets=source.asserted)
+    if not found:
         return
     failed = pd.read_csv(failures, dtype=str) if failures.exists() else pd.DataFrame()
     names = ", ".join(f"{row.subject}/{row.clip_id}" for row in failed.itertuples())
@@ -118,14 +116,21 @@ def require_whole(labelled: "pd.DataFrame", source: Any, scheme: str, *, failure
     )
 
 
-def preparing_command() -> str:
+def preparing_command(config: "DictConfig") -> str:
     """The `mefusion-prepare` that goes with this `mefusion-train`."""
     from hydra.core.hydra_config import HydraConfig
 
+    hydra = HydraConfig.get()
+    # An experiment may have chosen these, and how faces are aligned, which the command line then does not tell.
+    chosen = [f"{group}={hydra.runtime.choices[group]}" for group in ("data", "labels", "faces")]
+    aligned = f"faces.alignment={config.faces.alignment}"
     shared = ("data", "labels", "faces", "cache_dir", "clip_length", "short_clips", "missing_apex")
     # A setting, a group within a group, or an option that is put somewhere: data.root=, data/sources=, +data@
-    groups = ((text, re.match(r"[+~]*(\w*)", text)) for text in HydraConfig.get().overrides.task)
-    return " ".join(["mefusion-prepare", *(text for text, group in groups if group and group[1] in shared)])
+    groups = ((text, re.match(r"[+~]*(\w*)", text)) for text in hydra.overrides.task)
+    given = [text for text, group in groups if group and group[1] in shared and text not in chosen]
+    if config.faces.alignment != "stabilised" and aligned not in given:
+        given.append(aligned)
+    return " ".join(["mefusion-prepare", *(text for text in chosen if text != "faces=default"), *given])
 
 
 def task_weights(config: "DictConfig") -> dict[str, float]:
@@ -151,6 +156,22 @@ def task_weights(config: "DictConfig") -> dict[str, float]:
     return weights
 
 
+def require_sense(config: "DictConfig") -> None:
+    """Refuse what needs no data to be refused.
+
+    Raises:
+        MefusionError: a value is none of those there are.
+    """
+    from mefusion.selection import require_rule
+    from mefusion.tasks import IMBALANCE
+
+    if config.imbalance not in IMBALANCE:
+        raise MefusionError(f"imbalance={config.imbalance}: choose from {', '.join(IMBALANCE)}")
+    if not config.seeds or len(set(config.seeds)) < len(config.seeds):
+        raise MefusionError(f"seeds={list(config.seeds)}: give one whole number or more, none twice, as [0,1,2]")
+    require_rule(config.rule)
+
+
 def plan_folds(config: "DictConfig", store: "ClipStore") -> "list[Fold]":
     """Folds of the protocol."""
     from omegaconf import OmegaConf
@@ -173,6 +194,8 @@ def study_content(config: "DictConfig") -> dict[str, Any]:
     for data in (content["data"], *content["data"].get("sources", {}).values()):
         for key in NOT_CONTENT_OF_DATA:
             data.pop(key, None)
+    if config.rule != "inner_val":
+        del content["protocol"]["validation"]
     content["tasks"] = task_weights(config)  # what is off has no say in what a study is
     del content["model"]["task_weights"]
     return content
@@ -189,10 +212,8 @@ def plan_study(config: "DictConfig", store: "ClipStore", folds: "list[Fold]") ->
     from mefusion.data.preparation import PREPARATION
     from mefusion.data.records import KEY, clip_notes, sample_list_hash
     from mefusion.study import Study
-    from mefusion.tasks import IMBALANCE
 
-    if config.imbalance not in IMBALANCE:  # before anything is written
-        raise MefusionError(f"imbalance={config.imbalance}: choose from {', '.join(IMBALANCE)}")
+    seeds = tuple(config.seeds)
     content, (source, settings, _) = study_content(config), preparation(config)
     content["faces"]["backend"] = settings.faces  # the same whether named or the source's own
     tested = store.index[store.index["subject"].isin({subject for fold in folds for subject in fold.test})]
@@ -216,13 +237,20 @@ def plan_study(config: "DictConfig", store: "ClipStore", folds: "list[Fold]") ->
         "sample_list_hash": sample_list_hash(tested),
         "partial": differences(store.index, scheme=config.labels.name, datasets=source.official),
         "clip_notes": clip_notes(store.index),
-        "rule": "last",
-        "seed": config.seed,
+        "rule": config.rule,
+        "seeds": list(seeds),
         "versions": provenance.versions(),
         "git_revision": provenance.git_revision(),
         "device": provenance.device_name(config.trainer.accelerator),
     }
-    return Study(Path(config.output_dir) / name, OmegaConf.to_yaml(config, resolve=True), facts, seed=config.seed)
+    return Study(
+        Path(config.output_dir) / name,
+        OmegaConf.to_yaml(config, resolve=True),
+        facts,
+        seeds=seeds,
+        rule=config.rule,
+        validation=config.protocol.validation,
+    )
 
 
 def make_data(config: "DictConfig", store: "ClipStore", fold: "Fold", seed: int) -> "FoldData":
@@ -278,38 +306,3 @@ def make_module(config: "DictConfig", num_classes: int, statistics: "Statistics"
     module = build(network, tasks, OptimizerSettings(**config.model.optimizer))
     module.initialise(statistics)
     return module
-
-
-def make_trainer(config: "DictConfig", study: "Study", fold: str, folder: Path) -> "L.Trainer":
-    """Trainer of a fold: logs to its folder and keeps its last checkpoint there."""
-    from hydra.utils import instantiate
-    from lightning.pytorch.callbacks import ModelCheckpoint
-
-    from mefusion.loggers import make_loggers
-
-    training, max_epochs = config.model.training, config.trainer.get("max_epochs")
-    if max_epochs is None:
-        max_epochs = training.max_epochs
-    limits = (max_epochs, training.max_steps)
-    if limits == (-1, -1) or any(not isinstance(limit, int) or (limit < 1 and limit != -1) for limit in limits):
-        raise MefusionError(
-            f"trainer.max_epochs={max_epochs} with model.training.max_steps={training.max_steps}: one must be 1 or "
-            "more, the other may be -1 for none"
-        )
-    taken = [name for name in ("max_steps", "callbacks", "logger") if name in config.trainer]
-    if taken:
-        raise MefusionError(f"trainer.{taken[0]} is set by the study: see model.training.max_steps and logger=wandb")
-    trainer = instantiate(
-        config.trainer,
-        max_epochs=max_epochs,
-        max_steps=training.max_steps,
-        callbacks=[ModelCheckpoint(folder / "checkpoints", filename="last", enable_version_counter=False)],
-        logger=make_loggers(
-            config.logger.name, project=config.logger.project, study=study.name, fold=fold, folder=folder
-        ),
-    )
-    if trainer.num_devices * trainer.num_nodes != 1:
-        raise MefusionError(
-            f"trainer.devices={config.trainer.devices}: a study runs on one device; run jobs or folds side by side"
-        )
-    return trainer

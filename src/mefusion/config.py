@@ -1,4 +1,4 @@
-"""Types of the configuration's values, so that `seed=abc` is refused before anything runs."""
+"""Types of the configuration's values, so that `seeds=[abc]` is refused before anything runs."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -99,13 +99,18 @@ class TaskConfig:
 
 @dataclass
 class ProtocolConfig:
-    """conf/protocol: how subjects are split, options that are null but for their protocol, and which folds to run."""
+    """conf/protocol: how subjects are split, options that are null but for their protocol, and what to run of it.
+
+    `validation` is the share of the training subjects that rule=inner_val takes out; `shard` is as 2/3.
+    """
 
     name: str = MISSING
     k: int | None = None
     seed: int | None = None
     test: list[str] | None = None
+    validation: float = 0.2
     folds: list[str] | None = None
+    shard: str | None = None
 
 
 @dataclass
@@ -114,6 +119,7 @@ class LoggerConfig:
 
     name: str = MISSING
     project: str = "mefusion"
+    examples_every: int = 0
 
 
 @dataclass
@@ -126,7 +132,8 @@ class TrainConfig(PrepareConfig):
     protocol: ProtocolConfig = field(default_factory=ProtocolConfig)
     trainer: Any = MISSING
     logger: LoggerConfig = field(default_factory=LoggerConfig)
-    seed: int = 0
+    seeds: list[int] = field(default_factory=lambda: [0])
+    rule: str = "last"
     output_dir: str = "outputs"
 
 

@@ -1,11 +1,12 @@
 """Writing files that are whole or not there."""
 
 import fcntl
+import os
 import re
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,7 +36,13 @@ def replacing(path: Path) -> Iterator[Path]:
             f"{path} cannot be written ({error.strerror or error}): make room and make it writable"
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # such as a file where its folder would be
+            temporary.unlink()
+
+
+def leaves(path: Path, root: Path) -> bool:
+    """Whether a path leads out of a folder through links."""
+    return not path.resolve().is_relative_to(root.resolve())
 
 
 @contextmanager
@@ -46,7 +53,11 @@ def claimed(folder: Path) -> Iterator[bool]:
     with path.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            # Between opening and locking it another process may have ended its claim, and a third made a new file.
+            mine = path.stat().st_ino == os.fstat(file.fileno()).st_ino
+        except (BlockingIOError, FileNotFoundError):
+            mine = False
+        if not mine:
             yield False
             return
         try:
@@ -55,20 +66,20 @@ def claimed(folder: Path) -> Iterator[bool]:
             path.unlink(missing_ok=True)
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Remove temporary files that processes left when they were killed: those of more than an hour ago.
+def remove_leftovers(folder: Path, age: float = 3600) -> None:
+    """Remove temporary files that processes left when they were killed, those of more than `age` seconds ago.
 
-    Younger ones may belong to another process that is writing at this moment.
+    Younger ones may belong to another process that is writing at this moment, where there can be one.
     """
     for path in folder.rglob(".*"):
-        if _TEMPORARY.search(path.name) and time.time() - path.stat().st_mtime > 3600:
+        if _TEMPORARY.search(path.name) and time.time() - path.stat().st_mtime >= age:
             path.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file, whole or not at all."""
     with replacing(path) as temporary:
-        temporary.write_text(text)
+        temporary.write_text(text, encoding="utf-8")
 
 
 def write_table(path: Path, table: "pd.DataFrame") -> None:

@@ -1,35 +1,111 @@
-"""Where a fold's training is logged: always a CSV file, and W&B if asked for."""
+"""Where a study is logged: its folds always to CSV files, and to W&B or TensorBoard if asked for."""
 
 import hashlib
+import importlib.util
 import os
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from lightning.pytorch.loggers import CSVLogger, Logger
 
 from mefusion.errors import MefusionError
 
-LOGGERS = ("csv", "wandb")
+LOGGERS = ("csv", "wandb", "tensorboard")
 
 
-def make_loggers(name: str, *, project: str, study: str, fold: str, folder: Path) -> list[Logger]:
-    """Loggers of a fold.
-
-    Args:
-        name: `csv` or `wandb`, which logs to CSV too.
-        project: of W&B.
-        study, fold: group and name of the W&B run.
-        folder: the fold's, receives metrics.csv.
+def require_logger(name: str) -> None:
+    """Refuse a logger before anything is written.
 
     Raises:
-        MefusionError: there is no such logger, or wandb is not installed.
+        MefusionError: there is none of this name, or its package is not installed.
     """
     if name not in LOGGERS:
         raise MefusionError(f"logger={name} is not known: choose from {', '.join(LOGGERS)}")
-    loggers: list[Logger] = [_csv_logger(folder)]
-    if name == "wandb":
-        loggers.append(_wandb_logger(project=project, study=study, fold=fold, folder=folder.parents[1]))
-    return loggers
+    if name != "csv" and importlib.util.find_spec(name) is None:
+        raise MefusionError(f"logger={name} needs the package {name}: pip install {name}")
+
+
+@dataclass(frozen=True)
+class StudyLog:
+    """What a study's loggers are told.
+
+    Attributes:
+        logger: `csv`, or one of the others, which logs to CSV too.
+        project: of W&B.
+        directory: the study's; its name is the group of the W&B runs.
+        config: the resolved configuration.
+        tags: what a W&B run is found by.
+    """
+
+    logger: str
+    project: str
+    directory: Path
+    config: Mapping[str, Any]
+    tags: tuple[str, ...]
+
+    def fold_loggers(self, folder: Path) -> list[Logger]:
+        """Loggers of a fold.
+
+        Args:
+            folder: the fold's, below `folds/`; receives metrics.csv.
+        """
+        loggers: list[Logger] = [_csv_logger(folder)]
+        if self.logger == "wandb":
+            from lightning.pytorch.loggers import WandbLogger
+
+            name = folder.relative_to(self.directory / "folds").as_posix()
+            loggers.append(WandbLogger(save_dir=self.directory, **self._wandb_run(name, kind="fold")))
+        if self.logger == "tensorboard":
+            from lightning.pytorch.loggers import TensorBoardLogger
+
+            loggers.append(TensorBoardLogger(folder, name="tensorboard", version=""))
+        return loggers
+
+    def log_summary(self, summary: Mapping[str, Any], predictions: pd.DataFrame) -> None:
+        """Give a whole study a W&B run of its own: its scores, confusion matrix and prediction table.
+
+        Args:
+            summary: as in summary.json.
+            predictions: the pooled prediction table.
+        """
+        if self.logger != "wandb":
+            return
+        import wandb
+
+        from mefusion.metrics import confusion_matrix
+        from mefusion.plots import confusion_matrix_figure
+        from mefusion.results import classes_of
+
+        classes = classes_of(predictions)
+        matrix = confusion_matrix(predictions["label"].tolist(), predictions["prediction"].tolist(), classes)
+        figure = confusion_matrix_figure(matrix, classes)
+        with wandb.init(dir=self.directory, **self._wandb_run("summary", kind="summary")) as run:
+            # What was chosen on the test subjects is called so, here too.
+            name = "oracle_confusion_matrix" if summary["rule"] == "oracle" else "confusion_matrix"
+            run.log({name: wandb.Image(figure), "predictions": wandb.Table(dataframe=predictions)})
+            run.summary.update(_numbers({name: value for name, value in summary.items() if name != "provenance"}))
+
+    def _wandb_run(self, name: str, *, kind: str) -> dict[str, Any]:
+        """What `wandb.init` takes, but for the folder."""
+        import wandb
+
+        study = self.directory.name
+        mode = os.environ.get("WANDB_MODE") or ("online" if _has_wandb_key() else "offline")
+        return {
+            "project": self.project,
+            "group": study,
+            "job_type": kind,
+            "name": f"{study}/{name}",
+            # The same for the same fold, so that a resumed fold goes on in its run.
+            "id": hashlib.sha256(f"{study}/{name}".encode()).hexdigest()[:16],
+            "resume": "allow",
+            "config": dict(self.config),
+            "tags": list(self.tags),
+            "settings": wandb.Settings(silent=True, mode=mode),  # type: ignore[arg-type]
+        }
 
 
 def finish_loggers() -> None:
@@ -50,26 +126,6 @@ def _csv_logger(folder: Path) -> CSVLogger:
     return logger
 
 
-def _wandb_logger(*, project: str, study: str, fold: str, folder: Path) -> Logger:
-    try:
-        import wandb
-    except ImportError as error:
-        raise MefusionError("logger=wandb needs the package wandb: pip install wandb") from error
-    from lightning.pytorch.loggers import WandbLogger
-
-    mode = os.environ.get("WANDB_MODE") or ("online" if _has_wandb_key() else "offline")
-    return WandbLogger(
-        project=project,
-        group=study,
-        name=f"{study}/{fold}",
-        # The same for the same fold, so that a resumed fold goes on in its run.
-        id=hashlib.sha256(f"{study}/{fold}".encode()).hexdigest()[:16],
-        resume="allow",
-        save_dir=folder,
-        settings=wandb.Settings(silent=True, mode=mode),  # type: ignore[arg-type]
-    )
-
-
 def _has_wandb_key() -> bool:
     """Whether `wandb login` was done; looked up without asking wandb, which would complain that it was not."""
     import netrc
@@ -80,3 +136,14 @@ def _has_wandb_key() -> bool:
         return netrc.netrc().authenticators("api.wandb.ai") is not None
     except (OSError, netrc.NetrcParseError):
         return False
+
+
+def _numbers(values: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
+    """The numbers of nested mappings, by their paths."""
+    found: dict[str, float] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            found |= _numbers(value, f"{prefix}{name}/")
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            found[f"{prefix}{name}"] = value
+    return found

@@ -47,44 +47,49 @@ def f1_per_class(matrix: np.ndarray) -> np.ndarray:
     """F1 = 2TP / (2TP + FP + FN) of each class.
 
     Args:
-        matrix: confusion matrix [C, C], rows are labels.
+        matrix: confusion matrices [..., C, C], rows are labels.
 
     Returns:
-        [C] in 0..1; 0 for a class that occurs neither as label nor as prediction.
+        [..., C] in 0..1; 0 for a class that occurs neither as label nor as prediction.
     """
-    return _ratio(2 * np.diag(matrix), matrix.sum(axis=0) + matrix.sum(axis=1))
+    return _ratio(2 * _right(matrix), matrix.sum(axis=-2) + matrix.sum(axis=-1))
 
 
 def recall_per_class(matrix: np.ndarray) -> np.ndarray:
     """Share of each class's clips that were recognised.
 
     Args:
-        matrix: confusion matrix [C, C], rows are labels.
+        matrix: confusion matrices [..., C, C], rows are labels.
 
     Returns:
-        [C] in 0..1; 0 for a class without a clip.
+        [..., C] in 0..1; 0 for a class without a clip.
     """
-    return _ratio(np.diag(matrix), matrix.sum(axis=1))
+    return _ratio(_right(matrix), matrix.sum(axis=-1))
 
 
-def uf1(matrix: np.ndarray) -> float:
+def uf1(matrix: np.ndarray) -> np.ndarray:
     """Unweighted F1 (macro F1): the mean of `f1_per_class` over the scheme's classes (MEGC 2019)."""
-    return float(f1_per_class(matrix).mean())
+    return f1_per_class(matrix).mean(axis=-1)
 
 
-def uar(matrix: np.ndarray) -> float:
+def uar(matrix: np.ndarray) -> np.ndarray:
     """Unweighted average recall: the mean of `recall_per_class` over the scheme's classes (MEGC 2019)."""
-    return float(recall_per_class(matrix).mean())
+    return recall_per_class(matrix).mean(axis=-1)
 
 
-def accuracy(matrix: np.ndarray) -> float:
+def accuracy(matrix: np.ndarray) -> np.ndarray:
     """Share of all clips that were recognised, in 0..1."""
-    return float(np.trace(matrix) / matrix.sum())
+    return _ratio(_right(matrix).sum(axis=-1), matrix.sum(axis=(-2, -1)))
 
 
-def weighted_f1(matrix: np.ndarray) -> float:
+def weighted_f1(matrix: np.ndarray) -> np.ndarray:
     """The mean of `f1_per_class`, weighted by each class's number of clips."""
-    return float(f1_per_class(matrix) @ matrix.sum(axis=1) / matrix.sum())
+    support = matrix.sum(axis=-1)
+    return _ratio((f1_per_class(matrix) * support).sum(axis=-1), support.sum(axis=-1))
+
+
+SCORES = {"uf1": uf1, "uar": uar, "acc": accuracy, "wf1": weighted_f1}
+"""The four scores of recognition, of confusion matrices [..., C, C] each; 0..1."""
 
 
 def recognition_metrics(matrix: np.ndarray) -> dict[str, float]:
@@ -96,12 +101,7 @@ def recognition_metrics(matrix: np.ndarray) -> dict[str, float]:
     Returns:
         `uf1`, `uar`, `acc` and `wf1`, each in 0..1.
     """
-    return {
-        "uf1": uf1(matrix),
-        "uar": uar(matrix),
-        "acc": accuracy(matrix),
-        "wf1": weighted_f1(matrix),
-    }
+    return {name: float(score(matrix)) for name, score in SCORES.items()}
 
 
 def majority_matrix(matrix: np.ndarray) -> np.ndarray:
@@ -225,5 +225,9 @@ def landmark_report(nme: Sequence[float]) -> dict[str, float]:
     }
 
 
+def _right(matrix: np.ndarray) -> np.ndarray:
+    return np.diagonal(matrix, axis1=-2, axis2=-1)
+
+
 def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
-    return np.divide(numerator, denominator, out=np.zeros(len(numerator)), where=denominator > 0)
+    return np.divide(numerator, denominator, out=np.zeros(np.shape(numerator)), where=denominator > 0)

@@ -1,31 +1,38 @@
-"""A study: one configuration run over all its folds, each fold's result kept when it is whole."""
+"""A study: one configuration run over all its folds and seeds, each result kept when it is whole."""
 
 import json
-import pickle
 import time
 import zlib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import lightning as L
 import numpy as np
 import pandas as pd
-import torch
 
+from mefusion.callbacks import predict_examples
 from mefusion.data.cache import save_arrays
-from mefusion.data.clips import Batch, ClipStore
+from mefusion.data.clips import ClipStore, TestWindows
 from mefusion.data.datamodule import FoldData, Statistics
-from mefusion.data.folds import Fold
+from mefusion.data.folds import Fold, take_out_validation
 from mefusion.data.records import KEY
+from mefusion.distributed import from_first, rank
 from mefusion.errors import MefusionError
-from mefusion.files import claimed, write_table, write_text
+from mefusion.files import claimed, remove_leftovers, write_table, write_text
 from mefusion.loggers import finish_loggers
 from mefusion.models.module import MERModule, Prediction
+from mefusion.results import run_name
+from mefusion.resume import FoldCallback, Resumed, last_checkpoint, read_checkpoint, trim_log
+from mefusion.selection import rule_callbacks, selected_checkpoint, validates
 
 MakeData = Callable[[Fold, int], FoldData]
 MakeModule = Callable[[Statistics], MERModule]
-MakeTrainer = Callable[[str, Path], L.Trainer]
+MakeTrainer = Callable[["Part", list[L.Callback]], L.Trainer]
+
+HALF = ("flow", "dynamic_image")
+"""Arrays of example clips that are kept as float16."""
 
 
 @dataclass(frozen=True)
@@ -36,31 +43,89 @@ class Study:
         directory: `outputs/<study>`.
         config: the resolved configuration, YAML.
         facts: what `study.json` tells: classes, folds, hashes, versions.
-        seed: of everything random.
+        seeds: every fold is run with each.
+        rule: which weights predict, see `mefusion.selection`.
+        validation: share of the training subjects that the rule `inner_val` takes out.
     """
 
     directory: Path
     config: str
     facts: Mapping[str, object]
-    seed: int
+    seeds: tuple[int, ...]
+    rule: str
+    validation: float
 
     @property
     def name(self) -> str:
         """Name of the study, that of its directory."""
         return self.directory.name
 
-    def fold_folder(self, fold: Fold) -> Path:
-        """`folds/<fold>/`."""
-        return self.directory / "folds" / fold.name
+    def parts(self, folds: Sequence[Fold], clips: pd.DataFrame) -> list["Part"]:
+        """Every fold with every seed, a seed after the other, with the validation subjects that the rule asks for.
 
-    def fold_seed(self, fold: Fold) -> int:
-        """A seed of the fold's own, so that its result does not depend on which folds ran before it."""
-        return zlib.crc32(f"{self.seed}/{fold.name}".encode())
+        Args:
+            folds: without validation subjects.
+            clips: labelled clips with the columns subject and label.
+
+        Raises:
+            MefusionError: a fold's training subjects cannot be split as the rule asks.
+        """
+        return [Part(self, self._validated(fold, clips, seed), seed) for seed in self.seeds for fold in folds]
+
+    def _validated(self, fold: Fold, clips: pd.DataFrame, seed: int) -> Fold:
+        if self.rule == "inner_val":
+            return take_out_validation(fold, clips, share=self.validation, seed=seed)
+        return replace(fold, validation=fold.test) if self.rule == "oracle" else fold
+
+
+@dataclass(frozen=True)
+class Part:
+    """A fold with one of its study's seeds, which is what is trained, kept and resumed.
+
+    Attributes:
+        study: the study.
+        fold: its subjects.
+        seed: of everything random.
+    """
+
+    study: Study
+    fold: Fold
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """The fold's, with the seed where there are several."""
+        return run_name(self.fold.name, self.seed, self.study.seeds)
+
+    @property
+    def folder(self) -> Path:
+        """`folds/<fold>/`, or `folds/<fold>/seed<n>/` in a study of several seeds."""
+        return self.study.directory / "folds" / self.name
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of its checkpoints."""
+        return self.folder / "checkpoints"
+
+    @property
+    def done(self) -> bool:
+        """Whether its result is whole."""
+        return (self.folder / "DONE").exists()
+
+    @property
+    def own_seed(self) -> int:
+        """A seed of the fold's own, so that its result does not depend on what ran before it."""
+        return zlib.crc32(f"{self.seed}/{self.fold.name}".encode())
+
+    @property
+    def origin(self) -> dict[str, str | int]:
+        """What its checkpoints are marked with."""
+        return {"study": self.study.name, "fold": self.fold.name, "seed": self.seed}
 
 
 def run_study(
     study: Study,
-    folds: Sequence[Fold],
+    parts: Sequence[Part],
     store: ClipStore,
     *,
     make_data: MakeData,
@@ -72,73 +137,135 @@ def run_study(
 
     Args:
         study: where to.
-        folds: which.
+        parts: its folds and seeds to run.
         store: the clips.
         make_data, make_module, make_trainer: what a fold is run with: its data given a seed, the network given
-            the training subjects' statistics, the trainer given the fold's name and folder.
+            the training subjects' statistics, the trainer.
         say: receives a line a fold.
     """
-    if not (study.directory / "study.json").exists():
-        write_text(study.directory / "config.yaml", study.config)
-        write_text(study.directory / "study.json", json.dumps({"study": study.name, **study.facts}, indent=2))
-    for number, fold in enumerate(folds, 1):
-        start, done = time.perf_counter(), study.fold_folder(fold) / "DONE"
-        with claimed(study.fold_folder(fold)) as mine:
-            if done.exists():
-                outcome = "done before"
-            elif not mine:
-                outcome = "another process is at it"
-            else:
-                table = run_fold(
-                    study, fold, store, make_data=make_data, make_module=make_module, make_trainer=make_trainer
-                )
-                right, seconds = int((table["label"] == table["prediction"]).sum()), time.perf_counter() - start
-                outcome = f"{right} of {len(table)} clips right, {seconds:.0f} s"
-        say(f"fold {number}/{len(folds)} {fold.name}: {outcome}")
+    clock = Clock()
+    for number, part in enumerate(parts, 1):
+        with _taken(part) as obstacle:
+            outcome = obstacle
+            if outcome is None:
+                table = run_fold(part, store, make_data=make_data, make_module=make_module, make_trainer=make_trainer)
+                right = int((table["label"] == table["prediction"]).sum())
+                outcome = f"{right} of {len(table)} clips right, {clock.lap(len(parts) - number)}"
+        say(f"fold {number}/{len(parts)} {part.name}: {outcome}")
+
+
+@contextmanager
+def _taken(part: Part) -> Iterator[str | None]:
+    """Claim a fold for this training, in its first process; what there is against it, or None."""
+    if rank() > 0:
+        yield from_first(None)
+        return
+    with claimed(part.folder) as mine:
+        yield from_first("done before" if part.done else None if mine else "another process is at it")
+
+
+@dataclass
+class Clock:
+    """Tells how long folds take, and how long the rest will."""
+
+    laps: list[float] = field(default_factory=list)
+    start: float = field(default_factory=time.perf_counter)
+
+    def lap(self, left: int) -> str:
+        """End a lap, of which so many are left."""
+        now = time.perf_counter()
+        self.laps.append(now - self.start)
+        self.start = now
+        rest = left * sum(self.laps) / len(self.laps)
+        return f"{self.laps[-1]:.0f} s" + (f", about {rest / 60:.0f} min left" if rest > 90 else "")
 
 
 def run_fold(
-    study: Study,
-    fold: Fold,
-    store: ClipStore,
-    *,
-    make_data: MakeData,
-    make_module: MakeModule,
-    make_trainer: MakeTrainer,
+    part: Part, store: ClipStore, *, make_data: MakeData, make_module: MakeModule, make_trainer: MakeTrainer
 ) -> pd.DataFrame:
-    """Train on a fold's training subjects and predict its test subjects with the last weights.
+    """Train on a fold's training subjects and predict its test subjects with the weights of the study's rule.
 
     A fold that was interrupted goes on from its last checkpoint.
 
     Returns:
         The fold's prediction table, which is also written, with the marker DONE after it.
     """
-    folder, seed = study.fold_folder(fold), study.fold_seed(fold)
-    L.seed_everything(seed, verbose=False)
-    data = make_data(fold, seed)
+    L.seed_everything(part.own_seed, verbose=False)
+    data = make_data(part.fold, part.own_seed)
     module = make_module(data.statistics)
-    trainer = make_trainer(fold.name, folder)
-    trainer.callbacks.append(SeedSteps(seed))  # type: ignore[attr-defined]
+    resumed = last_checkpoint(part.checkpoints, part.origin)
+    if rank() == 0:
+        remove_leftovers(part.folder, age=0)  # the folder is claimed: they are no other process's
+        trim_log(part.folder / "metrics.csv", resumed.epochs if resumed else 0)
+    rule = part.study.rule
+    callbacks = [FoldCallback(part.own_seed, part.origin), *rule_callbacks(rule, part.checkpoints)]
+    trainer = make_trainer(part, callbacks)
+    _require_whole_epochs(part, trainer, data)
+    if rank() == 0:
+        _write_study(part.study)  # not before all is built: what cannot be leaves no study
     try:
-        if any(parameter.requires_grad for parameter in module.parameters()):
-            trainer.fit(module, datamodule=data, ckpt_path=_last_checkpoint(folder), weights_only=True)
-        predictions = trainer.predict(module, datamodule=data)
+        epoch = _train(part, trainer, module, data, resumed)
+        prediction = _predict(trainer, module, data, data.test_windows)
+        validation = _predict(trainer, module, data, data.validation_windows) if rule == "inner_val" else None
     finally:
         finish_loggers()
-    assert predictions is not None
-    table = prediction_table(predictions, store)  # type: ignore[arg-type]
-    extra = {"study": study.name, "fold": fold.name, "seed": study.seed, "rule": "last", "epoch": trainer.current_epoch}
-    table = table.assign(**extra)
-    _check(table, fold, data)
-    write_table(folder / "predictions.parquet", table)
-    _save_examples(folder / "examples.safetensors", module, data, table)
-    facts = {name: study.facts[name] for name in ("git_revision", "versions")}
-    write_text(folder / "fold.json", json.dumps({"device": str(trainer.strategy.root_device), **facts}, indent=2))
-    write_text(folder / "DONE", "")
+    facts = {"study": part.study.name, "fold": part.fold.name, "seed": part.seed, "rule": rule, "epoch": epoch}
+    table = prediction_table(prediction, store).assign(**facts)
+    _check(table, data)
+    if rank() == 0:
+        if validation:
+            write_table(part.folder / "validation.parquet", prediction_table(validation, store).assign(**facts))
+        _write_result(part, table, module, data, trainer)
     return table
 
 
-def _check(table: pd.DataFrame, fold: Fold, data: FoldData) -> None:
+def _write_study(study: Study) -> None:
+    if not (study.directory / "study.json").exists():
+        write_text(study.directory / "config.yaml", study.config)
+        write_text(study.directory / "study.json", json.dumps({"study": study.name, **study.facts}, indent=2))
+
+
+def _require_whole_epochs(part: Part, trainer: L.Trainer, data: FoldData) -> None:
+    """Raise a MefusionError where the study's rule selects among whole epochs, and there is none."""
+    steps = len(data.train_dataloader())
+    if validates(part.study.rule) and -1 < trainer.max_steps < steps:
+        raise MefusionError(
+            f"rule={part.study.rule} selects among whole epochs, of {steps} steps in fold {part.fold.name}: raise "
+            f"model.training.max_steps={trainer.max_steps}"
+        )
+
+
+def _train(part: Part, trainer: L.Trainer, module: MERModule, data: FoldData, resumed: Resumed | None) -> int:
+    """Train and load the weights that the study's rule selects; how many epochs they have seen."""
+    if not any(parameter.requires_grad for parameter in module.parameters()):
+        return 0
+    start = resumed.path if resumed else None
+    trainer.fit(module, datamodule=data, ckpt_path=start, weights_only=True)
+    selected = read_checkpoint(selected_checkpoint(part.study.rule, part.checkpoints))
+    module.load_state_dict(selected["state_dict"])
+    return selected["epoch"] + 1
+
+
+def _predict(trainer: L.Trainer, module: MERModule, data: FoldData, windows: TestWindows) -> Prediction:
+    data.predicted = windows
+    batches = trainer.predict(module, datamodule=data)
+    prediction = Prediction.joined(batches, len(windows))  # type: ignore[arg-type]
+    assert prediction.clip.tolist() == [clip for clip, _ in windows.windows]  # each window once
+    return prediction
+
+
+def _write_result(part: Part, table: pd.DataFrame, module: MERModule, data: FoldData, trainer: L.Trainer) -> None:
+    write_table(part.folder / "predictions.parquet", table)
+    _save_examples(part.folder / "examples.safetensors", module, data, table)
+    facts = {name: part.study.facts[name] for name in ("git_revision", "versions")}
+    facts |= {"device": str(trainer.strategy.root_device), "processes": trainer.world_size}
+    if part.study.rule == "inner_val":
+        facts |= {"validation": part.fold.validation}
+    write_text(part.folder / "fold.json", json.dumps(facts, indent=2))
+    write_text(part.folder / "DONE", "")
+
+
+def _check(table: pd.DataFrame, data: FoldData) -> None:
     """Every test clip is there once, with probabilities.
 
     Raises:
@@ -146,80 +273,44 @@ def _check(table: pd.DataFrame, fold: Fold, data: FoldData) -> None:
     """
     expected = data.store.index.loc[data.test_clips, KEY]
     found, expected = (sorted(rows[KEY].itertuples(index=False, name=None)) for rows in (table, expected))
-    assert found == expected, f"{fold.name}: a test clip is missing or twice"
+    assert found == expected, f"{data.fold.name}: a test clip is missing or twice"
     if not np.isfinite(table.select_dtypes("number").to_numpy()).all():
-        raise MefusionError(f"the training of fold {fold.name} diverged: lower model.optimizer.lr")
+        raise MefusionError(f"the training of fold {data.fold.name} diverged: lower model.optimizer.lr")
 
 
-def _last_checkpoint(folder: Path) -> str | None:
-    """Where an interrupted fold goes on from.
-
-    Raises:
-        MefusionError: the file is broken.
-    """
-    path = folder / "checkpoints" / "last.ckpt"
-    if not path.exists():
-        return None
-    try:
-        torch.load(path, map_location="meta", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise MefusionError(f"{path} is broken: delete it, and the fold starts anew") from error
-    return str(path)
-
-
-class SeedSteps(L.Callback):
-    """Seeds dropout by fold and step, so that a resumed fold draws what an uninterrupted one draws."""
-
-    def __init__(self, seed: int):
-        self.seed = seed
-
-    def on_train_batch_start(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Batch, batch_idx: int
-    ) -> None:
-        """Called by Lightning."""
-        torch.manual_seed(zlib.crc32(f"{self.seed}/{trainer.global_step}".encode()))
-
-
-def prediction_table(predictions: Sequence[Prediction], store: ClipStore) -> pd.DataFrame:
+def prediction_table(prediction: Prediction, store: ClipStore) -> pd.DataFrame:
     """One row a clip: its probabilities and errors are the means over its windows.
 
     Args:
-        predictions: of batches of windows.
+        prediction: of windows.
         store: the clips.
 
     Returns:
         The columns dataset, subject, clip_id, label, prediction, probability_<class>, and the tasks' errors.
     """
-    columns = {"clip": torch.cat([p.clip for p in predictions]).numpy()}
-    probabilities = torch.cat([p.probabilities for p in predictions]).double().numpy()
+    columns = {"clip": prediction.clip.numpy()}
+    probabilities = prediction.probabilities.double().numpy()
     columns |= {f"probability_{name}": probabilities[:, k] for k, name in enumerate(store.classes)}
-    for name in predictions[0].errors:
-        columns[name] = torch.cat([p.errors[name] for p in predictions]).double().numpy()
+    columns |= {name: errors.double().numpy() for name, errors in prediction.errors.items()}
     clips = pd.DataFrame(columns).groupby("clip", as_index=True).mean()
     best = clips[[f"probability_{name}" for name in store.classes]].to_numpy().argmax(1)
     keys = store.index.loc[clips.index, ["dataset", "subject", "clip_id", "label"]]
     return keys.assign(prediction=np.array(store.classes)[best]).join(clips).reset_index(drop=True)
 
 
-@torch.no_grad()
 def _save_examples(path: Path, module: MERModule, data: FoldData, table: pd.DataFrame) -> None:
     """Keep one window a class, with targets and predictions, for the report's pictures."""
-    raw = data.examples()
-    if raw.inputs.dim() != 5:  # a picture shows frames
-        return
-    output = module.eval()(data.normalise(raw).inputs.to(module.device))
     arrays: dict[str, np.ndarray] = {}
     metadata: dict[str, str] = {}
-    answers = table.set_index(KEY)["prediction"]
-    for row, clip in enumerate(raw.clip.tolist()):
-        facts = data.store.index.loc[clip]
-        # Clips of two subjects may share an id.
-        key = facts["clip_id"] if facts["clip_id"] not in metadata else f"{facts['subject']} {facts['clip_id']}"
-        arrays[f"{key}|frames"] = raw.inputs[row, :, 0].numpy()
-        for name, dtype in (("flow", np.float16), ("landmarks", np.float32), ("dynamic_image", np.float16)):
-            if name in module.tasks:
-                arrays[f"{key}|{name}"] = getattr(output, name)[row].float().cpu().numpy().astype(dtype)
-                arrays[f"{key}|{name}_target"] = getattr(raw, name)[row].numpy().astype(dtype)
-        answer = {"label": facts["label"], "prediction": answers[tuple(facts[KEY])], "subject": facts["subject"]}
+    answers = table.set_index(["subject", "clip_id"])["prediction"]
+    for example in predict_examples(module, data):
+        clip_id, subject = example["clip_id"], example["subject"]
+        key = clip_id if clip_id not in metadata else f"{subject} {clip_id}"  # clips of two subjects may share an id
+        for name, array in example.items():
+            if isinstance(array, np.ndarray):
+                half = name.removesuffix("_target") in HALF
+                arrays[f"{key}|{name}"] = array.astype(np.float16) if half else array
+        answer = {"label": example["label"], "prediction": answers[subject, clip_id], "subject": subject}
         metadata[key] = json.dumps(answer)
-    save_arrays(path, arrays, metadata)
+    if arrays:
+        save_arrays(path, arrays, metadata)

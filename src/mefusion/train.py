@@ -1,61 +1,119 @@
 """`mefusion-train`: one study, or a sweep of them with `-m`."""
 
 import functools
+import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hydra_plugins.mefusion_launcher import RESULT_VARIABLE
 from mefusion.cli import run
+from mefusion.errors import MefusionError
 from mefusion.files import write_text
 from mefusion.memory import spare_fresh_pages
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from mefusion.study import Part, Study
+
 
 def train(config: "DictConfig") -> float | None:
     """Run a study over its folds and print its pooled metrics.
 
     Returns:
-        Pooled UF1, for a sweeper; None while folds are missing.
+        Pooled UF1, for a sweeper, with `rule=inner_val` that of the validation subjects; None while folds are missing,
+        or where the rule looked at the test subjects.
 
     Raises:
         MefusionError: the data is not prepared, or the configuration makes no sense.
     """
     # Imported here, so that --help does not wait for torch.
-    from mefusion import composition
-    from mefusion.data.folds import select_folds
-    from mefusion.results import headline, pool
+    from mefusion import composition, trainer
+    from mefusion.callbacks import progress_bar
+    from mefusion.data.folds import select_folds, select_shard
+    from mefusion.distributed import rank
     from mefusion.study import run_study
 
     quiet_lightning()
+    require_one_study()
+    composition.require_sense(config)
+    trainer.require_sense(config)
     if config.trainer.accelerator == "cpu":
         spare_fresh_pages()
     store = composition.load_clips(config)
     folds = composition.plan_folds(config, store)
     study = composition.plan_study(config, store, folds)
+    parts = study.parts(folds, store.index)
+    names = {fold.name for fold in select_folds(folds, config.protocol.folds)}
+    chosen = select_shard([part for part in parts if part.fold.name in names], config.protocol.shard)
+    trainer.start_processes(config)
+    say = functools.partial(print, flush=True) if rank() == 0 else lambda line: None
+    before = sum(part.done for part in parts)
     tasks = " + ".join(composition.task_weights(config))
     clips, subjects = len(store.index), store.index["subject"].nunique()
-    print(f"{study.directory}: {clips} clips of {subjects} subjects, {tasks}, {config.protocol.name}", flush=True)
-    run_study(
-        study,
-        select_folds(folds, config.protocol.folds),
-        store,
-        make_data=functools.partial(composition.make_data, config, store),
-        make_module=functools.partial(composition.make_module, config, len(store.classes)),
-        make_trainer=functools.partial(composition.make_trainer, config, study),
-        say=functools.partial(print, flush=True),
-    )
-    missing = [fold.name for fold in folds if not (study.fold_folder(fold) / "DONE").exists()]
+    say(f"{study.directory}: {clips} clips of {subjects} subjects, {tasks}, {config.protocol.name}")
+    if config.rule == "oracle":
+        say("rule=oracle looks for the best epoch on the test subjects: its scores are called oracle and are no result")
+    with trainer.one_voice(), progress_bar(sum(not part.done for part in chosen)) as shown:
+        run_study(
+            study,
+            chosen,
+            store,
+            make_data=functools.partial(composition.make_data, config, store),
+            make_module=functools.partial(composition.make_module, config, len(store.classes)),
+            make_trainer=functools.partial(trainer.make_trainer, config, shown),
+            say=say,
+        )
+    return pool_study(config, study, parts, done_before=before) if rank() == 0 else None
+
+
+def pool_study(config: "DictConfig", study: "Study", parts: "Sequence[Part]", *, done_before: int) -> float | None:
+    """Score a study that is complete, print and log the scores, and tell the launcher; say which folds lack otherwise.
+
+    Returns:
+        As `train`.
+    """
+    from mefusion import trainer
+    from mefusion.results import headline, load_predictions, pool
+    from mefusion.search import validation_uf1
+
+    missing = [part.name for part in parts if not part.done]
+    trained = len(parts) - len(missing) - done_before
     if missing:
         print(f"{study.directory} still lacks the folds {', '.join(missing)}: nothing is pooled")
+        leave_result(complete=False, uf1=None, objective=None, trained=trained)
         return None
     summary = pool(study.directory)
     print(headline(summary))
-    if result := os.environ.get(RESULT_VARIABLE):
-        write_text(Path(result), str(summary["uf1"]))
-    return summary["uf1"]
+    trainer.study_log(config, study).log_summary(summary, load_predictions(study.directory))
+    uf1 = summary.get("uf1")  # what is chosen on the test subjects has no say in a sweep
+    objective = validation_uf1([part.folder for part in parts]) if config.rule == "inner_val" else uf1
+    leave_result(complete=True, uf1=uf1, objective=objective, trained=trained)
+    return objective
+
+
+def require_one_study() -> None:
+    """Refuse a sweep that is not run as one, as `+ablation=tasks` without `-m`, which would leave its values out.
+
+    Raises:
+        MefusionError: a value that a sweep would set is not given.
+    """
+    from hydra.core.hydra_config import HydraConfig
+
+    hydra = HydraConfig.get()
+    given = {override.split("=")[0] for override in hydra.overrides.task}
+    if missing := [key for key in hydra.sweeper.params or () if key not in given]:
+        raise MefusionError(
+            f"{missing[0]} has several values, for a sweep: give -m, or {missing[0]}=VALUE for one study"
+        )
+
+
+def leave_result(**result: float | None) -> None:
+    """Tell the launcher, where this is a job of a sweep, what came of it."""
+    if path := os.environ.get(RESULT_VARIABLE):
+        write_text(Path(path), json.dumps(result))
 
 
 def quiet_lightning() -> None:
