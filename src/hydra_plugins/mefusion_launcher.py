@@ -4,32 +4,74 @@ Under `-m` with its own launcher Hydra runs all jobs in one process, where Light
 replay the whole sweep and loggers would share a run. Here each job is the same command in run mode.
 """
 
+import json
 import os
+import queue
+import re
+import shutil
+import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from mefusion.errors import MefusionError
 
-RESULT_VARIABLE = "MEFUSION_RESULT_FILE"  # environment variable: the file where a job leaves its UF1
+RESULT_VARIABLE = "MEFUSION_RESULT_FILE"  # environment variable: the file where a job leaves what came of it
+GRACE = 10  # seconds that jobs have to end by themselves once they are asked to
 
 
 @dataclass
 class LauncherConfig:
-    """`n_jobs`: processes at once; null is one a core, at most as many as there are jobs."""
+    """`n_jobs`: processes at once; null is one a GPU where the trainer uses them, else one a core."""
 
     _target_: str = "hydra_plugins.mefusion_launcher.ProcessLauncher"
     n_jobs: int | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a job.
+
+    Attributes:
+        number: of the job.
+        code: exit code, negative for the signal that killed it.
+        seconds: it ran.
+        log: everything that it printed.
+        last_line: of what it printed.
+        result: what it left: whether its study is `complete`, `uf1` and `objective`, which may be null, and `trained`,
+            the folds that it ran.
+    """
+
+    number: int
+    code: int
+    seconds: float
+    log: Path
+    last_line: str
+    result: dict[str, Any]
+
+    @property
+    def state(self) -> str:
+        """`done`, `complete before`, `folds missing`, `failed` or `killed`, with the signal."""
+        if self.code < 0:
+            return f"killed by {signal.Signals(-self.code).name}"
+        if self.code:
+            return "failed"
+        if not self.result.get("complete"):
+            return "folds missing"
+        return "done" if self.result["trained"] else "complete before"
 
 
 class ProcessLauncher(Launcher):
@@ -38,6 +80,7 @@ class ProcessLauncher(Launcher):
     def __init__(self, n_jobs: int | None = None) -> None:
         self.n_jobs = n_jobs
         self._running: set[subprocess.Popen[str]] = set()
+        self._stopped = False
         self._lock = threading.Lock()
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
@@ -48,73 +91,168 @@ class ProcessLauncher(Launcher):
         """Run every job to its end; a job that fails does not stop the others.
 
         Raises:
-            MefusionError: jobs failed; names each with its log.
+            MefusionError: jobs failed or were killed; names each.
         """
         if self.n_jobs is not None and self.n_jobs < 1:
             raise MefusionError(f"hydra.launcher.n_jobs={self.n_jobs}: give a number above 0, or null for one a core")
         logs = Path(self.config.hydra.sweep.dir).absolute()
         logs.mkdir(parents=True, exist_ok=True)
-        at_once = min(len(job_overrides), self.n_jobs or os.cpu_count() or 1)
-        threads = max(1, (os.cpu_count() or 1) // at_once)
-        with ThreadPoolExecutor(at_once) as pool:
-            jobs = [
-                pool.submit(self._run, initial_job_idx + i, overrides, logs, threads)
-                for i, overrides in enumerate(job_overrides)
-            ]
+        outcomes, names = self._run_all(job_overrides, initial_job_idx, logs), _own_overrides(job_overrides)
+        _summarise(outcomes, names)
+        if failed := [f"job {o.number} ({name})" for o, name in zip(outcomes, names, strict=True) if o.code]:
+            raise MefusionError(
+                f"{len(failed)} of {len(outcomes)} jobs failed: {'; '.join(failed)}; see the log of each in {logs}, "
+                "mend the cause and give the same command again: it does only what is missing"
+            )
+        return [
+            JobReturn(
+                overrides=list(overrides),
+                status=JobStatus.COMPLETED,
+                _return_value=outcome.result.get("objective"),  # null while folds are missing
+            )
+            for outcome, overrides in zip(outcomes, job_overrides, strict=True)
+        ]
+
+    def _run_all(self, job_overrides: Sequence[Sequence[str]], first: int, logs: Path) -> list[Outcome]:
+        gpus = visible_gpus() if OmegaConf.select(self.config, "trainer.accelerator") != "cpu" else []
+        cores = os.cpu_count() or 1
+        at_once = min(len(job_overrides), self.n_jobs or len(gpus) or cores)
+        environment = {"PYTHONUNBUFFERED": "1"}
+        if "OMP_NUM_THREADS" not in os.environ:
+            environment["OMP_NUM_THREADS"] = str(max(1, cores // at_once))
+        places: queue.SimpleQueue[dict[str, str]] = queue.SimpleQueue()  # where a job can run, one job each
+        for place in range(at_once):
+            places.put({"CUDA_VISIBLE_DEVICES": gpus[place % len(gpus)]} if gpus else {})
+
+        def run(number: int, overrides: Sequence[str]) -> Outcome:
+            place = places.get()
             try:
-                results = [job.result() for job in jobs]
+                return self._run(number, overrides, logs, environment | place)
+            finally:
+                places.put(place)
+
+        with ThreadPoolExecutor(at_once) as pool, _terminated_as_interrupted():
+            jobs = [pool.submit(run, number, overrides) for number, overrides in enumerate(job_overrides, first)]
+            try:
+                return [job.result() for job in jobs]
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 self._stop()
                 raise
-        failed = [
-            f"job {initial_job_idx + i} ({' '.join(overrides)})"
-            for i, (overrides, result) in enumerate(zip(job_overrides, results, strict=True))
-            if result.status is JobStatus.FAILED
-        ]
-        if failed:
-            raise MefusionError(
-                f"{len(failed)} of {len(results)} jobs failed: {'; '.join(failed)}; see the log of each in {logs}"
-            )
-        return results
 
-    def _run(self, number: int, overrides: Sequence[str], logs: Path, threads: int) -> JobReturn:
-        result = logs / f"{number}.result"
+    def _run(self, number: int, overrides: Sequence[str], logs: Path, environment: dict[str, str]) -> Outcome:
+        result, path, start = logs / f"{number}.result", logs / f"{number}.log", time.monotonic()
         result.unlink(missing_ok=True)
-        environment = os.environ | {RESULT_VARIABLE: str(result), "PYTHONUNBUFFERED": "1"}
-        environment.setdefault("OMP_NUM_THREADS", str(threads))
         self._say(f"[{number}] {' '.join(overrides)}\n")
-        with (logs / f"{number}.log").open("w") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "mefusion.train", *overrides],
-                env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-            )  # fmt: skip
+        last_line = ""
+        with path.open("w") as log:
             with self._lock:
+                if self._stopped:
+                    raise KeyboardInterrupt
+                process = subprocess.Popen(
+                    [sys.executable, "-m", "mefusion.train", *overrides],
+                    env=os.environ | environment | {RESULT_VARIABLE: str(result)},
+                    stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
+                    start_new_session=True,  # a group of its own: a signal to it reaches the job's own children too
+                )  # fmt: skip
                 self._running.add(process)
+            waiting = threading.Thread(target=_wait, args=(process,))
+            waiting.start()
             assert process.stdout is not None
             for line in process.stdout:
+                last_line = line.strip() or last_line
                 log.write(line)
                 log.flush()
                 self._say(f"[{number}] {line}")
-            failed = process.wait() != 0
+            waiting.join()
+            code = process.wait()
         with self._lock:
             self._running.discard(process)
-        returned = JobReturn(overrides=list(overrides), status=JobStatus.FAILED if failed else JobStatus.COMPLETED)
-        if failed:
-            returned.return_value = MefusionError(f"see {logs / f'{number}.log'}")
-        else:  # a job that ran some of its folds has no pooled score yet
-            returned.return_value = float(result.read_text()) if result.exists() else None
-        return returned
+        left = json.loads(result.read_text()) if result.exists() else {}
+        return Outcome(number, code, time.monotonic() - start, path, last_line, left)
 
     def _say(self, line: str) -> None:
         with self._lock:  # lines of jobs that speak at once stay whole
             print(line, end="", flush=True)
 
     def _stop(self) -> None:
-        """End the children, as after Ctrl-C."""
+        """End the jobs with all their children: ask first, then do not ask."""
         with self._lock:
-            for process in self._running:
-                process.terminate()
+            self._stopped, running = True, list(self._running)
+        until = time.monotonic() + GRACE
+        try:
+            for process in running:
+                _signal_group(process, signal.SIGTERM)
+            while any(process.returncode is None for process in running) and time.monotonic() < until:
+                time.sleep(0.05)
+        finally:  # at a second Ctrl-C too
+            for process in running:
+                _signal_group(process, signal.SIGKILL)
+
+
+def visible_gpus() -> list[str]:
+    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them; asked of the driver, not of torch."""
+    if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
+        names = [name.strip() for name in visible.split(",")]
+        return [] if "-1" in names else [name for name in names if name]
+    if not (program := shutil.which("nvidia-smi")):
+        return []
+    listed = subprocess.run([program, "-L"], capture_output=True, text=True).stdout
+    return re.findall(r"^GPU \d+: .*\(UUID: (GPU-[^)]+)\)", listed, re.MULTILINE)
+
+
+def _wait(process: subprocess.Popen[str]) -> None:
+    """Wait for a job, then end what it left running, which would hold its output open."""
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # leaves the number of the group taken
+    _signal_group(process, signal.SIGKILL)
+    process.wait()
+
+
+def _signal_group(process: subprocess.Popen[str], number: signal.Signals) -> None:
+    if process.returncode is None:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+
+
+@contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """SIGTERM ends a sweep as Ctrl-C does."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():  # only it can take signals
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _own_overrides(jobs: Sequence[Sequence[str]]) -> list[str]:
+    """What tells each job from the others."""
+    shared = set.intersection(*map(set, jobs)) if len(jobs) > 1 else set()
+    return [" ".join(override for override in job if override not in shared) for job in jobs]
+
+
+def _summarise(outcomes: Sequence[Outcome], names: Sequence[str]) -> None:
+    """Print a table of the jobs, and below it each failure with its last line and its log."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("job", "overrides", "state", "UF1", "seconds")
+    for outcome, name in zip(outcomes, names, strict=True):
+        uf1 = outcome.result.get("uf1")
+        score = "-" if uf1 is None else f"{uf1:.3f}"
+        table.add_row(str(outcome.number), name, outcome.state, score, f"{outcome.seconds:.0f}")
+    console = Console(highlight=False, markup=False, soft_wrap=True)
+    console.print(table)
+    for outcome in outcomes:
+        if outcome.code:
+            said = outcome.last_line or "it printed nothing"
+            console.print(f"[{outcome.number}] {outcome.state}: {said} ({outcome.log})")
 
 
 ConfigStore.instance().store(group="hydra/launcher", name="processes", node=LauncherConfig, provider="mefusion")

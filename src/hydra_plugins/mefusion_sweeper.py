@@ -1,0 +1,167 @@
+"""`hydra/sweeper=search`: a Hydra sweeper that lets Optuna look for the values that do best on validation subjects.
+
+The searched values are those of `hydra.sweeper.params` and of the command line, in Hydra's own words: `interval(0, 1)`,
+`tag(log, interval(1e-4, 1e-2))`, `range(1, 9)`, `choice(a, b)`.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep
+from hydra.core.plugins import Plugins
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf
+
+from mefusion.errors import MefusionError
+from mefusion.files import claimed, write_text
+
+if TYPE_CHECKING:
+    import optuna
+
+
+@dataclass
+class SearchConfig:
+    """`n_trials`: in all, those of earlier runs included; `at_once`: trials that run side by side."""
+
+    _target_: str = "hydra_plugins.mefusion_sweeper.SearchSweeper"
+    n_trials: int = 20
+    at_once: int = 1
+    seed: int = 0
+    params: dict[str, str] = field(default_factory=dict)
+
+
+class SearchSweeper(Sweeper):
+    """Runs trials through the launcher, keeps them in a SQLite file below the output directory, and goes on from it."""
+
+    def __init__(self, n_trials: int, at_once: int, seed: int, params: dict[str, str]) -> None:
+        self.n_trials, self.at_once, self.seed, self.params = n_trials, at_once, seed, dict(params)
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Called by Hydra before `sweep`."""
+        self.hydra_context, self.config = hydra_context, config
+        self.launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+
+    def sweep(self, arguments: list[str]) -> None:
+        """Run the trials that are missing and tell the best.
+
+        Raises:
+            MefusionError: optuna is not installed, nothing is searched, the score would be that of test subjects,
+                another process is at this search, or trials failed.
+        """
+        try:
+            import optuna
+        except ImportError as error:
+            raise MefusionError("hydra/sweeper=search needs the package optuna: pip install optuna") from error
+        assert self.config is not None
+        if self.config.rule != "inner_val":
+            raise MefusionError(
+                f"rule={self.config.rule}: a search maximises the UF1 of validation subjects, which rule=inner_val "
+                "takes out of the training subjects"
+            )
+        for name in ("n_trials", "at_once"):
+            if getattr(self, name) < 1:
+                raise MefusionError(f"hydra.sweeper.{name}={getattr(self, name)}: give a number above 0")
+        fixed, space = self._split(arguments)
+        if not space:
+            raise MefusionError("nothing is searched: give values as model.optimizer.lr=interval(1e-4,1e-2)")
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        places = ("output_dir=", "cache_dir=", "workers=", "logger")
+        content = [sorted(text for text in fixed if not text.startswith(places)), sorted(map(str, space.items()))]
+        digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:10]
+        folder = Path(self.config.output_dir) / f"search-{digest}"
+        with claimed(folder) as mine:
+            if not mine:
+                raise MefusionError(f"{folder}: another process is at this search")
+            study = optuna.create_study(
+                storage=f"sqlite:///{(folder / 'trials.sqlite').absolute()}",
+                study_name=digest, direction="maximize", load_if_exists=True,
+            )  # fmt: skip
+            self._run(study, fixed, space)
+            _tell_best(study, folder)
+
+    def _split(self, arguments: list[str]) -> "tuple[list[str], dict[str, Any]]":
+        """Overrides that all trials share, and the distributions of the searched ones."""
+        assert self.hydra_context is not None
+        parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
+        given = [f"{key}={value}" for key, value in self.params.items()] + arguments
+        overrides = {override.get_key_element(): override for override in parser.parse_overrides(given)}
+        space = {key: distribution(override) for key, override in overrides.items() if override.is_sweep_override()}
+        return [str(override.input_line) for key, override in overrides.items() if key not in space], space
+
+    def _run(self, study: "optuna.Study", fixed: Sequence[str], space: dict[str, Any]) -> None:
+        from optuna.samplers import TPESampler
+        from optuna.trial import TrialState
+
+        assert self.launcher is not None
+        for left in study.get_trials(states=(TrialState.RUNNING,)):  # by a search that was killed
+            _again(study, left.number, left.params)
+        study.sampler = TPESampler(seed=self.seed + len(study.trials))  # not what an earlier run began with
+        while (missing := self.n_trials - len(study.get_trials(states=(TrialState.COMPLETE,)))) > 0:
+            trials = [study.ask(space) for _ in range(min(self.at_once, missing))]
+            jobs = [[*fixed, *overrides_of(trial.params)] for trial in trials]
+            try:
+                self.validate_batch_is_legal(jobs)
+                results = [job.return_value for job in self.launcher.launch(jobs, initial_job_idx=trials[0].number)]
+                if None in results:
+                    raise MefusionError("a trial has no score, since folds are missing: a search runs all of them")
+            except BaseException:
+                for trial in trials:
+                    _again(study, trial.number, trial.params)
+                raise
+            for trial, result in zip(trials, results, strict=True):
+                study.tell(trial, result)
+                print(f"[{trial.number}] UF1 {result:.3f} on the validation subjects")
+
+
+def distribution(override: Override) -> Any:
+    """Optuna's distribution of the values that an override sweeps over.
+
+    Raises:
+        MefusionError: Optuna has none for it.
+    """
+    from optuna import distributions
+
+    value = override.value()
+    if isinstance(value, IntervalSweep):
+        kind: Any = distributions.IntDistribution if isinstance(value.start, int) else distributions.FloatDistribution
+        return kind(value.start, value.end, log="log" in value.tags)
+    if isinstance(value, RangeSweep) and isinstance(steps := value.range(), range):
+        return distributions.IntDistribution(steps[0], steps[-1], step=steps.step)
+    if isinstance(value, ChoiceSweep):
+        return distributions.CategoricalDistribution([str(text) for text in override.sweep_string_iterator()])
+    raise MefusionError(
+        f"{override.input_line} cannot be searched: give interval(...), range(...) of whole numbers, or a,b"
+    )
+
+
+def overrides_of(params: dict[str, Any]) -> list[str]:
+    """Values of a trial as a command line has them."""
+    return [f"{key}={value}" for key, value in params.items()]
+
+
+def _again(study: "optuna.Study", number: int, params: dict[str, Any]) -> None:
+    """Give up a trial, and let the next one try its values: what it finished is kept in its study."""
+    from optuna.trial import TrialState
+
+    study.tell(number, state=TrialState.FAIL)
+    study.enqueue_trial(params)
+
+
+def _tell_best(study: "optuna.Study", folder: Path) -> None:
+    best = study.best_trial
+    overrides = overrides_of(best.params)
+    told = {"validation_uf1": best.value, "trial": best.number, "overrides": overrides}
+    write_text(folder / "best.yaml", OmegaConf.to_yaml(OmegaConf.create(told)))
+    print(f"best on the validation subjects, UF1 {best.value:.3f}: {' '.join(overrides)} ({folder / 'best.yaml'})")
+
+
+ConfigStore.instance().store(group="hydra/sweeper", name="search", node=SearchConfig, provider="mefusion")
