@@ -3,13 +3,11 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
 from safetensors.numpy import save_file
 
 from mefusion import plots
 from mefusion.errors import MefusionError
 
-CLASSES = ["negative", "positive", "surprise"]
 # Machado, Oliveira and Fernandes 2009, severity 1, on linear RGB.
 BLINDNESS = {
     "none": np.eye(3),
@@ -51,9 +49,10 @@ def save_examples(path, clips):
 
 def texts(figure):
     """All that is written in a figure."""
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     found = [text.get_text() for axes in figure.axes for text in axes.texts]
     found += [axes.get_title(loc=loc) for axes in figure.axes for loc in ("left", "center")]
+    found += [text for axes in figure.axes for text in (axes.get_xlabel(), axes.get_ylabel())]
     found += [label.get_text() for axes in figure.axes for label in (*axes.get_xticklabels(), *axes.get_yticklabels())]
     found += [text.get_text() for legend in figure.legends for text in legend.get_texts()]
     return [*found, figure.get_suptitle()]
@@ -61,15 +60,6 @@ def texts(figure):
 
 def uniform_flow(x, y):
     return np.broadcast_to(np.array([x, y], dtype=float)[:, None, None], (2, 4, 4))
-
-
-def test_confusion_matrix_shows_counts_and_shares():
-    figure = plots.confusion_matrix_figure(np.array([[3, 1, 0], [0, 0, 0], [0, 2, 8]]), CLASSES, "mol $1$")
-    shown = texts(figure)
-    assert isinstance(figure, Figure)
-    assert {"3\n75%", "1\n25%", "8\n80%", "0\n0%", "mol $1$", *CLASSES} <= {*shown}
-    image = figure.axes[0].images[0].get_array()
-    np.testing.assert_allclose(image, [[0.75, 0.25, 0], [0, 0, 0], [0, 0.2, 0.8]])
 
 
 def test_flow_colours_mean_direction_and_magnitude():
@@ -126,7 +116,7 @@ def test_contact_sheet_says_what_it_shows():
     assert "s1_0 (subject s1): label negative, predicted positive (wrong)" in shown
     assert "s2_1 (subject s2): label negative, predicted negative (correct)" in shown
     assert {"frame 1", "frame 4", "frames", "flow,\ntarget", "flow,\npredicted"} <= {*shown}
-    assert {"target landmarks", "predicted landmarks", "mol-fake"} <= {*shown}
+    assert {"target", "predicted", "mean\nmotion,\npx", "mol-fake"} <= {*shown}
     assert shown.count("motion\nrim: 3 px") == 2
 
 
@@ -171,6 +161,29 @@ def test_contact_sheet_of_recognition_only_and_of_many_frames():
     assert not figure.legends
 
 
+def test_curve_of_motion_is_the_mean_magnitude_under_each_frame():
+    tiles, motion = plots.contact_sheet(example(size=40)).axes
+    # The left half moves by t px from frame t, so the mean is t / 2; the prediction is half of it.
+    target, predicted = motion.lines
+    np.testing.assert_allclose(target.get_ydata(), [0.5, 1, 1.5])
+    np.testing.assert_allclose(predicted.get_ydata(), [0.25, 0.5, 0.75])
+    np.testing.assert_allclose(target.get_xdata(), tiles.get_xticks()[1:])
+
+
+def test_clip_without_prediction_and_dynamic_image_beside_the_key():
+    clip = example(size=40, dynamic_image_target=np.full((40, 40), 0.5))
+    for key in ("prediction", "flow", "landmarks"):
+        del clip[key]
+    figure = plots.contact_sheet(clip)
+    shown = texts(figure)
+    assert "s1_0 (subject s1): label negative" in shown
+    assert "dynamic\nimage:\ntarget" in shown
+    assert not figure.legends
+    row = figure.axes[0].images[0].get_array()[2 * 42 :]
+    assert (row[:40, :40] == 255).all()  # room for what the key says
+    assert (row[:40, 42 : 42 + 40] == 128).all()
+
+
 def test_still_clip_is_shown_as_still():
     clip = example(landmarks=False)
     clip["flow_target"] = np.zeros_like(clip["flow"])
@@ -180,6 +193,20 @@ def test_still_clip_is_shown_as_still():
 def test_contact_sheet_of_nothing():
     with pytest.raises(MefusionError, match="no clip to show"):
         plots.contact_sheet([])
+
+
+def test_rank_scores_begin_at_zero_and_are_coloured_by_label():
+    clips = [
+        example(rank_scores=np.array([3, 4, 6, 5], dtype=np.float32)),
+        example(rank_scores=np.array([-1, 0, 1, 2], dtype=np.float32), label="surprise"),
+        example(),
+    ]
+    axes = plots.rank_scores_figure(clips).axes[0]
+    np.testing.assert_array_equal([line.get_ydata() for line in axes.lines], [[0, 1, 3, 2], [0, 1, 2, 3]])
+    assert axes.lines[0].get_color() != axes.lines[1].get_color()
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["negative", "surprise"]
+    with pytest.raises(MefusionError, match="no rank scores"):
+        plots.rank_scores_figure([example()])
 
 
 def test_examples_come_back_as_they_were_saved(tmp_path):
@@ -198,6 +225,7 @@ def test_examples_come_back_as_they_were_saved(tmp_path):
         {"frames": np.zeros((4, 32), dtype=np.uint8)},
         {"flow": np.zeros((4, 2, 32, 32), dtype=np.float16)},
         {"landmarks": np.zeros((3, 5, 2), dtype=np.float32)},
+        {"rank_scores": np.zeros(3, dtype=np.float32)},
         {"frames": None},
     ],
 )

@@ -1,78 +1,13 @@
-"""Fake studies are written here as study.py writes them; the report's tests use them too."""
-
 import json
 import shutil
 
 import numpy as np
 import pandas as pd
 import pytest
+from fake_studies import CLASSES, fold_table, write_run, write_study
 
 from mefusion import results
 from mefusion.errors import MefusionError
-
-CLASSES = ["negative", "positive", "surprise"]
-
-
-def fold_table(subject, study="mol-fake", labels=CLASSES, predictions=CLASSES, **columns):
-    """A fold's prediction table: one clip a label, the predicted class at .8."""
-    probabilities = {
-        f"probability_{name}": [0.8 if name == guess else 0.1 for guess in predictions] for name in CLASSES
-    }
-    return pd.DataFrame(
-        {
-            "study": study,
-            "dataset": "synthetic",
-            "subject": subject,
-            "clip_id": [f"{subject}_{i}" for i in range(len(labels))],
-            "fold": subject,
-            "seed": 1,
-            "label": labels,
-            "prediction": predictions,
-            **probabilities,
-            "rule": "last",
-            "epoch": 30,
-            "flow_epe": 0.2,
-            "flow_epe_zero": 0.5,
-            "landmarks_nme": [4.0] * (len(labels) - 1) + [10.0],
-        }
-        | columns
-    )
-
-
-def write_fold(directory, table):
-    """One complete fold; `DONE` comes last."""
-    fold = directory / "folds" / table["fold"].iloc[0]
-    fold.mkdir(parents=True, exist_ok=True)
-    table.to_parquet(fold / "predictions.parquet", index=False)
-    (fold / "DONE").touch()
-
-
-def write_study(directory, tables=None, **entries):
-    """A study of two folds: all of s1 right; of s2, its surprise taken for positive."""
-    name = directory.name
-    if tables is None:
-        wrong = ["negative", "positive", "positive"]
-        tables = [fold_table("s1", study=name), fold_table("s2", study=name, predictions=wrong)]
-    study = {
-        "study": name,
-        "config_hash": "c0ffee",
-        "classes": CLASSES,
-        "folds": [table["fold"].iloc[0] for table in tables],
-        "labels": "three",
-        "data": "synthetic",
-        "model": "mol",
-        "tasks": {"recognition": 1.0, "flow": 10.0, "landmarks": 1.0},
-        "sample_list_hash": "5a3b1e",
-        "seed": 1,
-        "rule": "last",
-        "git_revision": "0123abc",
-        "device": "cpu",
-    }
-    directory.mkdir(parents=True)
-    (directory / "study.json").write_text(json.dumps(study | entries))
-    for table in tables:
-        write_fold(directory, table)
-    return directory
 
 
 def test_pool_gathers_the_folds(tmp_path):
@@ -146,7 +81,7 @@ def test_incomplete_study_is_refused_by_name(tmp_path):
     assert not (directory / "summary.json").exists()
     summary = results.pool(directory, partial=True)
     assert (summary["partial"], summary["missing_folds"], summary["clips"]) == (True, ["s2"], 3)
-    assert results.done_folds(directory) == ["s1"]
+    assert [run.fold for run in results.planned_runs(directory) if run.done] == ["s1"]
 
 
 def test_study_without_any_fold_is_refused_even_in_part(tmp_path):
@@ -232,14 +167,62 @@ def test_unreadable_and_missing_tables(tmp_path):
         results.load_predictions(path)
 
 
-def test_a_clip_may_be_there_once_a_seed_but_seeds_are_not_scored_as_one(tmp_path):
-    path = tmp_path / "table.parquet"
-    pd.concat([fold_table("s1"), fold_table("s1", seed=2)]).to_parquet(path, index=False)
-    table = results.load_predictions(path)
-    assert len(table) == 6
-    with pytest.raises(MefusionError, match="mixes seed 1, 2"):
+def test_seeds_are_scored_one_by_one_and_averaged(tmp_path):
+    wrong = ["negative", "positive", "positive"]
+    tables = [
+        fold_table(fold, seed=seed, predictions=guesses)
+        for seed, guesses in ((3, CLASSES), (4, wrong))
+        for fold in ("s1", "s2")
+    ]
+    directory = write_study(tmp_path / "mol-fake", tables)
+    assert (directory / "folds" / "s2" / "seed4" / "DONE").exists()
+    summary = results.pool(directory)
+    # Seed 4: negative 1, positive 2 * 2 / (4 + 2) = 2/3, surprise 0.
+    assert {seed: scores["uf1"] for seed, scores in summary["seeds"].items()} == pytest.approx({"3": 1, "4": 5 / 9})
+    assert summary["uf1"] == pytest.approx((1 + 5 / 9) / 2)
+    assert summary["sd"]["uf1"] == pytest.approx((1 - 5 / 9) / 2**0.5)
+    assert summary["intervals"]["uf1"] == pytest.approx([summary["uf1"]] * 2)  # the subjects are alike
+    assert summary["per_class"]["surprise"] == pytest.approx({"f1": 0.5, "recall": 0.5, "clips": 2})
+    assert summary["confusion_matrix"] == [[4, 0, 0], [0, 4, 0], [0, 2, 2]]
+    assert (summary["clips"], summary["folds"]) == (6, 2)
+    assert summary["subjects"][0] == {"dataset": "synthetic", "subject": "s1", "clips": 3, "acc": pytest.approx(5 / 6)}
+    assert len(results.load_predictions(directory)) == 12
+    assert "6 clips and 2 seeds: UF1 0.778 ± 0.314 [0.778, 0.778] (majority class 0.167)" in results.headline(summary)
+
+    (directory / "folds" / "s2" / "seed4" / "DONE").unlink()
+    with pytest.raises(MefusionError, match=r"1 of 4 folds are missing \(s2/seed4\)"):
+        results.pool(directory)
+    summary = results.pool(directory, partial=True)
+    assert (summary["clips"], summary["missing_folds"]) == (6, ["s2/seed4"])
+
+
+def test_oracle_is_named_so_in_every_metric(tmp_path):
+    tables = [
+        fold_table(name, rule="oracle", dataset=f"d{name}", seed=seed) for name in ("s1", "s2") for seed in (0, 1)
+    ]
+    summary = results.pool(write_study(tmp_path / "mol-fake", tables, rule="oracle"))
+    assert summary["oracle_uf1"] == 1
+    assert summary["intervals"].keys() == {"oracle_uf1", "oracle_uar", "oracle_acc", "oracle_wf1"}
+    assert summary["subjects"][0]["oracle_acc"] == 1
+    assert summary["majority"]["uf1"] == pytest.approx(1 / 6)  # for which nothing was chosen
+
+    def names(value):
+        if isinstance(value, dict):
+            return {*value} | set().union(*(names(part) for key, part in value.items() if key not in PLAIN))
+        return set().union(*map(names, value)) if isinstance(value, list) else set()
+
+    PLAIN = ("majority", "provenance")
+    metrics = {"uf1", "uar", "acc", "wf1", "f1", "recall", "mean_of_folds_uf1", "confusion_matrix"}
+    found = names(summary)
+    assert not found & (metrics | {"flow_epe", "flow_epe_relative", "landmarks_nme", "landmarks_failure_rate"})
+    assert {f"oracle_{name}" for name in metrics} <= found
+    assert results.headline(summary).startswith("the epoch was chosen on the test subjects, so this is no result")
+
+
+def test_rules_are_not_scored_as_one(tmp_path):
+    table = pd.concat([fold_table("s1"), fold_table("s2", rule="average")])
+    with pytest.raises(MefusionError, match="mixes rule average, last"):
         results.score(table)
-    assert results.score(table[table["seed"] == 2])["clips"] == 3
 
 
 def test_same_clip_name_of_two_subjects_is_two_clips(tmp_path):
@@ -253,7 +236,7 @@ def test_same_clip_name_of_two_subjects_is_two_clips(tmp_path):
     ("change", "message"),
     [
         ({"study": "another"}, "has study another where mol-fake belongs"),
-        ({"seed": 7}, "has seed 7 where 1 belongs"),
+        ({"seed": 7}, "has seed 7 where 0 belongs"),
         ({"rule": "oracle"}, "has rule oracle where last belongs"),
         ({"fold": "s9"}, "has fold s9 where s1 belongs"),
     ],
@@ -269,10 +252,10 @@ def test_fold_of_another_study_is_refused(tmp_path, change, message):
 
 def test_folds_of_different_settings_or_classes_are_refused(tmp_path):
     directory = write_study(tmp_path / "mol-fake")
-    write_fold(directory, fold_table("s2").drop(columns="landmarks_nme"))
+    write_run(directory, fold_table("s2").drop(columns="landmarks_nme"))
     with pytest.raises(MefusionError, match="folds s1 and s2 differ in column 'landmarks_nme'"):
         results.pool(directory)
-    write_fold(directory, fold_table("s2").assign(probability_fear=0.0))
+    write_run(directory, fold_table("s2").assign(probability_fear=0.0))
     with pytest.raises(MefusionError, match="other classes than the study"):
         results.pool(directory)
 

@@ -1,32 +1,60 @@
-"""Studies on disk: read and check their prediction tables, pool the folds, score.
+"""Studies on disk: read and check them, pool their folds and seeds, score.
 
-The layout of a study is in the README; `COLUMNS` are those of its tables.
+The layout of a study is in the README; `predictions.COLUMNS` are those of its tables.
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mefusion import metrics
 from mefusion.errors import MefusionError
 from mefusion.files import write_table, write_text
+from mefusion.predictions import (
+    AUXILIARY_COLUMNS,
+    COLUMNS,
+    PROBABILITY,
+    broken,
+    check_predictions,
+    classes_of,
+    first_line,
+    load_predictions,
+    some,
+)
+from mefusion.scoring import score, spread
 
 # Entry points import this module for `--help` too: pandas comes in where a table is read.
 if TYPE_CHECKING:
     import pandas as pd
 
-COLUMNS = ("study", "dataset", "subject", "clip_id", "fold", "seed", "label", "prediction", "rule", "epoch")
-"""Columns of every prediction table, beside one `probability_<class>` a class."""
+_STUDY_KEYS = {"study": str, "model": str, "tasks": dict, "classes": list, "folds": list, "seeds": list, "rule": str}
 
-AUXILIARY_COLUMNS = (
-    *("flow_epe", "flow_epe_zero", "landmarks_nme"),
-    *("dynamic_image_psnr", "dynamic_image_psnr_flat", "dynamic_image_ssim", "dynamic_image_cosine", "rank_accuracy"),
-)
-"""Columns that are there when their task is on: px, px, per cent of the inter-ocular distance; dB, dB, -1..1,
--1..1; share of frame pairs in order."""
 
-_PREFIX = "probability_"
-_STUDY_KEYS = {"study": str, "model": str, "tasks": dict, "classes": list, "folds": list}
+@dataclass(frozen=True)
+class Run:
+    """A fold trained with one seed.
+
+    Attributes:
+        fold: name of the fold.
+        seed: of the training.
+        directory: where its result is.
+    """
+
+    fold: str
+    seed: int
+    directory: Path
+
+    @property
+    def done(self) -> bool:
+        """Whether its result is whole."""
+        return (self.directory / "DONE").is_file()
+
+
+def run_name(fold: str, seed: int, seeds: Sequence[int]) -> str:
+    """Where a run is below `folds/`: `<fold>` in a study of one seed, `<fold>/seed<n>` in one of several."""
+    return fold if len(seeds) == 1 else f"{fold}/seed{seed}"
 
 
 def find_studies(directory: str | Path) -> list[Path]:
@@ -61,7 +89,7 @@ def load_study(directory: str | Path) -> dict[str, Any]:
         directory: the study's directory.
 
     Returns:
-        Its content; `study`, `model`, `tasks`, `classes` and `folds` (all of them) are there.
+        Its content; `study`, `model`, `tasks`, `classes`, `folds`, `seeds` and `rule` are there.
 
     Raises:
         MefusionError: the file is missing, is not JSON, or lacks one of them.
@@ -72,7 +100,7 @@ def load_study(directory: str | Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise MefusionError(f"{directory} has no study.json; give a study's directory.") from None
     except (OSError, ValueError) as error:
-        raise MefusionError(f"{path} cannot be read as JSON ({_line(error)}); run the study again.") from error
+        raise MefusionError(f"{path} cannot be read as JSON ({first_line(error)}); run the study again.") from error
     for key, kind in _STUDY_KEYS.items():
         value = study.get(key) if isinstance(study, dict) else None
         if not isinstance(value, kind) or not value:
@@ -80,87 +108,29 @@ def load_study(directory: str | Path) -> dict[str, Any]:
     return study
 
 
-def load_predictions(directory_or_file: str | Path) -> "pd.DataFrame":
-    """Read and check a prediction table.
-
-    Args:
-        directory_or_file: a Parquet file, or a directory with `predictions.parquet` (a pooled study, a fold).
-
-    Returns:
-        The table, one row a clip (of each study, seed and rule), with the columns of `COLUMNS` and
-        `probability_<class>` for each class, in the scheme's order.
-
-    Raises:
-        MefusionError: the table is missing, cannot be read or is empty; a column is missing or holds a value
-            that cannot be; or a clip is there twice.
-    """
-    import pandas as pd
-
-    path = Path(directory_or_file)
-    if path.is_dir():
-        path = path / "predictions.parquet"
-    try:
-        table = pd.read_parquet(path)
-    except FileNotFoundError:
-        raise _broken(path, "does not exist") from None
-    except (OSError, ValueError) as error:  # pyarrow.ArrowInvalid is a ValueError
-        raise _broken(path, f"is no readable Parquet table ({_line(error)})") from error
-    _check_predictions(table, path)
-    return table
-
-
-def classes_of(predictions: "pd.DataFrame") -> list[str]:
-    """The scheme's classes of a prediction table, in order, read from its `probability_<class>` columns."""
-    return [name.removeprefix(_PREFIX) for name in predictions.columns if name.startswith(_PREFIX)]
-
-
-def score(predictions: "pd.DataFrame", classes: Sequence[str] | None = None) -> dict[str, Any]:
-    """Compute every metric of one study from its pooled prediction table.
-
-    Args:
-        predictions: the table of one study, seed and rule, from `load_predictions`.
-        classes: the scheme's classes in order; by default those of the probability columns.
-
-    Returns:
-        Plain data, ready for JSON: what `metrics.recognition_report` gives (`clips`, `uf1`, `uar`, `acc`, `wf1`,
-        `confusion_matrix`, `majority`, ...) and, where the tasks were on, `metrics.flow_report`,
-        `metrics.landmark_report` and the means of the other `AUXILIARY_COLUMNS`; with several datasets also
-        `datasets`, the same restricted to each.
-
-    Raises:
-        MefusionError: the table is empty, or mixes studies, seeds or rules.
-    """
-    classes = list(classes) if classes is not None else classes_of(predictions)
-    for column in ("study", "seed", "rule"):
-        found = sorted(map(str, predictions[column].unique()))
-        if len(found) > 1:
-            raise MefusionError(f"The table mixes {column} {', '.join(found)}; score each {column} by itself.")
-    scores = _score_part(predictions, classes)
-    datasets = sorted(predictions["dataset"].unique())
-    if len(datasets) > 1:
-        parts = {name: predictions[predictions["dataset"] == name] for name in datasets}
-        scores["datasets"] = {name: _score_part(part, classes) for name, part in parts.items()}
-    return scores
-
-
-def done_folds(directory: str | Path) -> list[str]:
-    """The folds of a study that are complete (have `DONE`), in the order of `study.json`.
+def planned_runs(directory: str | Path) -> list[Run]:
+    """Every fold and seed that a study is made of, done or not, in the order of `study.json`.
 
     Args:
         directory: the study's directory.
 
     Returns:
-        Names of folds.
+        The runs; of a study of one seed they are in `folds/<fold>`, of several in `folds/<fold>/seed<n>`.
 
     Raises:
         MefusionError: `study.json` is missing or broken.
     """
-    names = map(str, load_study(directory)["folds"])
-    return [name for name in names if (Path(directory) / "folds" / name / "DONE").is_file()]
+    study = load_study(directory)
+    folds = Path(directory) / "folds"
+    return [
+        Run(fold, seed, folds / run_name(fold, seed, study["seeds"]))
+        for fold in map(str, study["folds"])
+        for seed in study["seeds"]
+    ]
 
 
 def pool(directory: str | Path, partial: bool = False) -> dict[str, Any]:
-    """Gather the tables of a study's complete folds into its `predictions.parquet` and `summary.json`.
+    """Gather the tables of a study's complete runs into its `predictions.parquet` and `summary.json`.
 
     Each file is replaced as a whole: a reader, or a second process that pools, never sees half of one.
 
@@ -169,8 +139,8 @@ def pool(directory: str | Path, partial: bool = False) -> dict[str, Any]:
         partial: pool what is complete although folds are missing.
 
     Returns:
-        The summary: what `score` gives, with `study`, `rule`, `seed`, `partial`, `missing_folds` and
-        `provenance` (all of `study.json`).
+        The summary: what `score` gives, with `study`, `rule`, `partial`, `missing_folds` and `provenance` (all of
+        `study.json`).
 
     Raises:
         MefusionError: folds are missing (unless `partial`), none is complete, a fold's table is broken or
@@ -179,27 +149,27 @@ def pool(directory: str | Path, partial: bool = False) -> dict[str, Any]:
     import pandas as pd
 
     directory = Path(directory)
-    study = load_study(directory)
-    done = done_folds(directory)
-    missing = [name for name in map(str, study["folds"]) if name not in done]
+    study, runs = load_study(directory), planned_runs(directory)
+    names = {run: run.directory.relative_to(directory / "folds").as_posix() for run in runs}
+    done = [run for run in runs if run.done]
+    missing = [names[run] for run in runs if run not in done]
     if not done or (missing and not partial):
         raise MefusionError(
-            f"{directory} is incomplete: {len(missing)} of {len(study['folds'])} folds are missing "
-            f"({_some(missing)}); run its mefusion-train command again, which does only what is missing."
+            f"{directory} is incomplete: {len(missing)} of {len(runs)} folds are missing "
+            f"({some(missing)}); run its mefusion-train command again, which does only what is missing."
         )
-    tables = [_load_fold(directory / "folds" / name, study) for name in done]
-    for name, table in zip(done, tables, strict=True):
+    tables = [_load_run(run, study) for run in done]
+    for run, table in zip(done, tables, strict=True):
         if different := {*table.columns} ^ {*tables[0].columns}:
             raise MefusionError(
-                f"{directory}: folds {done[0]} and {name} differ in column {min(different)!r}, so their "
+                f"{directory}: folds {names[done[0]]} and {names[run]} differ in column {min(different)!r}, so their "
                 "settings differed; delete the one that is wrong and run the study again."
             )
     predictions = pd.concat(tables, ignore_index=True)
-    _check_predictions(predictions, directory / "folds")
+    check_predictions(predictions, directory / "folds")
     summary = {
         "study": study["study"],
-        "rule": str(predictions["rule"].iloc[0]),
-        "seed": int(predictions["seed"].iloc[0]),
+        "rule": study["rule"],
         "partial": bool(missing),
         "missing_folds": missing,
         **score(predictions, study["classes"]),
@@ -210,10 +180,44 @@ def pool(directory: str | Path, partial: bool = False) -> dict[str, Any]:
     return summary
 
 
+def load_curves(directory: str | Path) -> "pd.DataFrame | None":
+    """Read what each run of a study logged.
+
+    Args:
+        directory: the study's directory.
+
+    Returns:
+        The rows of every `metrics.csv` with the columns `fold`, `seed`, `epoch`, `step` and what was logged; None where
+        nothing was, as of a model that does not train.
+
+    Raises:
+        MefusionError: a file cannot be read.
+    """
+    import pandas as pd
+
+    tables = []
+    for run in planned_runs(directory):
+        path = run.directory / "metrics.csv"
+        if not path.is_file() or not path.stat().st_size:
+            continue
+        try:
+            tables.append(pd.read_csv(path).assign(fold=run.fold, seed=run.seed))
+        except (OSError, ValueError) as error:  # pandas' ParserError is a ValueError
+            raise MefusionError(f"{path} is no readable CSV file ({first_line(error)}); delete it.") from error
+        if "epoch" not in tables[-1]:
+            raise MefusionError(f"{path} has no column 'epoch'; delete it.")
+    return pd.concat(tables, ignore_index=True) if tables else None
+
+
 def headline(summary: Mapping[str, Any]) -> str:
     """One line of a summary: the pooled scores beside the majority class, and the tasks' errors."""
+    if summary["rule"] == "oracle":
+        names = (f"oracle_{name}" for name in metrics.SCORES)
+        numbers = ", ".join(f"{name} {summary[name]:.3f}" for name in names)
+        return f"the epoch was chosen on the test subjects, so this is no result: {numbers}"
+    seeds = f" and {len(summary['seeds'])} seeds" if "seeds" in summary else ""
     parts = [
-        f"pooled over {summary['clips']} clips: UF1 {summary['uf1']:.3f} (majority class "
+        f"pooled over {summary['clips']} clips{seeds}: UF1 {spread(summary, 'uf1')} (majority class "
         f"{summary['majority']['uf1']:.3f}), "
         + ", ".join(f"{name.upper()} {summary[name]:.3f}" for name in ("uar", "acc", "wf1"))
     ]
@@ -233,86 +237,13 @@ def headline(summary: Mapping[str, Any]) -> str:
     return "; ".join(parts)
 
 
-def _load_fold(directory: Path, study: dict[str, Any]) -> "pd.DataFrame":
-    table = load_predictions(directory)
-    for column, value in (study | {"fold": directory.name}).items():
-        if column not in ("study", "fold", "seed", "rule"):
-            continue
+def _load_run(run: Run, study: dict[str, Any]) -> "pd.DataFrame":
+    table = load_predictions(run.directory)
+    expected = {"study": study["study"], "rule": study["rule"], "fold": run.fold, "seed": run.seed}
+    for column, value in expected.items():
         if {*table[column]} != {value}:
-            raise _broken(directory, f"has {column} {_some(table[column].unique())} where {value} belongs")
+            raise broken(run.directory, f"has {column} {some(table[column].unique())} where {value} belongs")
     if sorted(classes_of(table)) != sorted(study["classes"]):
-        raise _broken(directory, f"has other classes than the study ({_some(study['classes'])})")
+        raise broken(run.directory, f"has other classes than the study ({some(study['classes'])})")
     auxiliary = [name for name in AUXILIARY_COLUMNS if name in table.columns]
-    return table[[*COLUMNS[:8], *(_PREFIX + name for name in study["classes"]), *COLUMNS[8:], *auxiliary]]
-
-
-def _check_predictions(table: "pd.DataFrame", path: Path) -> None:
-    classes = classes_of(table)
-    missing = [name for name in COLUMNS if name not in table.columns]
-    if not classes:
-        missing.append(_PREFIX + "<class>")
-    if "flow_epe" in table.columns and "flow_epe_zero" not in table.columns:
-        missing.append("flow_epe_zero")
-    if missing:
-        raise _broken(path, f"has no column {missing[0]!r}")
-    if table.empty:
-        raise _broken(path, "holds no prediction")
-    for name in COLUMNS:
-        if table[name].isna().any():
-            raise _broken(path, f"has an empty cell in column {name!r}")
-    for name in ("label", "prediction"):
-        if unknown := sorted({*table[name]} - {*classes}, key=str):
-            raise _broken(path, f"has the {name} {unknown[0]!r}, which is none of {', '.join(classes)}")
-    _check_numbers(table, classes, path)
-    twice = table[table.duplicated(["study", "dataset", "subject", "clip_id", "seed", "rule"])]
-    if len(twice):
-        row = twice.iloc[0]
-        raise _broken(path, f"has clip {row.clip_id!r} of subject {row.subject!r} twice (fold {row.fold!r})")
-
-
-def _check_numbers(table: "pd.DataFrame", classes: list[str], path: Path) -> None:
-    import numpy as np
-    from pandas.api.types import is_numeric_dtype
-
-    probabilities = [_PREFIX + name for name in classes]
-    auxiliary = [name for name in AUXILIARY_COLUMNS if name in table.columns]
-    for name in ["seed", "epoch", *probabilities, *auxiliary]:
-        lowest = -1 if name in ("dynamic_image_ssim", "dynamic_image_cosine") else 0
-        if not is_numeric_dtype(table[name]) or not (table[name].between(lowest, np.inf, inclusive="left")).all():
-            raise _broken(path, f"has a value in column {name!r} that is no number from {lowest} up")
-    sums = table[probabilities].to_numpy(float).sum(axis=1)
-    if not np.allclose(sums, 1, atol=1e-3):
-        worst = table["clip_id"].iloc[int(np.abs(sums - 1).argmax())]
-        raise _broken(path, f"has probabilities of clip {worst!r} that do not add up to 1")
-
-
-def _score_part(table: "pd.DataFrame", classes: list[str]) -> dict[str, Any]:
-    from mefusion import metrics
-
-    columns = {name: table[name].tolist() for name in table.columns}
-    scores = metrics.recognition_report(columns["label"], columns["prediction"], columns["fold"], classes)
-    if "flow_epe" in columns:
-        scores |= metrics.flow_report(columns["flow_epe"], columns["flow_epe_zero"])
-    if "landmarks_nme" in columns:
-        scores |= metrics.landmark_report(columns["landmarks_nme"])
-    means = ("dynamic_image_psnr", "dynamic_image_psnr_flat", "dynamic_image_ssim", "dynamic_image_cosine")
-    for name in (*means, "rank_accuracy"):
-        if name in columns:
-            scores[name] = float(table[name].mean())
-    return scores
-
-
-def _broken(path: Path, what: str) -> MefusionError:
-    # A fold that says it is done is made again only when it is gone as a whole.
-    fold = next((place for place in (path, path.parent) if (place / "DONE").is_file()), None)
-    remedy = f"delete {fold} and run" if fold else "make it again with"
-    return MefusionError(f"{path} {what}; {remedy} mefusion-train.")
-
-
-def _some(names: Iterable[Any], most: int = 8) -> str:
-    texts = [str(name) for name in names]
-    return ", ".join(texts[:most]) + (f" and {len(texts) - most} more" if len(texts) > most else "")
-
-
-def _line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+    return table[[*COLUMNS[:8], *(PROBABILITY + name for name in study["classes"]), *COLUMNS[8:], *auxiliary]]

@@ -1,4 +1,4 @@
-"""Figures of results: functions that take plain data and return a matplotlib Figure, without pyplot."""
+"""Figures of clips: what a model saw and what it predicted."""
 
 import json
 from collections.abc import Sequence
@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from mefusion.errors import MefusionError
+from mefusion.plots.style import COLUMN, ORANGE, PALETTE, SKY, paper_style
 
 # Colours of a vector (x to the right, y down), linear in it: no motion is grey, twice the motion twice as far
 # from grey. Left to right is blue to orange, down to up dark to light: the two contrasts that red-green
@@ -19,54 +20,23 @@ _NO_MOTION = np.array([0.55, 0.55, 0.55])
 _ALONG_X = np.array([0.40, 0.08, -0.42])
 _ALONG_Y = np.array([-0.02, -0.40, -0.16])
 
-# Okabe and Ito's palette; the markers differ as well.
+# The markers differ as well.
 _TARGET: dict[str, Any] = {
     "marker": "o",
     "markerfacecolor": "none",
-    "markeredgecolor": "#E69F00",
+    "markeredgecolor": ORANGE,
     "linestyle": "none",
 }
-_PREDICTED: dict[str, Any] = {"marker": "x", "markeredgecolor": "#56B4E9", "linestyle": "none"}
+_PREDICTED: dict[str, Any] = {"marker": "x", "markeredgecolor": SKY, "linestyle": "none"}
 
-# Inches of a contact sheet: a tile's width, left of the tiles, above a clip's tiles, at top and bottom.
-_TILE, _LEFT, _ABOVE, _EDGE = 1.75, 0.85, 0.65, 0.4
+# Inches of a contact sheet: a tile's width, left of the tiles, above a clip's tiles, the curve of motion below them
+# with what is above it, at top and bottom. Eight tiles are as wide as a page.
+_TILE, _LEFT, _ABOVE, _MOTION, _SPACE, _EDGE = 0.77, 0.8, 0.42, 0.42, 0.1, 0.3
+_TITLE = 5.0
+"""Inches that a clip's title may take, however few its tiles."""
 
 _SMALLEST_SCALE = 0.05
 """Pixels: below it a flow is shown as the stillness that it is, not blown up."""
-
-
-def confusion_matrix_figure(matrix: np.ndarray, classes: Sequence[str], title: str = "") -> Figure:
-    """Draw a confusion matrix: counts, and shares of the true class as colour and in per cent.
-
-    Args:
-        matrix: counts [C, C], rows are labels.
-        classes: names of the rows and columns.
-        title: a line above it.
-
-    Returns:
-        The figure.
-    """
-    matrix = np.asarray(matrix)
-    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-    side = 2.6 + 0.75 * len(classes)
-    figure = Figure(figsize=(side + 0.9, side), layout="constrained")
-    axes = figure.subplots()
-    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    for (row, column), share in np.ndenumerate(shares):
-        axes.text(
-            column,
-            row,
-            f"{matrix[row, column]}\n{share:.0%}",
-            ha="center",
-            va="center",
-            color="white" if share > 0.55 else "black",
-        )
-    axes.set_xticks(range(len(classes)), classes, rotation=30, ha="right", parse_math=False)
-    axes.set_yticks(range(len(classes)), classes, parse_math=False)
-    axes.set(xlabel="predicted", ylabel="label")
-    axes.set_title(title, fontsize="medium", wrap=True, parse_math=False)
-    figure.colorbar(image, ax=axes, label="share of the label's clips", shrink=0.8)
-    return figure
 
 
 def flow_to_rgb(flow: np.ndarray, max_magnitude: float) -> np.ndarray:
@@ -110,7 +80,8 @@ def load_examples(file: str | Path) -> list[dict[str, Any]]:
     Returns:
         One dict a clip, by `clip_id`: that, `label`, `prediction`, `subject`, `frames` uint8 [T, H, W];
         where the tasks were on also `flow`, `flow_target` float16 [T-1, 2, H, W] px, `landmarks`,
-        `landmarks_target` float32 [T-1, 68, 2] px and `dynamic_image`, `dynamic_image_target` float16 [H, W], 0..1.
+        `landmarks_target` float32 [T-1, 68, 2] px, `dynamic_image`, `dynamic_image_target` float16 [H, W], 0..1 and
+        `rank_scores` float32 [T].
 
     Raises:
         MefusionError: the file cannot be read, or a clip in it is not as above.
@@ -137,15 +108,17 @@ def load_examples(file: str | Path) -> list[dict[str, Any]]:
     return list(examples.values())
 
 
+@paper_style()
 def contact_sheet(examples: dict[str, Any] | Sequence[dict[str, Any]], columns: int = 8, title: str = "") -> Figure:
     """Show what the model saw and what it predicted, a block a clip.
 
     A block has the frames with target and predicted landmarks, the target flow and the predicted flow, and the
     two dynamic images. The flow under frame t leads to it from the frame before. Both flows of a clip have one
-    scale, that of its key.
+    scale, that of its key. The curve below is the motion's magnitude, the mean over the frame.
 
     Args:
-        examples: one clip or several, as `load_examples` gives them; all but the frames may be absent.
+        examples: one clip or several, as `load_examples` gives them; of the arrays all but the frames may be absent, of
+            clips that are not predicted the prediction too.
         columns: at most so many frames of a clip are shown, evenly spaced.
         title: a line at the top.
 
@@ -160,34 +133,75 @@ def contact_sheet(examples: dict[str, Any] | Sequence[dict[str, Any]], columns: 
         raise MefusionError("There is no clip to show; give at least one example.")
     frames = [_shown_frames(clip, columns) for clip in clips]
     heights = [_TILE * len(_rows_of(clip)) * np.divide(*clip["frames"].shape[1:]) for clip in clips]
-    width = _LEFT + _TILE * max(map(len, frames)) + 0.1
+    width = max(_LEFT + _TILE * max(map(len, frames)) + 0.1, _TITLE)
     top = _EDGE if title else 0.0
-    height = sum(heights) + _ABOVE * len(clips) + top + _EDGE
+    curves = [_MOTION + _SPACE if {"flow", "flow_target"} & {*clip} else 0.0 for clip in clips]
+    height = sum(heights) + sum(curves) + _ABOVE * len(clips) + top + _EDGE
     figure = Figure(figsize=(width, height))
     bottom = height - top
-    for clip, chosen, tall in zip(clips, frames, heights, strict=True):
+    for clip, chosen, tall, curve in zip(clips, frames, heights, curves, strict=True):
         bottom -= _ABOVE + tall
         place = (_LEFT / width, bottom / height, _TILE * len(chosen) / width, tall / height)
-        _draw_clip(figure.add_axes(place, anchor="NW"), clip, chosen)
-    figure.suptitle(title, fontsize="large", y=1 - 0.15 / height, va="top", parse_math=False)
-    if any("landmarks" in clip for clip in clips):
+        tiles = figure.add_axes(place, anchor="NW")
+        _draw_clip(tiles, clip, chosen)
+        bottom -= curve
+        if curve:
+            place = (_LEFT / width, bottom / height, _TILE * len(chosen) / width, _MOTION / height)
+            _draw_motion(figure.add_axes(place, sharex=tiles), clip, chosen)
+    figure.suptitle(title, y=1 - 0.08 / height, va="top", parse_math=False)
+    shown = {key for clip in clips for key in clip}
+    if {"landmarks", "flow"} & shown:
         handles = [
-            Line2D([], [], label=name, markersize=6, **style)
-            for name, style in (("target landmarks", _TARGET), ("predicted landmarks", _PREDICTED))
+            Line2D([], [], label=name, markersize=4, **style)
+            for name, style in (("target", _TARGET), ("predicted", _PREDICTED))
         ]
         figure.legend(handles=handles, loc="lower center", ncols=2, frameon=False)
     return figure
 
 
+@paper_style()
+def rank_scores_figure(examples: Sequence[dict[str, Any]], title: str = "") -> Figure:
+    """Draw the rank scores of clips over time: of a clip ranked right they rise from frame to frame.
+
+    Args:
+        examples: clips as `load_examples` gives them; those without `rank_scores` are left out.
+        title: a line above it.
+
+    Returns:
+        The figure, a line a clip, coloured by label; each clip's scores begin at 0, since only their order counts.
+
+    Raises:
+        MefusionError: no clip has rank scores.
+    """
+    ranked = [clip for clip in examples if "rank_scores" in clip]
+    if not ranked:
+        raise MefusionError("There are no rank scores to show; give clips of a study with the task rank.")
+    colours = dict(zip(sorted({clip["label"] for clip in ranked}), PALETTE * len(ranked), strict=False))
+    figure = Figure(figsize=(COLUMN, 2.4), layout="constrained")
+    axes = figure.subplots()
+    for clip in ranked:
+        scores = clip["rank_scores"] - clip["rank_scores"][0]
+        axes.plot(np.arange(len(scores)) + 1, scores, "o-", markersize=2.5, color=colours[clip["label"]])
+    handles = [Line2D([], [], color=colour, label=label) for label, colour in colours.items()]
+    axes.legend(handles=handles, frameon=False)
+    axes.set(xlabel="frame of the window", ylabel="rank score less that of frame 1")
+    axes.grid(visible=True)
+    axes.set_title(title, parse_math=False)
+    return figure
+
+
 def _check_shapes(example: dict[str, Any]) -> None:
-    if example["frames"].ndim != 3:
-        raise ValueError(f"frames have the shape {example['frames'].shape}, not [T, H, W]")
-    length, height, width = example["frames"].shape
+    frames = example["frames"]
+    if frames.ndim != 3:
+        raise ValueError(f"frames have the shape {frames.shape}, not [T, H, W]")
+    length, height, width = frames.shape
     shapes = {
         "flow": (length - 1, 2, height, width),
         "landmarks": (length - 1, 68, 2),
         "dynamic_image": (height, width),
     }
+    if example.get("rank_scores", frames[:, 0, 0]).shape != (length,):
+        raise ValueError(f"rank_scores have the shape {example['rank_scores'].shape}, not {(length,)}")
     for name, shape in shapes.items():
         for key in (name, f"{name}_target"):
             if key in example and example[key].shape != shape:
@@ -199,9 +213,12 @@ def _rows_of(clip: dict[str, Any]) -> dict[str, str]:
         "frames": "frames",
         "flow_target": "flow,\ntarget",
         "flow": "flow,\npredicted",
-        "dynamic_image": "dynamic\nimage:\ntarget,\npredicted",
     }
-    return {key: name for key, name in names.items() if key in clip}
+    rows = {key: name for key, name in names.items() if key in clip}
+    images = [name for key, name in (("dynamic_image_target", "target"), ("dynamic_image", "predicted")) if key in clip]
+    if images:
+        rows["dynamic_image"] = "dynamic\nimage:\n" + ",\n".join(images)
+    return rows
 
 
 def _shown_frames(clip: dict[str, Any], columns: int) -> list[int]:
@@ -213,7 +230,7 @@ def _draw_clip(axes: Axes, clip: dict[str, Any], chosen: list[int]) -> None:
     # All tiles are one image: an axes for each takes seconds to draw.
     names = _rows_of(clip)
     height, width = clip["frames"].shape[1:]
-    gap = max(2, width // 40)
+    gap = _gap(clip)
     scale = _flow_scale(clip)
     place = {frame: column for column, frame in enumerate(chosen)}
     down = {key: row * (height + gap) for row, key in enumerate(names)}
@@ -228,15 +245,35 @@ def _draw_clip(axes: Axes, clip: dict[str, Any], chosen: list[int]) -> None:
     if "flow" in names or "flow_target" in names:
         below = 2 * (height + gap)
         text = f"motion\nrim: {scale:.2g} px"
-        axes.text(width / 2, below, text, ha="center", va="top", fontsize="small")
+        axes.text(width / 2, below, text, ha="center", va="top", fontsize=7)
     axes.set_xticks([x + width / 2 for x in right.values()], [f"frame {frame + 1}" for frame in chosen])
     axes.set_yticks([y + height / 2 for y in down.values()], list(names.values()))
-    axes.tick_params(length=0, labelsize="small", labeltop=True, labelbottom=False)
+    axes.tick_params(length=0, pad=2, labeltop=True, labelbottom=False)
     axes.spines[:].set_visible(False)
-    verdict = "correct" if clip["label"] == clip["prediction"] else "wrong"
     title = f"{clip['clip_id']} (subject {clip['subject']}): label {clip['label']}"
-    title += f", predicted {clip['prediction']} ({verdict})"
-    axes.set_title(title, fontsize="medium", loc="left", parse_math=False)
+    if "prediction" in clip:
+        verdict = "correct" if clip["label"] == clip["prediction"] else "wrong"
+        title += f", predicted {clip['prediction']} ({verdict})"
+    axes.set_title(title, loc="left", pad=4, parse_math=False)
+
+
+def _draw_motion(axes: Axes, clip: dict[str, Any], chosen: list[int]) -> None:
+    shown = [(column, frame) for column, frame in enumerate(chosen) if frame > 0]
+    width = clip["frames"].shape[2]
+    places = [column * (width + _gap(clip)) + width / 2 for column, _ in shown]
+    for key, style in (("flow_target", _TARGET), ("flow", _PREDICTED)):
+        if key in clip:
+            length = np.linalg.norm(clip[key].astype(np.float32), axis=1).mean(axis=(1, 2))
+            line = style | {"linestyle": "-", "color": style["markeredgecolor"], "markersize": 3}
+            axes.plot(places, length[[frame - 1 for _, frame in shown]], clip_on=False, **line)
+    axes.set_ylim(bottom=0)
+    axes.set_ylabel("mean\nmotion,\npx", rotation=0, ha="right", va="center", fontsize=7)
+    axes.tick_params(labelbottom=False, bottom=False)
+    axes.spines["bottom"].set_color("#BBBBBB")
+
+
+def _gap(clip: dict[str, Any]) -> int:
+    return max(2, clip["frames"].shape[2] // 40)
 
 
 def _flow_scale(clip: dict[str, Any]) -> float:
@@ -254,8 +291,9 @@ def _tile(clip: dict[str, Any], key: str, frame: int, column: int, scale: float)
         return _grey(clip["frames"][frame])
     if key == "dynamic_image":  # one a clip: the target, then the prediction
         images = [clip[name] for name in ("dynamic_image_target", "dynamic_image") if name in clip]
-        blank = np.ones((height, width))
-        return _grey(np.rint(255 * (images[column] if column < len(images) else blank)).astype(np.uint8))
+        number = column - bool({"flow", "flow_target"} & {*clip})  # what the key says is in the first place
+        shown = images[number] if 0 <= number < len(images) else np.ones((height, width))
+        return _grey(np.rint(255 * shown).astype(np.uint8))
     if frame > 0:
         return flow_to_rgb(clip[key][frame - 1], scale)
     # No flow leads to the first frame: its place has the key, once.
@@ -272,10 +310,10 @@ def _grey(picture: np.ndarray) -> np.ndarray:
 
 
 def _draw_landmarks(axes: Axes, clip: dict[str, Any], right: dict[int, int]) -> None:
-    for key, style, size in (("landmarks_target", _TARGET, 3.0), ("landmarks", _PREDICTED, 2.6)):
+    for key, style, size in (("landmarks_target", _TARGET, 1.7), ("landmarks", _PREDICTED, 1.5)):
         for frame, x in right.items():
             if key in clip and frame > 0:
                 points = clip[key][frame - 1]
                 inside = ((points >= 0) & (points <= np.array(clip["frames"].shape[:0:-1]) - 1)).all(axis=1)
                 points = points[inside] + np.array([x, 0])  # a chin below the crop is no point of the tile below
-                axes.plot(*points.T, markersize=size, markeredgewidth=0.7, **style)
+                axes.plot(*points.T, markersize=size, markeredgewidth=0.4, **style)

@@ -1,0 +1,29 @@
+"""Figures: functions that take plain data and return a matplotlib Figure, without pyplot.
+
+They are one or two columns of a paper wide, with text of at least 7 points and colours that colour-blind eyes tell
+apart.
+"""
+
+from mefusion.plots.clips import contact_sheet, flow_key, flow_to_rgb, load_examples, rank_scores_figure
+from mefusion.plots.scores import (
+    confusion_matrix_figure,
+    label_counts,
+    learning_curves,
+    subject_bars,
+    uf1_intervals,
+    weight_heat_map,
+)
+
+__all__ = [
+    "confusion_matrix_figure",
+    "contact_sheet",
+    "flow_key",
+    "flow_to_rgb",
+    "label_counts",
+    "learning_curves",
+    "load_examples",
+    "rank_scores_figure",
+    "subject_bars",
+    "uf1_intervals",
+    "weight_heat_map",
+]

@@ -1,0 +1,242 @@
+"""Figures of tables: labels of a data set, scores of a study and across studies."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
+
+from mefusion.errors import MefusionError
+from mefusion.plots.style import BLUE, COLUMN, GREY, PAGE, PALETTE, VERMILION, paper_style
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_BARS_A_ROW = 40
+
+
+@paper_style()
+def confusion_matrix_figure(matrix: np.ndarray, classes: Sequence[str], title: str = "") -> Figure:
+    """Draw a confusion matrix: counts, and shares of the true class as colour and in per cent.
+
+    Args:
+        matrix: counts [C, C], rows are labels.
+        classes: names of the rows and columns.
+        title: a line above it.
+
+    Returns:
+        The figure.
+    """
+    matrix = np.asarray(matrix)
+    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    side = max(COLUMN - 0.7, 1.2 + 0.5 * len(classes))
+    figure = Figure(figsize=(side + 0.7, side), layout="constrained")
+    axes = figure.subplots()
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for (row, column), share in np.ndenumerate(shares):
+        colour = "white" if share > 0.55 else "black"
+        axes.text(column, row, f"{matrix[row, column]}\n{share:.0%}", ha="center", va="center", color=colour)
+    axes.set_xticks(range(len(classes)), classes, rotation=30, ha="right", parse_math=False)
+    axes.set_yticks(range(len(classes)), classes, parse_math=False)
+    axes.set(xlabel="predicted", ylabel="label")
+    axes.spines[:].set_visible(False)
+    axes.set_title(title, wrap=True, parse_math=False)
+    figure.colorbar(image, ax=axes, label="share of the label's clips", shrink=0.8).outline.set_visible(False)
+    return figure
+
+
+@paper_style()
+def subject_bars(subjects: Sequence[Mapping[str, Any]], title: str = "") -> Figure:
+    """Draw the accuracy on each subject, highest first, with the number of clips above it.
+
+    Args:
+        subjects: of each `dataset`, `subject`, `clips` and `acc`, as in a summary.
+        title: a line above it.
+
+    Returns:
+        The figure; of several datasets the bars are coloured by dataset. The dashed line is the accuracy on all clips.
+
+    Raises:
+        MefusionError: there is no subject.
+    """
+    if not subjects:
+        raise MefusionError("There is no subject to show; give at least one.")
+    ordered = sorted(subjects, key=lambda subject: (-subject["acc"], subject["dataset"], subject["subject"]))
+    datasets = sorted({subject["dataset"] for subject in ordered})
+    colours = dict(zip(datasets, PALETTE * len(datasets), strict=False))
+    overall = sum(s["acc"] * s["clips"] for s in ordered) / sum(s["clips"] for s in ordered)
+    parts = [ordered[start : start + _BARS_A_ROW] for start in range(0, len(ordered), _BARS_A_ROW)]
+    figure = Figure(figsize=(COLUMN if len(ordered) <= 12 else PAGE, 0.4 + 1.7 * len(parts)), layout="constrained")
+    for axes, part in zip(np.ravel(figure.subplots(len(parts), squeeze=False)), parts, strict=True):
+        bars = axes.bar(
+            range(len(part)), [s["acc"] for s in part], width=0.7, color=[colours[s["dataset"]] for s in part]
+        )
+        axes.bar_label(bars, [str(s["clips"]) for s in part], fontsize=7, padding=1)
+        axes.axhline(overall, color=GREY, linestyle="--", linewidth=0.8)
+        names = [str(s["subject"]) for s in part]
+        axes.set_xticks(range(len(part)), names, rotation=90, parse_math=False)
+        axes.tick_params(axis="x", length=0)
+        axes.set(ylim=(0, 1.12), yticks=[0, 0.5, 1], ylabel="accuracy")
+        axes.set_xlim(-0.6, min(_BARS_A_ROW, len(ordered)) - 0.4)
+    if len(datasets) > 1:
+        handles = [Patch(color=colours[name], label=name) for name in datasets]
+        figure.legend(handles=handles, loc="outside lower center", ncols=len(datasets), frameon=False)
+    figure.suptitle(title, parse_math=False)
+    return figure
+
+
+@paper_style()
+def label_counts(counts: "pd.DataFrame", title: str = "") -> Figure:
+    """Draw how many clips of each label each subject has.
+
+    Args:
+        counts: one row a subject, one column a label.
+        title: a line above it.
+
+    Returns:
+        The figure: a stacked bar a subject. Labels beyond the palette's seven differ in hatching.
+    """
+    parts = [counts.iloc[start : start + _BARS_A_ROW] for start in range(0, len(counts), _BARS_A_ROW)]
+    figure = Figure(figsize=(COLUMN if len(counts) <= 12 else PAGE, 0.8 + 1.7 * len(parts)), layout="constrained")
+    for axes, part in zip(np.ravel(figure.subplots(len(parts), squeeze=False)), parts, strict=True):
+        bottom = np.zeros(len(part))
+        for number, label in enumerate(counts.columns):
+            style = {"color": PALETTE[number % len(PALETTE)], "hatch": "////" * (number // len(PALETTE))}
+            axes.bar(range(len(part)), part[label], 0.7, bottom, label=label, edgecolor="white", linewidth=0, **style)
+            bottom += part[label].to_numpy()
+        axes.set_xticks(range(len(part)), [str(name) for name in part.index], rotation=90, parse_math=False)
+        axes.tick_params(axis="x", length=0)
+        axes.set(ylabel="clips", ylim=(0, 1.05 * counts.sum(axis=1).max()))
+        axes.set_xlim(-0.6, min(_BARS_A_ROW, len(counts)) - 0.4)
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(4, len(labels)), frameon=False)
+    figure.suptitle(title, parse_math=False)
+    return figure
+
+
+@paper_style()
+def learning_curves(curves: "pd.DataFrame", title: str = "") -> Figure:
+    """Draw what was logged in each epoch: a thin line a run, and their median.
+
+    Args:
+        curves: rows of a `metrics.csv` with the columns `fold`, `seed`, `epoch` and what was logged, as
+            `<stage>/<name>`.
+        title: a line above it.
+
+    Returns:
+        The figure, a panel a name; the stages (train, val) differ in colour.
+
+    Raises:
+        MefusionError: nothing was logged.
+    """
+    logged = [name for name in curves.columns if "/" in name and curves[name].notna().any()]
+    if not logged:
+        raise MefusionError("There is no learning curve to show: nothing was logged.")
+    names = sorted({name.partition("/")[2] for name in logged}, key=lambda name: (name != "accuracy", name))
+    stages = dict(zip(dict.fromkeys(name.partition("/")[0] for name in logged), PALETTE, strict=False))
+    columns = min(3, len(names))
+    rows = -(-len(names) // columns)
+    figure = Figure(figsize=(PAGE * columns / 3, 0.4 + 1.7 * rows), layout="constrained")
+    panels = np.ravel(figure.subplots(rows, columns, squeeze=False))
+    for axes in panels[len(names) :]:
+        axes.set_axis_off()
+    for axes, name in zip(panels, names, strict=False):
+        for stage, colour in stages.items():
+            if f"{stage}/{name}" in logged:
+                _draw_curves(axes, curves, f"{stage}/{name}", stage, colour)
+        axes.set_title(name.replace("_", " "), parse_math=False)
+        axes.grid(visible=True)
+        axes.set_xlabel("epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
+        if name.endswith("accuracy"):
+            axes.set_ylim(0, 1.02)
+    panels[0].legend(frameon=False)
+    figure.suptitle(title, parse_math=False)
+    return figure
+
+
+def _draw_curves(axes: Axes, curves: "pd.DataFrame", column: str, stage: str, colour: str) -> None:
+    logged = curves.dropna(subset=[column])
+    for _, run in logged.groupby(["fold", "seed"]):
+        axes.plot(run["epoch"] + 1, run[column], color=colour, linewidth=0.5, alpha=0.35)
+    median = logged.groupby("epoch")[column].median()
+    marker = "o" if len(median) == 1 else None  # one epoch makes no line
+    axes.plot(median.index + 1, median, color=colour, marker=marker, label=f"{stage}, median of runs")
+
+
+@paper_style()
+def uf1_intervals(
+    names: Sequence[str],
+    scores: Sequence[float],
+    intervals: Sequence[Sequence[float] | None],
+    majority: float | None = None,
+    title: str = "",
+) -> Figure:
+    """Draw studies' UF1 with 95 % intervals, the first at the top.
+
+    Args:
+        names: of the studies.
+        scores: their UF1.
+        intervals: lower and upper end of each; None where there is none.
+        majority: UF1 of always predicting the commonest class.
+        title: a line above it.
+
+    Returns:
+        The figure.
+    """
+    figure = Figure(figsize=(PAGE, 0.9 + 0.22 * len(names)), layout="constrained")
+    axes = figure.subplots()
+    places = np.arange(len(names))
+    for place, interval in zip(places, intervals, strict=True):
+        if interval is not None:
+            axes.plot(interval, [place, place], color=BLUE, linewidth=1.4, solid_capstyle="butt")
+    axes.plot(scores, places, "o", color=BLUE, markersize=4.5)
+    if majority is not None:
+        axes.axvline(majority, color=VERMILION, linestyle="--", linewidth=0.9, label="majority class")
+        axes.legend(loc="lower right", bbox_to_anchor=(1, 1), frameon=False, borderaxespad=0)
+    axes.set_yticks(places, names, parse_math=False)
+    axes.set(xlim=(0, 1), ylim=(len(names) - 0.4, -0.6), xlabel="UF1, 95 % interval over subjects")
+    axes.grid(visible=True, axis="x")
+    axes.set_title(title, loc="left", parse_math=False)
+    return figure
+
+
+@paper_style()
+def weight_heat_map(
+    table: "pd.DataFrame", row_label: str, column_label: str, value_label: str = "UF1", title: str = ""
+) -> Figure:
+    """Draw a score over two swept settings, such as the weights of two tasks.
+
+    Args:
+        table: scores; index and columns are the settings' values, NaN where there is no study.
+        row_label, column_label: names of the settings.
+        value_label: name of the score.
+        title: a line above it.
+
+    Returns:
+        The figure.
+    """
+    values = table.to_numpy(float)
+    size = (max(COLUMN, 1.7 + 0.55 * values.shape[1]), max(1.8, 1.1 + 0.36 * values.shape[0]))
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots()
+    image = axes.imshow(np.ma.masked_invalid(values), cmap="cividis", aspect="auto")
+    low, high = image.get_clim()
+    for (row, column), value in np.ndenumerate(values):
+        text = "-" if np.isnan(value) else f"{value:.3f}"
+        dark = not np.isnan(value) and value < (low + high) / 2
+        axes.text(column, row, text, ha="center", va="center", color="white" if dark else "black")
+    axes.set_xticks(range(values.shape[1]), [_setting(value) for value in table.columns], parse_math=False)
+    axes.set_yticks(range(values.shape[0]), [_setting(value) for value in table.index], parse_math=False)
+    axes.set(xlabel=column_label, ylabel=row_label)
+    axes.spines[:].set_visible(False)
+    axes.set_title(title, parse_math=False)
+    figure.colorbar(image, ax=axes, label=value_label).outline.set_visible(False)
+    return figure
+
+
+def _setting(value: object) -> str:
+    return f"{value:g}" if isinstance(value, int | float) else str(value)

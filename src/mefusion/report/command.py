@@ -1,0 +1,96 @@
+"""The command line of `mefusion-report`."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mefusion.errors import MefusionError
+
+# --help has to answer at once: pandas, matplotlib and rich come in where they are used.
+if TYPE_CHECKING:
+    from mefusion.report.reading import Reported
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Report studies in the terminal, as Markdown, HTML, LaTeX and CSV.
+
+    Args:
+        argv: the command line's arguments; by default those of the process.
+
+    Returns:
+        0, or 1 where a directory or a figure could not be reported (its reason is on stderr; the others are reported).
+    """
+    arguments = _parser().parse_args(argv)
+    reported, errors = _read(arguments.directories)
+    if reported:
+        from mefusion.report.content import make_document
+        from mefusion.report.reading import find_reference
+        from mefusion.report.writers import print_document, write_document
+
+        try:
+            reference = find_reference(reported, arguments.reference) if arguments.reference else None
+            document, broken = make_document(reported, reference)
+            errors += broken
+            output = arguments.output or _default_output([study.directory for study in reported])
+            write_document(output, document, reported)
+            print_document(document)
+            print(f"Report: {output / 'report.html'}, report.md, tables.tex, results.csv, figures/")
+        except MefusionError as error:
+            errors.append(str(error))
+    for sentence in errors:
+        print(f"mefusion-report: {sentence}", file=sys.stderr)
+    return 1 if errors else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="mefusion-report",
+        description="Pool studies; write their tables, intervals, comparisons and figures.",
+    )
+    parser.add_argument(
+        "directories",
+        metavar="DIR",
+        nargs="+",
+        type=Path,
+        help="a study's directory, or a directory that holds studies, such as outputs/",
+    )
+    parser.add_argument(
+        "--reference",
+        metavar="STUDY",
+        help="compare every study with this one: a part of its name, or swept settings such as tasks.flow=0,seeds=[0]",
+    )
+    parser.add_argument(
+        "--output",
+        metavar="DIR",
+        type=Path,
+        help="where the report goes (default: report/ in the study, or beside the studies where there are several)",
+    )
+    return parser
+
+
+def _read(directories: Sequence[Path]) -> "tuple[list[Reported], list[str]]":
+    from mefusion import results
+    from mefusion.report.reading import in_order, read_study
+
+    found: dict[Path, Path] = {}
+    reported, errors = [], []
+    for directory in directories:
+        try:
+            found |= {path.resolve(): path for path in results.find_studies(directory)}
+        except MefusionError as error:
+            errors.append(str(error))
+    for directory in found.values():
+        try:
+            reported.append(read_study(directory))
+        except MefusionError as error:
+            errors.append(str(error))
+    return in_order(reported), errors
+
+
+def _default_output(directories: Sequence[Path]) -> Path:
+    if len(directories) == 1:
+        return directories[0] / "report"
+    return Path(os.path.commonpath([directory.resolve().parent for directory in directories])) / "report"

@@ -1,0 +1,172 @@
+"""What the report of studies holds: an overview of all, and a section on each."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mefusion import plots, results
+from mefusion.errors import MefusionError
+from mefusion.report import tables
+from mefusion.report.document import Document, Picture, Section
+from mefusion.report.reading import Reported, swept_keys, swept_settings
+
+CONTACT_SHEET_CLIPS = 4
+_PROVENANCE = (
+    *("data", "labels", "protocol", "seeds", "rule"),
+    *("config_hash", "sample_list_hash", "git_revision", "device"),
+)
+
+
+def make_document(studies: Sequence[Reported], reference: Reported | None = None) -> tuple[Document, list[str]]:
+    """Gather the tables, notes and figures of studies.
+
+    Args:
+        studies: what is reported; of those of the rule oracle there is only a table that says what that rule added.
+        reference: the study that the others are compared with.
+
+    Returns:
+        The document, and a sentence on each figure that could not be drawn.
+    """
+    honest = [study for study in studies if not study.oracle]
+    sections, broken = [], []
+    if honest:
+        sections.append(overview(honest))
+    if reference is not None and len(honest) > 1:
+        table, refused = tables.comparison_table(honest, reference)
+        notes = [
+            "Difference: UF1 less the reference's, with the 95 % interval of a paired bootstrap over subjects.",
+            "McNemar's exact test takes clips as independent; where it and the interval disagree, trust the interval.",
+        ]
+        sections.append(Section("Comparison", [table], [*notes, *refused], brief=True))
+    if len(honest) < len(studies):
+        note = "Most published numbers are made this way. They say what the test subjects' labels add, not how good a "
+        note += "model is."
+        sections.append(Section("Chosen on the test subjects", [tables.oracle_table(studies)], [note], brief=True))
+    for study in honest:
+        section, sentences = _study_section(study, brief=len(honest) == 1)
+        sections.append(section)
+        broken += sentences
+    title = studies[0].name if len(studies) == 1 else f"{len(studies)} studies"
+    return Document(title, sections), broken
+
+
+def overview(studies: Sequence[Reported]) -> Section:
+    """All studies side by side: tables, what has to be known to read them, and figures across studies.
+
+    Args:
+        studies: none of the rule oracle.
+    """
+    shown = [tables.results_table(studies), *tables.task_tables(studies)]
+    section = Section("Results", shown, tables.results_notes(studies), brief=True)
+    if len(studies) > 1:
+        figure = plots.uf1_intervals(
+            [_label(study, studies) for study in studies],
+            [study.summary["uf1"] for study in studies],
+            [study.summary["intervals"].get("uf1") for study in studies],
+            majority=_shared([study.summary["majority"]["uf1"] for study in studies]),
+        )
+        section.pictures.append(Picture("uf1", "UF1 of each study with its 95 % interval over subjects", figure))
+    if (values := heat_map_table(studies)) is not None:
+        figure = plots.weight_heat_map(values, str(values.index.name), str(values.columns.name))
+        section.pictures.append(Picture("weights", "UF1 over the weights of two tasks", figure))
+    return section
+
+
+def heat_map_table(studies: Sequence[Reported]) -> pd.DataFrame | None:
+    """UF1 over the weights of two tasks; None where studies differ in anything else, or not in two weights."""
+    keys = swept_keys(studies)
+    if len(keys) != 2 or not all(key.startswith("tasks.") for key in keys):
+        return None
+    rows = [[*(study.setting(key) for key in keys), study.summary["uf1"]] for study in studies]
+    return pd.DataFrame(rows, columns=[*keys, "uf1"]).pivot_table(index=keys[0], columns=keys[1], values="uf1")
+
+
+def study_examples(directory: Path) -> list[dict[str, Any]]:
+    """The example clips that a study's folds kept for pictures, see `plots.load_examples`.
+
+    Args:
+        directory: the study's.
+
+    Raises:
+        MefusionError: a file cannot be read.
+    """
+    files = [run.directory / "examples.safetensors" for run in results.planned_runs(directory)]
+    return [example for file in files if file.is_file() for example in plots.load_examples(file)]
+
+
+def choose_examples(examples: Sequence[dict[str, Any]], classes: Sequence[str]) -> list[dict[str, Any]]:
+    """A few clips, of each class in turn and of subjects not shown yet: never picked by how well they did."""
+    chosen: list[dict[str, Any]] = []
+    left = list(examples)
+    while left and len(chosen) < CONTACT_SHEET_CLIPS:
+        for name in classes:
+            candidates = [example for example in left if example["label"] == name]
+            seen = [example["subject"] for example in chosen]
+            if candidates and len(chosen) < CONTACT_SHEET_CLIPS:
+                best = min(candidates, key=lambda example: seen.count(example["subject"]))
+                chosen.append(best)
+                left = [example for example in left if example is not best]
+    return chosen
+
+
+def _study_section(study: Reported, brief: bool) -> tuple[Section, list[str]]:
+    summary, provenance = study.summary, study.summary["provenance"]
+    shown = [tables.score_table(summary), tables.class_table(summary)]
+    if "datasets" in summary:
+        shown.append(tables.dataset_table(summary))
+    shown.append(tables.subject_table(summary))
+    facts = ", ".join(f"{key} {provenance[key]}" for key in _PROVENANCE if key in provenance)
+    versions = ", ".join(f"{name} {version}" for name, version in provenance.get("versions", {}).items())
+    notes = ["mean_of_folds_uf1: as older papers report it, not comparable with UF1.", f"Provenance: {facts}."]
+    notes += [f"Versions: {versions}."] if versions else []
+    section, broken = Section(study.name, shown, notes, brief=brief), []
+    for draw in (_confusion_matrix, _subjects, _curves, _examples):
+        try:
+            section.pictures += draw(study)
+        except MefusionError as error:
+            broken.append(str(error))
+    return section, broken
+
+
+def _confusion_matrix(study: Reported) -> list[Picture]:
+    summary = study.summary
+    caption = f"Confusion matrix of {study.name}" + (", added up over the seeds" if "seeds" in summary else "")
+    figure = plots.confusion_matrix_figure(np.array(summary["confusion_matrix"]), summary["classes"])
+    return [Picture(f"{study.name}-confusion_matrix", caption, figure)]
+
+
+def _subjects(study: Reported) -> list[Picture]:
+    caption = "Accuracy on each subject, its number of clips above; dashed: on all clips"
+    return [Picture(f"{study.name}-subjects", caption, plots.subject_bars(study.summary["subjects"]))]
+
+
+def _curves(study: Reported) -> list[Picture]:
+    curves = results.load_curves(study.directory)
+    if curves is None:
+        return []
+    caption = "What was logged in each epoch: a thin line a fold and seed, and their median"
+    return [Picture(f"{study.name}-learning_curves", caption, plots.learning_curves(curves))]
+
+
+def _examples(study: Reported) -> list[Picture]:
+    examples = study_examples(study.directory)
+    if not examples:
+        return []
+    sheet = plots.contact_sheet(choose_examples(examples, study.summary["classes"]))
+    pictures = [Picture(f"{study.name}-contact_sheet", "What the network sees and predicts, on test clips", sheet)]
+    if any("rank_scores" in example for example in examples):
+        figure = plots.rank_scores_figure(examples)
+        pictures.append(Picture(f"{study.name}-rank_scores", "Rank scores over a clip's frames, on test clips", figure))
+    return pictures
+
+
+def _label(study: Reported, studies: Sequence[Reported]) -> str:
+    settings = swept_settings(study, swept_keys(studies))
+    return ", ".join(f"{name}={value}" for name, value in settings.items()) or study.name
+
+
+def _shared(values: Sequence[float]) -> float | None:
+    return values[0] if np.allclose(values, values[0]) else None

@@ -1,0 +1,183 @@
+"""Studies as the report reads them, and which of their settings differ."""
+
+import operator
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from mefusion import results
+from mefusion.composition import NOT_CONTENT, NOT_CONTENT_OF_DATA
+from mefusion.errors import MefusionError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_PLACES = (*NOT_CONTENT, *(f"data.{name}" for name in NOT_CONTENT_OF_DATA))
+
+
+@dataclass(frozen=True)
+class Reported:
+    """A study with its result.
+
+    Attributes:
+        directory: where it is.
+        summary: what `results.pool` gives.
+        predictions: its pooled prediction table.
+        settings: its resolved configuration, flat (`model.name`), less paths and devices; of a task its
+            weight, 0 where it is off.
+    """
+
+    directory: Path
+    summary: dict[str, Any]
+    predictions: "pd.DataFrame"
+    settings: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """Name of the study."""
+        return self.summary["study"]
+
+    @property
+    def oracle(self) -> bool:
+        """Whether its epoch was chosen on the test subjects, which makes it no result."""
+        return self.summary["rule"] == "oracle"
+
+    def setting(self, key: str) -> Any:
+        """A setting's value; of one that its configuration has not None, of a task's weight 0."""
+        return self.settings.get(key, 0 if key.startswith("tasks.") else None)
+
+
+def read_study(directory: Path) -> Reported:
+    """Pool a study and read its configuration.
+
+    Raises:
+        MefusionError: as `results.pool`, or the configuration cannot be read.
+    """
+    summary = results.pool(directory)
+    path = directory / "config.yaml"
+    try:
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error).splitlines()[0]
+        raise MefusionError(f"{path} cannot be read ({reason}); run the study again.") from error
+    if not isinstance(config, dict):
+        raise MefusionError(f"{path} holds no configuration; run the study again.")
+    settings = _flat({name: value for name, value in config.items() if name != "tasks"})
+    weights = dict.fromkeys(config.get("tasks") or {}, 0) | summary["provenance"]["tasks"]
+    settings |= {f"tasks.{name}": weight for name, weight in weights.items()}
+    unwanted = (*_PLACES, "model.task_weights")
+    kept = {
+        name: value for name, value in settings.items() if not any(f"{name}.".startswith(f"{key}.") for key in unwanted)
+    }
+    return Reported(directory, summary, results.load_predictions(directory), kept)
+
+
+def swept_keys(studies: Sequence[Reported]) -> list[str]:
+    """The settings that tell studies apart, in the configuration's order.
+
+    What follows from the choice of a group is left out: of two models, `model.name` stands for every `model.` setting
+    and task weight that goes with it.
+    """
+    keys = list(dict.fromkeys(key for study in studies for key in study.settings))
+    columns = {key: [repr(study.setting(key)) for study in studies] for key in keys}
+    swept = [key for key in keys if len({*columns[key]}) > 1]
+    chosen = {key.removesuffix(".name") + ".": key for key in swept if key.endswith(".name")}
+    if "model." in chosen:
+        chosen["tasks."] = chosen["model."]
+    return [
+        key
+        for key in swept
+        if not any(
+            key.startswith(group) and key != name and _follows(columns[key], columns[name])
+            for group, name in chosen.items()
+        )
+    ]
+
+
+def in_order(studies: Sequence[Reported]) -> list[Reported]:
+    """Studies sorted by their swept settings, numbers as numbers, then by name."""
+
+    def place(study: Reported) -> list[tuple[bool, Any]]:
+        values = [study.setting(key) for key in swept_keys(studies)]
+        numbers = [isinstance(value, int | float) for value in values]
+        cells = [value if number else str(value) for number, value in zip(numbers, values, strict=True)]
+        return [*zip(map(operator.not_, numbers), cells, strict=True), (True, study.name)]
+
+    return sorted(studies, key=place)
+
+
+def swept_settings(study: Reported, keys: Sequence[str]) -> dict[str, str]:
+    """Texts of a study's settings, by the names that a table shows: `model` for `model.name`."""
+    return {key.removesuffix(".name"): _text(study.setting(key)) for key in keys}
+
+
+def find_reference(studies: Sequence[Reported], wanted: str) -> Reported:
+    """The study that a part of its name, or its swept settings, single out.
+
+    Args:
+        studies: to choose from; those of the rule oracle are no reference.
+        wanted: a part of the name, or `key=value` of swept settings, with commas between several.
+
+    Raises:
+        MefusionError: none fits, or several do.
+    """
+    studies = [study for study in studies if not study.oracle]
+    keys = swept_keys(studies)
+    exact = [study for study in studies if study.name == wanted]
+    settings = {study.name: {f"{k}={v}" for k, v in swept_settings(study, keys).items()} for study in studies}
+    found = exact or [study for study in studies if wanted in study.name or _parts(wanted) <= settings[study.name]]
+    if len(found) != 1:
+        names = ", ".join(
+            f"{study.name} ({', '.join(sorted(settings[study.name])) or 'no swept setting'})"
+            for study in (found or studies)
+        )
+        fits = f"fits {len(found)} studies" if found else "fits no study"
+        raise MefusionError(f"--reference {wanted} {fits}; choose from {names}.")
+    return found[0]
+
+
+def without_oracle(study: Reported, studies: Sequence[Reported]) -> Reported | None:
+    """The study that differs from one of the rule oracle in its rule alone; of several, that of the rule `last`."""
+    same = [
+        other
+        for other in studies
+        if not other.oracle
+        and all(other.setting(key) == study.setting(key) for key in study.settings | other.settings if key != "rule")
+    ]
+    return min(same, key=lambda other: other.summary["rule"] != "last", default=None)
+
+
+def _follows(values: Sequence[str], choice: Sequence[str]) -> bool:
+    return len({*zip(choice, values, strict=True)}) == len({*choice})
+
+
+def _parts(text: str) -> set[str]:
+    # Commas within brackets, as in seeds=[0,1], separate nothing.
+    parts, depth = [""], 0
+    for letter in text.replace(" ", ""):
+        depth += (letter in "[{") - (letter in "]}")
+        if letter == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return {*parts}
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return f"{value:g}"
+    return str(value).replace(" ", "").replace("'", "")
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in settings.items():
+        found |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return found

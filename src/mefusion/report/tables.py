@@ -1,0 +1,221 @@
+"""Tables of studies: of one, of several, and of their comparison."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from mefusion import metrics, statistics
+from mefusion.errors import MefusionError
+from mefusion.report.document import Table
+from mefusion.report.reading import Reported, swept_keys, swept_settings, without_oracle
+
+AUXILIARY = (
+    ("flow EPE px", "flow_epe", ".3f"),
+    ("EPE / zero flow", "flow_epe_relative", ".2f"),
+    ("landmark NME %", "landmarks_nme", ".2f"),
+    ("landmarks failed %", "landmarks_failure_rate", ".1%"),
+    ("dynamic image PSNR dB", "dynamic_image_psnr", ".1f"),
+    ("PSNR of flat grey", "dynamic_image_psnr_flat", ".1f"),
+    ("SSIM", "dynamic_image_ssim", ".2f"),
+    ("cosine", "dynamic_image_cosine", ".3f"),
+    ("rank accuracy", "rank_accuracy", ".2f"),
+)
+"""Columns that a table has where a study has their task: title, key of the summary, format."""
+
+
+def results_table(studies: Sequence[Reported]) -> Table:
+    """One row a study: its swept settings and its pooled scores.
+
+    Args:
+        studies: none of the rule oracle.
+
+    Returns:
+        The table. A single study, or studies without a setting that differs, are told by model and tasks.
+    """
+    settings = _settings(studies)
+    deviation = ["sd"] if any("sd" in study.summary for study in studies) else []
+    titles = [*settings[0], "clips", "UF1", *deviation, "UF1 95 %", "UAR", "ACC", "WF1", "majority UF1"]
+    rows = []
+    for study, own in zip(studies, settings, strict=True):
+        summary = study.summary
+        sd = [_number(summary.get("sd", {}).get("uf1"), ".3f")] if deviation else []
+        others = (summary["uar"], summary["acc"], summary["wf1"], summary["majority"]["uf1"])
+        numbers = [
+            *(str(summary["clips"]), f"{summary['uf1']:.3f}", *sd, _range(summary["intervals"].get("uf1"))),
+            *(f"{value:.3f}" for value in others),
+        ]
+        rows.append([*own.values(), *numbers])
+    return Table("Recognition, pooled over all folds", titles, rows, texts=len(settings[0]))
+
+
+def task_tables(studies: Sequence[Reported]) -> list[Table]:
+    """The errors of the other tasks, one row a study, with a dash where a task is off; no table where all are.
+
+    Args:
+        studies: none of the rule oracle.
+    """
+    columns = [column for column in AUXILIARY if any(column[1] in study.summary for study in studies)]
+    if not columns:
+        return []
+    settings = _settings(studies)
+    rows = [
+        [*own.values(), *(_number(study.summary.get(key), form) for _, key, form in columns)]
+        for study, own in zip(studies, settings, strict=True)
+    ]
+    return [Table("Other tasks", [*settings[0], *(title for title, _, _ in columns)], rows, texts=len(settings[0]))]
+
+
+def comparison_table(studies: Sequence[Reported], reference: Reported) -> tuple[Table, list[str]]:
+    """Each study against a reference, on the clips that both have.
+
+    Args:
+        studies: none of the rule oracle, with the reference among them or not.
+        reference: what they are compared with.
+
+    Returns:
+        The table, and a sentence on each study that cannot be compared.
+    """
+    others = [study for study in studies if study is not reference]
+    rows, refused = [], []
+    for study, own in zip(others, _settings(studies, shown=others), strict=True):
+        try:
+            found = _compare(study, reference)
+        except MefusionError as error:
+            refused.append(f"{study.name} is not compared with {reference.name}: {error}.")
+            continue
+        row = (str(found["clips"]), f"{found['difference']:+.3f}", _range(found["interval"], "+.3f"))
+        rows.append([*own.values(), *row, *_mcnemar(found)])
+    titles = [*_settings(studies)[0], "common clips", "UF1 difference", "95 %"]
+    titles += ["only this right", "only reference right", "McNemar p"]
+    return Table(f"Compared with {reference.name}", titles, rows, texts=len(_settings(studies)[0])), refused
+
+
+def oracle_table(studies: Sequence[Reported]) -> Table:
+    """Studies whose epoch was chosen on the test subjects: their scores, and what that added.
+
+    Args:
+        studies: all, of any rule; the same study under another rule is what the choice is compared with.
+    """
+    oracles = [study for study in studies if study.oracle]
+    settings = _settings(oracles)
+    scores = [f"oracle_{name}" for name in metrics.SCORES]
+    titles = [*settings[0], "clips", *scores, "oracle_uf1 less UF1", "95 %", "compared with"]
+    rows = []
+    for study, own in zip(oracles, settings, strict=True):
+        honest = without_oracle(study, studies)
+        added = ["-", "-", "-"]
+        if honest is not None:
+            found = _compare(study, honest)
+            added = [f"{found['difference']:+.3f}", _range(found["interval"], "+.3f"), honest.name]
+        numbers = (f"{study.summary[name]:.3f}" for name in scores)
+        rows.append([*own.values(), str(study.summary["clips"]), *numbers, *added])
+    return Table("Epoch chosen on the test subjects: not results", titles, rows, texts=len(settings[0]))
+
+
+def score_table(summary: dict[str, Any]) -> Table:
+    """A study's four scores, with intervals, seeds and the majority class; and the mean of folds."""
+    seeds = summary.get("seeds", {})
+    deviation = ["sd"] if seeds else []
+    titles = ["score", "pooled", "95 % interval", *deviation, *(f"seed {seed}" for seed in seeds), "majority class"]
+    rows = []
+    for name in metrics.SCORES:
+        row = [name.upper(), f"{summary[name]:.3f}", _range(summary["intervals"].get(name))]
+        row += [f"{summary['sd'][name]:.3f}"] if seeds else []
+        row += [f"{scores[name]:.3f}" for scores in seeds.values()]
+        rows.append([*row, f"{summary['majority'][name]:.3f}"])
+    rows.append(["mean_of_folds_uf1", f"{summary['mean_of_folds_uf1']:.3f}", *["-"] * (len(titles) - 2)])
+    return Table("Scores", titles, rows)
+
+
+def class_table(summary: dict[str, Any]) -> Table:
+    """F1 and recall of each class."""
+    rows = [
+        [name, str(part["clips"]), f"{part['f1']:.3f}", f"{part['recall']:.3f}"]
+        for name, part in summary["per_class"].items()
+    ]
+    return Table("Classes", ["class", "clips", "F1", "recall"], rows)
+
+
+def dataset_table(summary: dict[str, Any]) -> Table:
+    """Scores on each dataset of a composite."""
+    rows = [
+        [
+            name,
+            str(part["clips"]),
+            *(f"{part[key]:.3f}" for key in metrics.SCORES),
+            _range(part["intervals"].get("uf1")),
+        ]
+        for name, part in summary["datasets"].items()
+    ]
+    return Table("Datasets", ["dataset", "clips", *(name.upper() for name in metrics.SCORES), "UF1 95 %"], rows)
+
+
+def subject_table(summary: dict[str, Any]) -> Table:
+    """Accuracy on each subject."""
+    rows = [
+        [subject["subject"], subject["dataset"], str(subject["clips"]), f"{subject['acc']:.3f}"]
+        for subject in summary["subjects"]
+    ]
+    return Table("Subjects", ["subject", "dataset", "clips", "ACC"], rows, texts=2, long=True)
+
+
+def results_notes(studies: Sequence[Reported]) -> list[str]:
+    """What has to be known to read `results_table`."""
+    summaries = [study.summary for study in studies]
+    rules = sorted({summary["rule"] for summary in summaries})
+    few = min(len(summary["subjects"]) for summary in summaries)
+    lines = [
+        f"Each score is pooled over all folds; the weights that predict follow the rule {', '.join(rules)}.",
+        f"95 %: bootstrap over subjects, {statistics.RESAMPLES} resamples. Majority: always the commonest class.",
+    ]
+    if few < 20:  # simulated: docs/results.md
+        lines.append(f"An interval over {few} subjects is too narrow: less than 95 % of such intervals hold the truth.")
+    if any("sd" in summary for summary in summaries):
+        lines.append("Of several seeds, each score is the mean; sd is the standard deviation over them.")
+    for summary in summaries:
+        if partial := summary["provenance"].get("partial"):
+            lines.append(f"{summary['study']} is not of the whole download: {', '.join(partial)}.")
+    if any("flow_epe" in summary for summary in summaries):
+        lines.append("EPE / zero flow: below 1 is better than predicting no motion.")
+    if any("dynamic_image_psnr" in summary for summary in summaries):
+        lines.append("PSNR of flat grey: of the best picture of one grey level. Rank accuracy: 0.50 is chance.")
+    if len(rules) > 1:
+        lines.append("Warning: the studies follow different rules, so they do not differ in their settings alone.")
+    if len({summary["provenance"].get("sample_list_hash") for summary in summaries}) > 1:
+        lines.append("Warning: the studies do not all cover the same clips: compare only those with one sample list.")
+    return lines
+
+
+def _settings(studies: Sequence[Reported], shown: Sequence[Reported] | None = None) -> list[dict[str, str]]:
+    """The leading cells of each study, by title."""
+    keys = swept_keys(studies)
+    tasks = not keys or ("model.name" in keys and not any(key.startswith("tasks.") for key in keys))
+    found = []
+    for study in studies if shown is None else shown:
+        own = swept_settings(study, keys) if keys else {"model": study.summary["provenance"]["model"]}
+        found.append({"study": study.name} | own | ({"tasks": _tasks(study)} if tasks else {}))
+    return found
+
+
+def _compare(study: Reported, reference: Reported) -> dict[str, Any]:
+    classes, others = study.summary["classes"], reference.summary["classes"]
+    if classes != others:
+        raise MefusionError(f"its classes are {', '.join(classes)}, not {', '.join(others)}")
+    return statistics.compare(study.predictions, reference.predictions, classes)
+
+
+def _mcnemar(found: dict[str, Any]) -> list[str]:
+    p = "<0.001" if found["mcnemar"] < 0.001 else f"{found['mcnemar']:.3f}"
+    return [str(found["only_study"]), str(found["only_reference"]), p]
+
+
+def _tasks(study: Reported) -> str:
+    weights = study.summary["provenance"]["tasks"]
+    return ", ".join(name if weight == 1 else f"{name} x{weight:g}" for name, weight in weights.items() if weight)
+
+
+def _number(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form).removesuffix("%")
+
+
+def _range(ends: Sequence[float] | None, form: str = ".3f") -> str:
+    return "-" if ends is None else f"{ends[0]:{form}} to {ends[1]:{form}}"

@@ -1,0 +1,161 @@
+"""A report's document as Markdown, HTML, LaTeX, CSV and in the terminal."""
+
+import base64
+import io
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pandas as pd
+
+from mefusion import __version__
+from mefusion.files import replacing, write_table, write_text
+from mefusion.report.document import Document, Picture, Table
+from mefusion.report.reading import Reported, swept_keys, swept_settings
+
+DPI = 160
+_LATEX = {
+    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "_": r"\_", "%": r"\%", "&": r"\&", "#": r"\#", "$": r"\$",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"$<$", ">": r"$>$",
+}  # fmt: skip
+# What a summary holds beside its scores, which have a column each.
+_NOT_IN_CSV = ("classes", "confusion_matrix", "oracle_confusion_matrix", "subjects", "missing_folds", "provenance")
+
+
+def write_document(folder: Path, document: Document, studies: Sequence[Reported]) -> None:
+    """Write report.md, report.html, tables.tex, results.csv and figures/*.png.
+
+    Args:
+        folder: where to.
+        document: what is reported.
+        studies: the same as plain numbers, for the CSV file.
+
+    Raises:
+        MefusionError: a file cannot be written.
+    """
+    pictures = {picture.name: _png(picture.figure) for section in document.sections for picture in section.pictures}
+    for name, data in pictures.items():
+        with replacing(folder / "figures" / f"{name}.png") as temporary:
+            temporary.write_bytes(data)
+    write_text(folder / "report.md", to_markdown(document))
+    write_text(folder / "report.html", to_html(document, pictures))
+    write_text(folder / "tables.tex", to_latex(document))
+    write_table(folder / "results.csv", to_frame(studies))
+
+
+def to_markdown(document: Document) -> str:
+    """The document as Markdown; its figures are those in figures/."""
+    lines = [f"# {document.title}"]
+    for section in document.sections:
+        lines += ["", f"## {section.title}"]
+        for table in section.tables:
+            lines += ["", f"{table.caption}:", "", table.markdown()]
+        for note in section.notes:
+            lines += ["", note]
+        for picture in section.pictures:
+            lines += ["", f"![{picture.caption}](<figures/{picture.name}.png>)"]
+    return "\n".join(lines) + "\n"
+
+
+def to_html(document: Document, pictures: Mapping[str, bytes]) -> str:
+    """The document as one HTML page that needs no other file.
+
+    Args:
+        document: what is reported.
+        pictures: its figures as PNG, by name.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("mefusion.report", "."), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
+    embedded = {name: base64.b64encode(data).decode() for name, data in pictures.items()}
+    sizes = {picture.name: _css_width(picture) for section in document.sections for picture in section.pictures}
+    template = environment.get_template("page.html.j2")
+    return template.render(document=document, pictures=embedded, widths=sizes, version=__version__)
+
+
+def to_latex(document: Document) -> str:
+    """The document's tables for a paper that loads booktabs, wide ones set small."""
+    return "\n".join(_latex_table(table) for section in document.sections for table in section.tables)
+
+
+def to_frame(studies: Sequence[Reported]) -> pd.DataFrame:
+    """The studies' numbers in full, one row a study, one column a number; empty where a study has it not."""
+    keys = swept_keys(studies)
+    rows = []
+    for study in studies:
+        provenance = study.summary["provenance"]
+        origin = {key: provenance.get(key) for key in ("sample_list_hash", "config_hash", "git_revision", "device")}
+        settings = {f"setting_{name}": text for name, text in swept_settings(study, keys).items()}
+        rows.append(_numbers(study.summary) | settings | origin)
+    return pd.json_normalize(rows, sep="_")
+
+
+def print_document(document: Document) -> None:
+    """Print the brief sections; in a narrow terminal a row's words are in lines below its numbers."""
+    from rich.console import Console
+    from rich.text import Text
+
+    # A file or a pipe has no width of its own.
+    console = Console(width=None if sys.stdout.isatty() else 180, highlight=False)
+    for section in document.sections:
+        if section.brief:
+            for table in section.tables:
+                if not table.long:
+                    _print_table(console, table)
+            for note in section.notes:
+                console.print(Text(note))
+            console.print()
+
+
+def _print_table(console: Any, table: Table) -> None:
+    from rich import box
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    narrow = table.texts > 1 and console.width < 120
+    shown = RichTable(
+        box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), title=table.caption, title_justify="left"
+    )
+    for name in ("#",) if narrow else table.titles[: table.texts]:
+        shown.add_column(name, overflow="fold")
+    for name in table.titles[table.texts :]:
+        shown.add_column(name, justify="right", min_width=max(6, *map(len, name.split())))
+    for i, row in enumerate(table.rows, start=1):
+        texts = [str(i)] if narrow else row[: table.texts]
+        shown.add_row(*map(Text, [*texts, *row[table.texts :]]))
+    console.print(shown)
+    if narrow:
+        for i, row in enumerate(table.rows, start=1):
+            console.print(Text(f"{i}: {', '.join(row[: table.texts])}"))
+
+
+def _latex_table(table: Table) -> str:
+    def row(cells: Iterable[str]) -> str:
+        return " & ".join("".join(_LATEX.get(letter, letter) for letter in cell) for cell in cells) + r" \\"
+
+    columns = "l" * table.texts + "r" * (len(table.titles) - table.texts)
+    lines = [
+        r"\begin{table}", r"\centering", r"\footnotesize", rf"\caption{{{row([table.caption])[:-3]}}}",
+        rf"\begin{{tabular}}{{{columns}}}", r"\toprule", row(table.titles), r"\midrule",
+        *map(row, table.rows), r"\bottomrule", r"\end{tabular}", r"\end{table}", "",
+    ]  # fmt: skip
+    return "\n".join(lines)
+
+
+def _png(figure: Any) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=DPI)
+    return buffer.getvalue()
+
+
+def _css_width(picture: Picture) -> int:
+    return round(96 * 1.3 * picture.figure.get_figwidth())  # a little larger than in print
+
+
+def _numbers(value: Any) -> Any:
+    """A summary without its lists, but for intervals, whose ends get names, so that each has a column."""
+    if isinstance(value, dict):
+        return {name: _numbers(part) for name, part in value.items() if name not in _NOT_IN_CSV}
+    return {"low": value[0], "high": value[1]} if isinstance(value, list) else value
