@@ -27,3 +27,17 @@ def test_ours_and_the_authors_order_agree_and_are_timed(model, size, capsys):
     main = runpy.run_path(str(script))["main"]
     main(["--model", model, "--batch-size", "2", "--steps", "1", "--threads", "1", *small])
     assert f"{model}_released, batch 2, 1 threads" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_time_outside_training_steps_is_told(tiny, tmp_path):
+    script = configuration_folder("experiments") / "benchmarks" / "fold_overhead.py"
+    small = ("model.network.image_size=64", "model.network.width=0.0625", "trainer=smoke", "protocol.folds=[sub01]")
+    command = [sys.executable, script, *tiny.overrides, *small]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    found = re.search(r"folds ([0-9.]+) s, .*steps ([0-9.]+) s: ([0-9.]+)% outside", done.stdout)
+    whole, steps, outside = map(float, found.groups())
+    assert 0 <= steps < whole
+    assert 0 < outside < 100
+    assert list(tmp_path.iterdir()) == []

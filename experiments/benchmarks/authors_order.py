@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mefusion import bench
+from mefusion.measuring import Contestant, Settings, time_in_turn
 from mefusion.models.convolution import Conv3x3
 from mefusion.models.mol import MOL, MOLOutput
 from mefusion.models.mol.blocks import CCC, CircularConv, nearest
@@ -100,10 +100,10 @@ def in_authors_order(network: nn.Module) -> nn.Module:
     return PairByPair(network) if isinstance(network, MOL) else network
 
 
-def make_both(model: str, overrides: Sequence[str], batch_size: int) -> tuple[bench.Contestant, bench.Contestant]:
+def make_both(model: str, overrides: Sequence[str], batch_size: int) -> tuple[Contestant, Contestant]:
     """Our step and the authors', with the same weights and the same batch."""
-    settings = bench.Settings(batch_size=batch_size)
-    ours, theirs = (bench.Contestant([f"model={model}_released", *overrides], settings) for _ in range(2))
+    settings = Settings(batch_size=batch_size)
+    ours, theirs = (Contestant([f"model={model}_released", *overrides], settings) for _ in range(2))
     theirs.module.network = in_authors_order(ours.module.network)
     theirs.batch = ours.batch
     (group,) = ours.optimizer.param_groups
@@ -113,7 +113,7 @@ def make_both(model: str, overrides: Sequence[str], batch_size: int) -> tuple[be
 
 
 @torch.no_grad()
-def assert_same(model: str, ours: bench.Contestant, theirs: bench.Contestant) -> None:
+def assert_same(model: str, ours: Contestant, theirs: Contestant) -> None:
     """In evaluation, both say the same of the batch's first two clips.
 
     In double precision: rounding decides between neighbours that are equally near, and between the maxima of a pooling
@@ -142,7 +142,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     for contestant in both:
         contestant.module.train()
         contestant.training_step()
-    times = bench.time_in_turn([contestant.training_step for contestant in both], steps=arguments.steps)
+    times = time_in_turn([contestant.training_step for contestant in both], steps=arguments.steps)
     ours, theirs = map(statistics.median, times)
     print(
         f"{arguments.model}_released, batch {arguments.batch_size}, {arguments.threads} threads, medians of "
