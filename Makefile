@@ -1,6 +1,6 @@
 # Every target sets up what it needs: `make sweep` and `make test` each work first on a fresh clone.
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep smoke test lint notebooks lock clean
+.PHONY: help setup sweep smoke test lint notebooks docs lock clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -51,10 +51,13 @@ lint: setup ## style, types and import layers
 notebooks: smoke ## run the notebooks on the smoke run's results
 	$(BIN)/python -m pytest --nbmake notebooks
 
+docs: setup ## build the documentation site, in site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
 lock: ## write requirements.lock anew (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --all-extras --no-header pyproject.toml -o requirements.lock \
 	  $(addprefix --no-emit-package ,$(NOT_LOCKED))
 
 clean: ## remove what tools left; environment, data, cache and outputs stay
-	rm -rf dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf dist site .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find src tests -name __pycache__ -type d -exec rm -rf {} +

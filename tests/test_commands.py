@@ -80,26 +80,8 @@ def test_report_shows_what_train_pooled(trained, command, tmp_path):
     done = command("mefusion-report", str(study), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert f"{summary['uf1']:.3f}" in done.stdout
-    written = {path.name for path in (study / "report").iterdir()}
-    assert {"report.md", "confusion_matrix.png", "contact_sheet.png"} <= written
-
-
-@pytest.mark.slow
-def test_a_sweep_goes_on_when_a_job_fails(tiny, command, tmp_path):
-    # Nothing is prepared for five classes, which shows when the job runs.
-    done = command("mefusion-train", "-m", "labels=three,five", *tiny.overrides, *SMOKE, cwd=tmp_path)
-    sentence = one_sentence(done, "mefusion-train", "1 of 2 jobs failed", "job 1", "labels=five")
-    (sweep,) = (tmp_path / "outputs" / "sweeps").iterdir()
-    assert str(sweep) in sentence
-    assert "mefusion-prepare" in (sweep / "1.log").read_text()
-    assert "Traceback" not in (sweep / "1.log").read_text()
-    assert "UF1" in (sweep / "0.log").read_text()
-    (study,) = (path for path in (tmp_path / "outputs").iterdir() if path.name != "sweeps")
-    assert "-three-" in study.name
-    assert (study / "summary.json").exists()
-    # Lines carry the number of their job.
-    assert any(line.startswith("[0] fold 2/2") for line in done.stdout.splitlines())
-    assert any(line.startswith("[1] mefusion-train: ") for line in done.stdout.splitlines())
+    written = {path.name.removeprefix(f"{study.name}-") for path in (study / "report").rglob("*")}
+    assert {"report.html", "report.md", "confusion_matrix.png", "contact_sheet.png"} <= written
 
 
 def test_the_ablation_is_found_and_sweeps_over_the_tasks(command, tmp_path):
@@ -143,7 +125,12 @@ def test_help_names_the_groups_and_their_options(program, command, tmp_path):
         assert line in shown
     if program == "mefusion-train":
         models = "fdp, fdp_released, fdp_tiny, majority, mol, mol_released, mol_tiny, off_apexnet, sssnet, ststnet"
-        for line in (f"model: {models}", "tasks: all, recognition", "trainer: cpu, smoke", "logger: csv, wandb"):
+        for line in (
+            f"model: {models}",
+            "tasks: all, recognition",
+            "trainer: cpu, ddp, gpu, smoke",
+            "logger: csv, tensorboard, wandb",
+        ):
             assert line in shown
 
 
@@ -155,7 +142,7 @@ def test_help_names_the_groups_and_their_options(program, command, tmp_path):
     [
         ("mefusion-prepare", "nonsense=1", ["nonsense"]),
         ("mefusion-train", "labels=nine", ["labels", "nine", "five", "seven", "three"]),
-        ("mefusion-train", "seed=abc", ["seed", "abc"]),
+        ("mefusion-train", "seeds=[abc]", ["seeds", "abc"]),
         ("mefusion-train", "protocol.folds=[sub99]", ["protocol.folds", "sub99", "sub01", "sub02"]),
     ],
 )
@@ -197,7 +184,16 @@ def test_a_bad_override_is_one_sentence(main, tmp_path, monkeypatch, override, p
         ("protocol.folds=sub01", ["protocol.folds", "sub01"]),
         ("trainer.max_epochs=many", ["max_epochs", "many"]),
         ("trainer.accelerator=abacus", ["abacus"]),
-        ("trainer.devices=2", ["trainer.devices=2", "one device"]),
+        ("trainer.devices=none", ["trainer.devices=none"]),
+        ("+trainer.strategy=fsdp", ["trainer.strategy=fsdp", "auto, ddp"]),
+        ("+trainer.sync_batchnorm=true", ["sync_batchnorm", "GPUs"]),
+        ("seeds=[]", ["seeds=[]"]),
+        ("seeds=[1,1]", ["seeds=[1, 1]", "twice"]),
+        ("rule=best", ["rule=best", "last, inner_val, average, oracle"]),
+        ("rule=inner_val", ["rule=inner_val", "synthetic-sub01", "two training subjects"]),
+        ("protocol.shard=0/2", ["protocol.shard=0/2"]),
+        ("protocol.shard=3/2", ["protocol.shard=3/2"]),
+        ("protocol.shard=abc", ["protocol.shard=abc"]),
         ("+trainer.max_steps=5", ["trainer.max_steps", "model.training.max_steps"]),
         ("trainer.max_epochs=0", ["trainer.max_epochs=0"]),
         ("protocol.name=bootstrap", ["protocol.name=bootstrap", "loso", "kfold"]),
@@ -241,6 +237,7 @@ def test_training_before_preparing_names_the_command(tiny, command, tmp_path):
     one_sentence(done, "mefusion-train", f"{tmp_path}/empty", "mefusion-prepare")
 
 
+@pytest.mark.usefixtures("quick_flow")
 def test_bad_clips_fail_the_command_after_the_good_ones(tiny, command, tmp_path):
     root = tmp_path / "own"
     whole = sorted(tiny.frames.glob("frames/sub01/*"))[0]
@@ -248,7 +245,7 @@ def test_bad_clips_fail_the_command_after_the_good_ones(tiny, command, tmp_path)
     (root / "empty").mkdir()
     rows = ["clip_id,subject,path,emotion", "c1,006,good,surprise", "c2,006,empty,surprise"]
     (root / "manifest.csv").write_text("\n".join(rows))
-    done = command("mefusion-prepare", "data=manifest", f"data.root={root}", *OWN, cwd=tmp_path)
+    done = command("mefusion-prepare", "data=manifest", f"data.root={root}", *OWN, "workers=1", cwd=tmp_path)
     one_sentence(done, "mefusion-prepare", "1 of 2 clips could not be prepared", "failures.csv")
     assert "holds no numbered images" in done.stdout
     assert "1 of 2 clips of 1 subjects are in" in done.stdout
@@ -264,11 +261,10 @@ def manifest_of(tiny, folder):
     return ["data=manifest", f"data.root={folder}", *OWN, f"cache_dir={folder.parent / 'cache'}"]
 
 
-def test_a_manifest_that_changed_after_preparing_is_noticed(tiny, tmp_path, monkeypatch, capsys):
-    overrides = manifest_of(tiny, tmp_path / "own")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["mefusion-prepare", *overrides])
-    prepare.main()
+@pytest.mark.usefixtures("quick_flow")
+def test_a_manifest_that_changed_after_preparing_is_noticed(tiny, command, tmp_path, monkeypatch):
+    overrides = [*manifest_of(tiny, tmp_path / "own"), "workers=1"]
+    assert command("mefusion-prepare", *overrides, cwd=tmp_path).returncode == 0
     manifest = tmp_path / "own" / "manifest.csv"
     manifest.write_text(manifest.read_text().replace(",positive,", ",happiness,"))
     stopped(train.main, monkeypatch, tmp_path, [*overrides, *SMOKE], ["own", "changed", "mefusion-prepare"])
