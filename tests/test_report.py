@@ -4,6 +4,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pandas as pd
 import pytest
 from fake_studies import CLASSES, fold_table, write_study
@@ -21,7 +22,8 @@ def outputs(tmp_path):
     outputs = tmp_path / "outputs"
     study = write_study(outputs / "mol-all")
     for name in ("s1", "s2"):
-        save_examples(study / "folds" / name / "examples.safetensors", {f"{name}_0": example(subject=name)})
+        clip = example(subject=name, attention=np.ones((4, 32, 32), dtype=np.float16))
+        save_examples(study / "folds" / name / "examples.safetensors", {f"{name}_0": clip})
     tables = [
         fold_table(name, study="mol-recognition").drop(columns=["flow_epe", "flow_epe_zero", "landmarks_nme"])
         for name in ("s1", "s2")
@@ -84,7 +86,7 @@ def test_one_study(outputs, capsys):
     text = (study / "report" / "report.md").read_text()
     assert "seeds [0], rule last, config_hash c0ffee, sample_list_hash 5a3b1e, git_revision 0123abc" in text
     links = re.findall(r"!\[.*?\]\(<(.*?)>\)", text)
-    names = ("confusion_matrix", "subjects", "learning_curves", "contact_sheet")
+    names = ("confusion_matrix", "subjects", "learning_curves", "contact_sheet", "attention")
     assert links == [f"figures/mol-all-{name}.png" for name in names]
     for link in links:
         with Image.open(study / "report" / link) as picture:

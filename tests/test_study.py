@@ -166,6 +166,10 @@ def test_examples_for_pictures_hold_targets_and_predictions(finished):
             for suffix in ("", "_target"):
                 assert arrays[f"{clip}|flow{suffix}"].shape == (7, 2, 64, 64)
                 assert arrays[f"{clip}|landmarks{suffix}"].shape == (7, 68, 2)
+            attention = arrays[f"{clip}|attention"]
+            assert attention.shape == (8, 64, 64)
+            assert attention.min() >= 0
+            assert attention.max() == 1
 
 
 # Doing only what is missing.
@@ -391,7 +395,7 @@ def test_a_task_that_is_off_is_nowhere(run, tmp_path):
     state = torch.load(study / "folds/synthetic-sub01/checkpoints/last.ckpt", weights_only=True)["state_dict"]
     assert not [name for name in state if "flow" in name or "landmark" in name]
     with safe_open(study / "folds/synthetic-sub01/examples.safetensors", framework="np") as file:
-        assert all(name.endswith("|frames") for name in file.keys())  # noqa: SIM118
+        assert {name.split("|")[1] for name in file.keys()} == {"frames", "attention"}  # noqa: SIM118
 
 
 @pytest.mark.parametrize(

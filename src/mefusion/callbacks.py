@@ -3,17 +3,15 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import lightning as L
-import torch
 from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from matplotlib.image import imread
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from mefusion.data.datamodule import FoldData
 from mefusion.distributed import rank
+from mefusion.examples import predict_examples
 from mefusion.files import replacing
 from mefusion.models.module import MERModule
 
@@ -95,37 +93,3 @@ class ShowExamples(L.Callback):
             elif isinstance(logger, TensorBoardLogger):
                 pixels = imread(picture)
                 logger.experiment.add_image("examples", pixels, trainer.global_step, dataformats="HWC")
-
-
-@torch.no_grad()
-def predict_examples(module: MERModule, data: FoldData) -> list[dict[str, Any]]:
-    """One window a class of a fold's test clips, as `plots.load_examples` gives them.
-
-    Args:
-        module: is left in the mode that it was in.
-        data: of the fold.
-
-    Returns:
-        None where the network sees no frames, since a picture shows them.
-    """
-    raw = data.examples()
-    if raw.inputs.dim() != 5:
-        return []
-    training = module.training
-    output = module.eval()(data.normalise(raw).inputs.to(module.device))
-    module.train(training)
-    answers = output.logits.argmax(1).tolist()
-    examples = []
-    for row, clip in enumerate(raw.clip.tolist()):
-        facts = data.store.index.loc[clip]
-        example = {name: str(facts[name]) for name in ("clip_id", "subject", "label")}
-        example["prediction"] = data.store.classes[answers[row]]
-        arrays = {"frames": raw.inputs[row, :, 0].numpy()}
-        for name in ("flow", "landmarks", "dynamic_image"):
-            if name in module.tasks:
-                arrays[name] = getattr(output, name)[row].float().cpu().numpy()
-                arrays[f"{name}_target"] = getattr(raw, name)[row].numpy()
-        if "rank" in module.tasks:
-            arrays["rank_scores"] = output.rank_scores[row].float().cpu().numpy()
-        examples.append(example | arrays)
-    return examples

@@ -33,23 +33,23 @@ _STUDY_KEYS = {"study": str, "model": str, "tasks": dict, "classes": list, "fold
 
 
 @dataclass(frozen=True)
-class Run:
+class RunFolder:
     """A fold trained with one seed.
 
     Attributes:
         fold: name of the fold.
         seed: of the training.
-        directory: where its result is.
+        path: where its result is.
     """
 
     fold: str
     seed: int
-    directory: Path
+    path: Path
 
     @property
     def done(self) -> bool:
         """Whether its result is whole."""
-        return (self.directory / "DONE").is_file()
+        return (self.path / "DONE").is_file()
 
 
 def run_name(fold: str, seed: int, seeds: Sequence[int]) -> str:
@@ -108,7 +108,7 @@ def load_study(directory: str | Path) -> dict[str, Any]:
     return study
 
 
-def planned_runs(directory: str | Path) -> list[Run]:
+def planned_runs(directory: str | Path) -> list[RunFolder]:
     """Every fold and seed that a study is made of, done or not, in the order of `study.json`.
 
     Args:
@@ -123,7 +123,7 @@ def planned_runs(directory: str | Path) -> list[Run]:
     study = load_study(directory)
     folds = Path(directory) / "folds"
     return [
-        Run(fold, seed, folds / run_name(fold, seed, study["seeds"]))
+        RunFolder(fold, seed, folds / run_name(fold, seed, study["seeds"]))
         for fold in map(str, study["folds"])
         for seed in study["seeds"]
     ]
@@ -150,7 +150,7 @@ def pool(directory: str | Path, partial: bool = False) -> dict[str, Any]:
 
     directory = Path(directory)
     study, runs = load_study(directory), planned_runs(directory)
-    names = {run: run.directory.relative_to(directory / "folds").as_posix() for run in runs}
+    names = {run: run.path.relative_to(directory / "folds").as_posix() for run in runs}
     done = [run for run in runs if run.done]
     missing = [names[run] for run in runs if run not in done]
     if not done or (missing and not partial):
@@ -197,7 +197,7 @@ def load_curves(directory: str | Path) -> "pd.DataFrame | None":
 
     tables = []
     for run in planned_runs(directory):
-        path = run.directory / "metrics.csv"
+        path = run.path / "metrics.csv"
         if not path.is_file() or not path.stat().st_size:
             continue
         try:
@@ -237,13 +237,13 @@ def headline(summary: Mapping[str, Any]) -> str:
     return "; ".join(parts)
 
 
-def _load_run(run: Run, study: dict[str, Any]) -> "pd.DataFrame":
-    table = load_predictions(run.directory)
+def _load_run(run: RunFolder, study: dict[str, Any]) -> "pd.DataFrame":
+    table = load_predictions(run.path)
     expected = {"study": study["study"], "rule": study["rule"], "fold": run.fold, "seed": run.seed}
     for column, value in expected.items():
         if {*table[column]} != {value}:
-            raise broken(run.directory, f"has {column} {some(table[column].unique())} where {value} belongs")
+            raise broken(run.path, f"has {column} {some(table[column].unique())} where {value} belongs")
     if sorted(classes_of(table)) != sorted(study["classes"]):
-        raise broken(run.directory, f"has other classes than the study ({some(study['classes'])})")
+        raise broken(run.path, f"has other classes than the study ({some(study['classes'])})")
     auxiliary = [name for name in AUXILIARY_COLUMNS if name in table.columns]
     return table[[*COLUMNS[:8], *(PROBABILITY + name for name in study["classes"]), *COLUMNS[8:], *auxiliary]]

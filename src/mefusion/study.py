@@ -12,14 +12,13 @@ import lightning as L
 import numpy as np
 import pandas as pd
 
-from mefusion.callbacks import predict_examples
-from mefusion.data.cache import save_arrays
 from mefusion.data.clips import ClipStore, TestWindows
 from mefusion.data.datamodule import FoldData, Statistics
 from mefusion.data.folds import Fold, take_out_validation
 from mefusion.data.records import KEY
 from mefusion.distributed import from_first, rank
 from mefusion.errors import MefusionError
+from mefusion.examples import save_examples
 from mefusion.files import claimed, remove_leftovers, write_table, write_text
 from mefusion.loggers import finish_loggers
 from mefusion.models.module import MERModule, Prediction
@@ -29,10 +28,7 @@ from mefusion.selection import rule_callbacks, selected_checkpoint, validates
 
 MakeData = Callable[[Fold, int], FoldData]
 MakeModule = Callable[[Statistics], MERModule]
-MakeTrainer = Callable[["Part", list[L.Callback]], L.Trainer]
-
-HALF = ("flow", "dynamic_image")
-"""Arrays of example clips that are kept as float16."""
+MakeTrainer = Callable[["Run", list[L.Callback]], L.Trainer]
 
 
 @dataclass(frozen=True)
@@ -60,7 +56,7 @@ class Study:
         """Name of the study, that of its directory."""
         return self.directory.name
 
-    def parts(self, folds: Sequence[Fold], clips: pd.DataFrame) -> list["Part"]:
+    def runs(self, folds: Sequence[Fold], clips: pd.DataFrame) -> list["Run"]:
         """Every fold with every seed, a seed after the other, with the validation subjects that the rule asks for.
 
         Args:
@@ -70,7 +66,7 @@ class Study:
         Raises:
             MefusionError: a fold's training subjects cannot be split as the rule asks.
         """
-        return [Part(self, self._validated(fold, clips, seed), seed) for seed in self.seeds for fold in folds]
+        return [Run(self, self._validated(fold, clips, seed), seed) for seed in self.seeds for fold in folds]
 
     def _validated(self, fold: Fold, clips: pd.DataFrame, seed: int) -> Fold:
         if self.rule == "inner_val":
@@ -79,7 +75,7 @@ class Study:
 
 
 @dataclass(frozen=True)
-class Part:
+class Run:
     """A fold with one of its study's seeds, which is what is trained, kept and resumed.
 
     Attributes:
@@ -125,7 +121,7 @@ class Part:
 
 def run_study(
     study: Study,
-    parts: Sequence[Part],
+    runs: Sequence[Run],
     store: ClipStore,
     *,
     make_data: MakeData,
@@ -137,31 +133,31 @@ def run_study(
 
     Args:
         study: where to.
-        parts: its folds and seeds to run.
+        runs: its folds and seeds to run.
         store: the clips.
         make_data, make_module, make_trainer: what a fold is run with: its data given a seed, the network given
             the training subjects' statistics, the trainer.
         say: receives a line a fold.
     """
     clock = Clock()
-    for number, part in enumerate(parts, 1):
-        with _taken(part) as obstacle:
+    for number, run in enumerate(runs, 1):
+        with _taken(run) as obstacle:
             outcome = obstacle
             if outcome is None:
-                table = run_fold(part, store, make_data=make_data, make_module=make_module, make_trainer=make_trainer)
+                table = run_fold(run, store, make_data=make_data, make_module=make_module, make_trainer=make_trainer)
                 right = int((table["label"] == table["prediction"]).sum())
-                outcome = f"{right} of {len(table)} clips right, {clock.lap(len(parts) - number)}"
-        say(f"fold {number}/{len(parts)} {part.name}: {outcome}")
+                outcome = f"{right} of {len(table)} clips right, {clock.lap(len(runs) - number)}"
+        say(f"fold {number}/{len(runs)} {run.name}: {outcome}")
 
 
 @contextmanager
-def _taken(part: Part) -> Iterator[str | None]:
+def _taken(run: Run) -> Iterator[str | None]:
     """Claim a fold for this training, in its first process; what there is against it, or None."""
     if rank() > 0:
         yield from_first(None)
         return
-    with claimed(part.folder) as mine:
-        yield from_first("done before" if part.done else None if mine else "another process is at it")
+    with claimed(run.folder) as mine:
+        yield from_first("done before" if run.done else None if mine else "another process is at it")
 
 
 @dataclass
@@ -181,7 +177,7 @@ class Clock:
 
 
 def run_fold(
-    part: Part, store: ClipStore, *, make_data: MakeData, make_module: MakeModule, make_trainer: MakeTrainer
+    run: Run, store: ClipStore, *, make_data: MakeData, make_module: MakeModule, make_trainer: MakeTrainer
 ) -> pd.DataFrame:
     """Train on a fold's training subjects and predict its test subjects with the weights of the study's rule.
 
@@ -190,32 +186,32 @@ def run_fold(
     Returns:
         The fold's prediction table, which is also written, with the marker DONE after it.
     """
-    L.seed_everything(part.own_seed, verbose=False)
-    data = make_data(part.fold, part.own_seed)
+    L.seed_everything(run.own_seed, verbose=False)
+    data = make_data(run.fold, run.own_seed)
     module = make_module(data.statistics)
-    resumed = last_checkpoint(part.checkpoints, part.origin)
+    resumed = last_checkpoint(run.checkpoints, run.origin)
     if rank() == 0:
-        remove_leftovers(part.folder, age=0)  # the folder is claimed: they are no other process's
-        trim_log(part.folder / "metrics.csv", resumed.epochs if resumed else 0)
-    rule = part.study.rule
-    callbacks = [FoldCallback(part.own_seed, part.origin), *rule_callbacks(rule, part.checkpoints)]
-    trainer = make_trainer(part, callbacks)
-    _require_whole_epochs(part, trainer, data)
+        remove_leftovers(run.folder, age=0)  # the folder is claimed: they are no other process's
+        trim_log(run.folder / "metrics.csv", resumed.epochs if resumed else 0)
+    rule = run.study.rule
+    callbacks = [FoldCallback(run.own_seed, run.origin), *rule_callbacks(rule, run.checkpoints)]
+    trainer = make_trainer(run, callbacks)
+    _require_whole_epochs(run, trainer, data)
     if rank() == 0:
-        _write_study(part.study)  # not before all is built: what cannot be leaves no study
+        _write_study(run.study)  # not before all is built: what cannot be leaves no study
     try:
-        epoch = _train(part, trainer, module, data, resumed)
+        epoch = _train(run, trainer, module, data, resumed)
         prediction = _predict(trainer, module, data, data.test_windows)
         validation = _predict(trainer, module, data, data.validation_windows) if rule == "inner_val" else None
     finally:
         finish_loggers()
-    facts = {"study": part.study.name, "fold": part.fold.name, "seed": part.seed, "rule": rule, "epoch": epoch}
+    facts = {"study": run.study.name, "fold": run.fold.name, "seed": run.seed, "rule": rule, "epoch": epoch}
     table = prediction_table(prediction, store).assign(**facts)
     _check(table, data)
     if rank() == 0:
         if validation:
-            write_table(part.folder / "validation.parquet", prediction_table(validation, store).assign(**facts))
-        _write_result(part, table, module, data, trainer)
+            write_table(run.folder / "validation.parquet", prediction_table(validation, store).assign(**facts))
+        _write_result(run, table, module, data, trainer)
     return table
 
 
@@ -225,23 +221,23 @@ def _write_study(study: Study) -> None:
         write_text(study.directory / "study.json", json.dumps({"study": study.name, **study.facts}, indent=2))
 
 
-def _require_whole_epochs(part: Part, trainer: L.Trainer, data: FoldData) -> None:
+def _require_whole_epochs(run: Run, trainer: L.Trainer, data: FoldData) -> None:
     """Raise a MefusionError where the study's rule selects among whole epochs, and there is none."""
     steps = len(data.train_dataloader())
-    if validates(part.study.rule) and -1 < trainer.max_steps < steps:
+    if validates(run.study.rule) and -1 < trainer.max_steps < steps:
         raise MefusionError(
-            f"rule={part.study.rule} selects among whole epochs, of {steps} steps in fold {part.fold.name}: raise "
+            f"rule={run.study.rule} selects among whole epochs, of {steps} steps in fold {run.fold.name}: raise "
             f"model.training.max_steps={trainer.max_steps}"
         )
 
 
-def _train(part: Part, trainer: L.Trainer, module: MERModule, data: FoldData, resumed: Resumed | None) -> int:
+def _train(run: Run, trainer: L.Trainer, module: MERModule, data: FoldData, resumed: Resumed | None) -> int:
     """Train and load the weights that the study's rule selects; how many epochs they have seen."""
     if not any(parameter.requires_grad for parameter in module.parameters()):
         return 0
     start = resumed.path if resumed else None
     trainer.fit(module, datamodule=data, ckpt_path=start, weights_only=True)
-    selected = read_checkpoint(selected_checkpoint(part.study.rule, part.checkpoints))
+    selected = read_checkpoint(selected_checkpoint(run.study.rule, run.checkpoints))
     module.load_state_dict(selected["state_dict"])
     return selected["epoch"] + 1
 
@@ -254,15 +250,15 @@ def _predict(trainer: L.Trainer, module: MERModule, data: FoldData, windows: Tes
     return prediction
 
 
-def _write_result(part: Part, table: pd.DataFrame, module: MERModule, data: FoldData, trainer: L.Trainer) -> None:
-    write_table(part.folder / "predictions.parquet", table)
-    _save_examples(part.folder / "examples.safetensors", module, data, table)
-    facts = {name: part.study.facts[name] for name in ("git_revision", "versions")}
+def _write_result(run: Run, table: pd.DataFrame, module: MERModule, data: FoldData, trainer: L.Trainer) -> None:
+    write_table(run.folder / "predictions.parquet", table)
+    save_examples(run.folder / "examples.safetensors", module, data, table)
+    facts = {name: run.study.facts[name] for name in ("git_revision", "versions")}
     facts |= {"device": str(trainer.strategy.root_device), "processes": trainer.world_size}
-    if part.study.rule == "inner_val":
-        facts |= {"validation": part.fold.validation}
-    write_text(part.folder / "fold.json", json.dumps(facts, indent=2))
-    write_text(part.folder / "DONE", "")
+    if run.study.rule == "inner_val":
+        facts |= {"validation": run.fold.validation}
+    write_text(run.folder / "fold.json", json.dumps(facts, indent=2))
+    write_text(run.folder / "DONE", "")
 
 
 def _check(table: pd.DataFrame, data: FoldData) -> None:
@@ -296,21 +292,3 @@ def prediction_table(prediction: Prediction, store: ClipStore) -> pd.DataFrame:
     best = clips[[f"probability_{name}" for name in store.classes]].to_numpy().argmax(1)
     keys = store.index.loc[clips.index, ["dataset", "subject", "clip_id", "label"]]
     return keys.assign(prediction=np.array(store.classes)[best]).join(clips).reset_index(drop=True)
-
-
-def _save_examples(path: Path, module: MERModule, data: FoldData, table: pd.DataFrame) -> None:
-    """Keep one window a class, with targets and predictions, for the report's pictures."""
-    arrays: dict[str, np.ndarray] = {}
-    metadata: dict[str, str] = {}
-    answers = table.set_index(["subject", "clip_id"])["prediction"]
-    for example in predict_examples(module, data):
-        clip_id, subject = example["clip_id"], example["subject"]
-        key = clip_id if clip_id not in metadata else f"{subject} {clip_id}"  # clips of two subjects may share an id
-        for name, array in example.items():
-            if isinstance(array, np.ndarray):
-                half = name.removesuffix("_target") in HALF
-                arrays[f"{key}|{name}"] = array.astype(np.float16) if half else array
-        answer = {"label": example["label"], "prediction": answers[subject, clip_id], "subject": subject}
-        metadata[key] = json.dumps(answer)
-    if arrays:
-        save_arrays(path, arrays, metadata)

@@ -16,7 +16,7 @@ from mefusion.memory import spare_fresh_pages
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from mefusion.study import Part, Study
+    from mefusion.study import Run, Study
 
 
 def train(config: "DictConfig") -> float | None:
@@ -45,18 +45,18 @@ def train(config: "DictConfig") -> float | None:
     store = composition.load_clips(config)
     folds = composition.plan_folds(config, store)
     study = composition.plan_study(config, store, folds)
-    parts = study.parts(folds, store.index)
+    runs = study.runs(folds, store.index)
     names = {fold.name for fold in select_folds(folds, config.protocol.folds)}
-    chosen = select_shard([part for part in parts if part.fold.name in names], config.protocol.shard)
+    chosen = select_shard([run for run in runs if run.fold.name in names], config.protocol.shard)
     trainer.start_processes(config)
     say = functools.partial(print, flush=True) if rank() == 0 else lambda line: None
-    before = sum(part.done for part in parts)
+    before = sum(run.done for run in runs)
     tasks = " + ".join(composition.task_weights(config))
     clips, subjects = len(store.index), store.index["subject"].nunique()
     say(f"{study.directory}: {clips} clips of {subjects} subjects, {tasks}, {config.protocol.name}")
     if config.rule == "oracle":
         say("rule=oracle looks for the best epoch on the test subjects: its scores are called oracle and are no result")
-    with trainer.one_voice(), progress_bar(sum(not part.done for part in chosen)) as shown:
+    with trainer.one_voice(), progress_bar(sum(not run.done for run in chosen)) as shown:
         run_study(
             study,
             chosen,
@@ -66,10 +66,10 @@ def train(config: "DictConfig") -> float | None:
             make_trainer=functools.partial(trainer.make_trainer, config, shown),
             say=say,
         )
-    return pool_study(config, study, parts, done_before=before) if rank() == 0 else None
+    return pool_study(config, study, runs, done_before=before) if rank() == 0 else None
 
 
-def pool_study(config: "DictConfig", study: "Study", parts: "Sequence[Part]", *, done_before: int) -> float | None:
+def pool_study(config: "DictConfig", study: "Study", runs: "Sequence[Run]", *, done_before: int) -> float | None:
     """Score a study that is complete, print and log the scores, and tell the launcher; say which folds lack otherwise.
 
     Returns:
@@ -79,8 +79,8 @@ def pool_study(config: "DictConfig", study: "Study", parts: "Sequence[Part]", *,
     from mefusion.results import headline, load_predictions, pool
     from mefusion.search import validation_uf1
 
-    missing = [part.name for part in parts if not part.done]
-    trained = len(parts) - len(missing) - done_before
+    missing = [run.name for run in runs if not run.done]
+    trained = len(runs) - len(missing) - done_before
     if missing:
         print(f"{study.directory} still lacks the folds {', '.join(missing)}: nothing is pooled")
         leave_result(complete=False, uf1=None, objective=None, trained=trained)
@@ -89,7 +89,7 @@ def pool_study(config: "DictConfig", study: "Study", parts: "Sequence[Part]", *,
     print(headline(summary))
     trainer.study_log(config, study).log_summary(summary, load_predictions(study.directory))
     uf1 = summary.get("uf1")  # what is chosen on the test subjects has no say in a sweep
-    objective = validation_uf1([part.folder for part in parts]) if config.rule == "inner_val" else uf1
+    objective = validation_uf1([run.folder for run in runs]) if config.rule == "inner_val" else uf1
     leave_result(complete=True, uf1=uf1, objective=objective, trained=trained)
     return objective
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from mefusion.loggers import StudyLog
-    from mefusion.study import Part, Study
+    from mefusion.study import Run, Study
 
 SET_BY_STUDY = {
     "max_steps": "model.training.max_steps",
@@ -97,14 +97,14 @@ def one_voice() -> Iterator[None]:
 
 
 def make_trainer(
-    config: "DictConfig", shown: "list[L.Callback]", part: "Part", callbacks: "list[L.Callback]"
+    config: "DictConfig", shown: "list[L.Callback]", run: "Run", callbacks: "list[L.Callback]"
 ) -> "L.Trainer":
     """Trainer of a fold, which logs to its folder.
 
     Args:
         config: the study's.
         shown: of all its folds.
-        part: the fold.
+        run: the fold.
         callbacks: of the fold's training.
     """
     from hydra.utils import instantiate
@@ -114,10 +114,10 @@ def make_trainer(
     from mefusion.resume import WholeFiles
     from mefusion.selection import validates
 
-    loggers = study_log(config, part.study).fold_loggers(part.folder) if rank() == 0 else []
+    loggers = study_log(config, run.study).fold_loggers(run.folder) if rank() == 0 else []
     callbacks = [*callbacks, *shown]
     if config.logger.examples_every:
-        callbacks = [*callbacks, ShowExamples(part.folder, every=config.logger.examples_every)]
+        callbacks = [*callbacks, ShowExamples(run.folder, every=config.logger.examples_every)]
     given = {"max_epochs": _max_epochs(config)}
     if "sync_batchnorm" in config.trainer:
         given["sync_batchnorm"] = _sync_batchnorm(config)

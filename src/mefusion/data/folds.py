@@ -210,19 +210,19 @@ def take_out_validation(fold: Fold, clips: pd.DataFrame, *, share: float, seed: 
     return replace(fold, train=train, validation=validation)
 
 
-def select_shard(parts: Sequence[T], shard: str | None) -> list[T]:
+def select_shard(runs: Sequence[T], shard: str | None) -> list[T]:
     """Every n-th of some things from the i-th on, for a shard `i/n`; all if None.
 
     Raises:
         MefusionError: the shard is no i/n with i from 1 to n.
     """
     if shard is None:
-        return list(parts)
+        return list(runs)
     found = re.fullmatch(r"(\d+)/(\d+)", shard)
     number, count = (int(found[1]), int(found[2])) if found else (0, 0)
     if not 1 <= number <= count:
         raise MefusionError(f"protocol.shard={shard}: give i/n with i from 1 to n, as 1/4 for the first of four")
-    return list(parts[number - 1 :: count])
+    return list(runs[number - 1 :: count])
 
 
 def select_folds(folds: list[Fold], names: Iterable[str] | None) -> list[Fold]:

@@ -4,6 +4,7 @@ They are one or two columns of a paper wide, with text of at least 7 points and 
 apart.
 """
 
+from mefusion.plots.attention import attention_figure
 from mefusion.plots.clips import contact_sheet, flow_key, flow_to_rgb, load_examples, rank_scores_figure
 from mefusion.plots.scores import (
     confusion_matrix_figure,
@@ -15,6 +16,7 @@ from mefusion.plots.scores import (
 )
 
 __all__ = [
+    "attention_figure",
     "confusion_matrix_figure",
     "contact_sheet",
     "flow_key",

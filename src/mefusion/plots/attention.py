@@ -1,11 +1,11 @@
 """Where a network looks: the gradient of its answer by the frames."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 
-from mefusion.errors import MefusionError
 from mefusion.plots.style import PAGE, paper_style
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 _PERCENTILE = 99.5
 
 
-def attention_maps(network: "nn.Module", inputs: "Tensor", classes: "Tensor", samples: int = 16) -> np.ndarray:
+def attention_maps(network: "nn.Module", inputs: "Tensor", classes: "Tensor", samples: int = 8) -> np.ndarray:
     """How much each pixel of each frame bears on the network's answer.
 
     The absolute gradient of a class's score by the input, averaged over noisy copies (SmoothGrad, Smilkov et al. 2017,
@@ -27,17 +27,10 @@ def attention_maps(network: "nn.Module", inputs: "Tensor", classes: "Tensor", sa
         samples: noisy copies.
 
     Returns:
-        float32 [B, T, H, W], 0 and up.
-
-    Raises:
-        MefusionError: captum is not installed.
+        float32 [B, T, H, W], the largest of each clip being 1, and none below 0.
     """
     import torch
-
-    try:
-        from captum.attr import NoiseTunnel, Saliency
-    except ImportError as error:
-        raise MefusionError("maps of attention need the package captum: pip install --no-deps captum") from error
+    from captum.attr import NoiseTunnel, Saliency
 
     network.eval()
     tunnel = NoiseTunnel(Saliency(lambda frames: network(frames).logits))
@@ -51,40 +44,42 @@ def attention_maps(network: "nn.Module", inputs: "Tensor", classes: "Tensor", sa
             stdevs=0.1 * float(inputs.std()),
             target=classes,
         )
-    return maps.detach()[:, :, 0].float().cpu().numpy()
+    maps = maps.detach()[:, :, 0].float()
+    largest = maps.amax(dim=(1, 2, 3), keepdim=True)
+    return (maps / largest.clamp_min(torch.finfo(maps.dtype).tiny)).cpu().numpy()
 
 
 @paper_style()
-def attention_figure(example: dict[str, Any], maps: np.ndarray, columns: int = 8) -> Figure:
-    """Draw a clip's frames and, below them, where the network looks.
+def attention_figure(examples: Sequence[dict[str, Any]], columns: int = 8) -> Figure:
+    """Draw clips' frames and, below them, where the network looks.
 
     Args:
-        example: a clip as `load_examples` gives it: `frames` uint8 [T, H, W], `clip_id`, `label`, `prediction`.
-        maps: [T, H, W], from `attention_maps`.
+        examples: clips as `load_examples` gives them, with `attention`.
         columns: at most so many frames are shown, evenly spaced.
 
     Returns:
-        The figure; all maps of the clip have one scale.
-
-    Raises:
-        ValueError: frames and maps differ in shape.
+        The figure; all maps of a clip have one scale, which ends where all but the highest 0.5 % do.
     """
-    frames = example["frames"]
-    if frames.shape != maps.shape:
-        raise ValueError(f"maps have the shape {maps.shape}, not that of the frames, {frames.shape}")
-    chosen = np.unique(np.linspace(0, len(frames) - 1, min(columns, len(frames))).round().astype(int))
+    length = len(examples[0]["frames"])
+    chosen = np.unique(np.linspace(0, length - 1, min(columns, length)).round().astype(int))
     tile = PAGE / 8.6
-    figure = Figure(figsize=(tile * (len(chosen) + 0.6), 2 * tile + 0.75), layout="compressed")
-    panels = figure.subplots(2, len(chosen), squeeze=False)
-    limit = float(np.percentile(maps, _PERCENTILE)) or 1.0
+    size = (tile * (len(chosen) + 0.6), (2 * tile + 0.5) * len(examples))
+    figure = Figure(figsize=size, layout="constrained")
+    for example, block in zip(examples, np.ravel(figure.subfigures(len(examples), squeeze=False)), strict=True):
+        _draw_clip(block, example, chosen)
+    return figure
+
+
+def _draw_clip(block: SubFigure, example: dict[str, Any], chosen: np.ndarray) -> None:
+    title = f"{example['clip_id']}: label {example['label']}, predicted {example['prediction']}"
+    block.suptitle(title, x=0.01, ha="left", parse_math=False)
+    limit = float(np.percentile(example["attention"], _PERCENTILE)) or 1.0
+    panels = block.subplots(2, len(chosen), squeeze=False)
     for axes, frame in zip(panels.T, chosen, strict=True):
         for panel in axes:
-            panel.imshow(frames[frame], cmap="gray", vmin=0, vmax=255)
+            panel.imshow(example["frames"][frame], cmap="gray", vmin=0, vmax=255)
             panel.set_axis_off()
-        image = axes[1].imshow(maps[frame], cmap="inferno", vmin=0, vmax=limit, alpha=0.75)
+        image = axes[1].imshow(example["attention"][frame], cmap="inferno", vmin=0, vmax=limit, alpha=0.75)
         axes[0].set_title(f"frame {frame + 1}", fontsize=7)
-    bar = figure.colorbar(image, ax=panels[1].tolist(), shrink=0.9, pad=0.01)
+    bar = block.colorbar(image, ax=panels[1].tolist(), shrink=0.9, pad=0.01)
     bar.set_ticks([0, limit], labels=["none", "much"])
-    title = f"{example['clip_id']}: label {example['label']}, predicted {example['prediction']}"
-    figure.suptitle(title, parse_math=False)
-    return figure

@@ -81,7 +81,7 @@ def load_examples(file: str | Path) -> list[dict[str, Any]]:
         One dict a clip, by `clip_id`: that, `label`, `prediction`, `subject`, `frames` uint8 [T, H, W];
         where the tasks were on also `flow`, `flow_target` float16 [T-1, 2, H, W] px, `landmarks`,
         `landmarks_target` float32 [T-1, 68, 2] px, `dynamic_image`, `dynamic_image_target` float16 [H, W], 0..1 and
-        `rank_scores` float32 [T].
+        `rank_scores` float32 [T]; `attention` float16 [T, H, W], 0..1, where the network learns.
 
     Raises:
         MefusionError: the file cannot be read, or a clip in it is not as above.
@@ -199,6 +199,7 @@ def _check_shapes(example: dict[str, Any]) -> None:
         "flow": (length - 1, 2, height, width),
         "landmarks": (length - 1, 68, 2),
         "dynamic_image": (height, width),
+        "attention": frames.shape,
     }
     if example.get("rank_scores", frames[:, 0, 0]).shape != (length,):
         raise ValueError(f"rank_scores have the shape {example['rank_scores'].shape}, not {(length,)}")

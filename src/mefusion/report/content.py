@@ -93,7 +93,7 @@ def study_examples(directory: Path) -> list[dict[str, Any]]:
     Raises:
         MefusionError: a file cannot be read.
     """
-    files = [run.directory / "examples.safetensors" for run in results.planned_runs(directory)]
+    files = [run.path / "examples.safetensors" for run in results.planned_runs(directory)]
     return [example for file in files if file.is_file() for example in plots.load_examples(file)]
 
 
@@ -155,11 +155,15 @@ def _examples(study: Reported) -> list[Picture]:
     examples = study_examples(study.directory)
     if not examples:
         return []
-    sheet = plots.contact_sheet(choose_examples(examples, study.summary["classes"]))
+    chosen = choose_examples(examples, study.summary["classes"])
+    sheet = plots.contact_sheet(chosen)
     pictures = [Picture(f"{study.name}-contact_sheet", "What the network sees and predicts, on test clips", sheet)]
     if any("rank_scores" in example for example in examples):
         figure = plots.rank_scores_figure(examples)
         pictures.append(Picture(f"{study.name}-rank_scores", "Rank scores over a clip's frames, on test clips", figure))
+    if all("attention" in example for example in chosen):
+        caption = "Where the network looks: how much each pixel bears on its answer (SmoothGrad), on test clips"
+        pictures.append(Picture(f"{study.name}-attention", caption, plots.attention_figure(chosen)))
     return pictures
 
 
