@@ -23,6 +23,13 @@ echo "threads: $OMP_NUM_THREADS"
 echo "device: $CUDA_VISIBLE_DEVICES"
 echo "on stderr" >&2
 case "$*" in *slow*) sleep 1;; esac
+case "$*" in *meet*)  # waits for another job to be there at the same time
+    touch "$MEFUSION_RESULT_FILE.here"
+    for _ in $(seq 200); do
+        [ "$(ls "${MEFUSION_RESULT_FILE%/*}" | grep -c here)" = 2 ] && echo met && break
+        sleep 0.1
+    done;;
+esac
 case "$*" in *orphan*) sleep 60 & echo $! > "$MEFUSION_RESULT_FILE.child";; esac
 case "$*" in *stay*) sleep 60;; esac
 case "$*" in *killed*) kill -9 $$;; esac
@@ -98,11 +105,13 @@ def test_the_table_tells_what_became_of_each_job(launch, tmp_path, capfd):
         assert part in sentence
 
 
-@pytest.mark.parametrize(("n_jobs", "least", "most"), [(1, 2, 9), (2, 1, 1.9)])
-def test_so_many_jobs_run_at_once(launch, n_jobs, least, most):
+def test_jobs_run_one_after_the_other_or_at_once(launch, tmp_path):
     start = time.perf_counter()
-    launch("a=slow", "b=slow", n_jobs=n_jobs)
-    assert least <= time.perf_counter() - start < most
+    launch("a=slow", "b=slow", n_jobs=1)
+    assert time.perf_counter() - start >= 2
+    launch("a=meet", "b=meet", n_jobs=2)
+    assert "met" in log(tmp_path, 0)
+    assert "met" in log(tmp_path, 1)
 
 
 def test_no_jobs_at_once_is_refused(launch):
