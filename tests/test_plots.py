@@ -190,6 +190,12 @@ def test_still_clip_is_shown_as_still():
     assert "motion\nrim: 0.05 px" in texts(plots.contact_sheet(clip))
 
 
+def test_title_of_a_long_clip_is_seen_whole():
+    figure = plots.contact_sheet(example(clip_id="casme2/sub01/EP02_01f", subject="casme2/sub01", label="repression"))
+    figure.draw_without_rendering()
+    assert figure.get_tightbbox().x1 <= figure.get_figwidth()
+
+
 def test_contact_sheet_of_nothing():
     with pytest.raises(MefusionError, match="no clip to show"):
         plots.contact_sheet([])
@@ -198,13 +204,20 @@ def test_contact_sheet_of_nothing():
 def test_rank_scores_begin_at_zero_and_are_coloured_by_label():
     clips = [
         example(rank_scores=np.array([3, 4, 6, 5], dtype=np.float32)),
+        example(rank_scores=np.array([0, 3, 5, 4], dtype=np.float32)),
         example(rank_scores=np.array([-1, 0, 1, 2], dtype=np.float32), label="surprise"),
         example(),
     ]
-    axes = plots.rank_scores_figure(clips).axes[0]
-    np.testing.assert_array_equal([line.get_ydata() for line in axes.lines], [[0, 1, 3, 2], [0, 1, 2, 3]])
-    assert axes.lines[0].get_color() != axes.lines[1].get_color()
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["negative", "surprise"]
+    figure = plots.rank_scores_figure(clips)
+    lines = figure.axes[0].lines
+    rows = [[0, 1, 3, 2], [0, 3, 5, 4], [0, 2, 4, 3], [0, 1, 2, 3], [0, 1, 2, 3]]  # a label's clips and their median
+    np.testing.assert_array_equal([line.get_ydata() for line in lines], rows)
+    assert lines[2].get_linewidth() > lines[0].get_linewidth()
+    assert lines[2].get_color() == lines[0].get_color() != lines[4].get_color()
+    figure.draw_without_rendering()
+    (legend,) = figure.legends  # below the lines, not on them
+    assert [text.get_text() for text in legend.get_texts()] == ["negative", "surprise"]
+    assert legend.get_window_extent().y1 < figure.axes[0].get_window_extent().y0
     with pytest.raises(MefusionError, match="no rank scores"):
         plots.rank_scores_figure([example()])
 

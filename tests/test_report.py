@@ -98,6 +98,8 @@ def test_page_needs_no_other_file(outputs):
     assert report.main([str(outputs)]) == 0
     page = (outputs / "report" / "report.html").read_text()
     assert re.findall(r'(?:src|href)="(?!data:image/png;base64,|#)', page) == []
+    # Words stay whole in a narrow window, where the table scrolls; names of studies may break.
+    assert "tbody th { font-weight: normal; overflow-wrap: break-word;" in page
     assert page.count("<img ") == len(list((outputs / "report" / "figures").iterdir()))
     assert "url(" not in page
     assert "mol&lt;b&gt;&amp;" in page
@@ -111,10 +113,8 @@ def test_latex_tables_are_whole_and_escaped(outputs):
     assert text.count(r"\begin{table}") == text.count(r"\bottomrule") == len(re.findall(r"\\caption\{.*\}\n", text))
     assert r"mean\_of\_folds\_uf1 & 0.778" in text
     assert r"95 \%" in text
-    for block in re.findall(r"\\begin\{tabular\}\{([lr]+)\}(.*?)\\end", text, flags=re.DOTALL):
-        rows = [line for line in block[1].splitlines() if line.endswith(r"\\")]
-        assert len(rows) > 1
-        assert {row.count(" & ") for row in rows} == {len(block[0]) - 1}
+    for caption in ("Scores", "Classes", "Subjects"):
+        assert rf"\caption{{{caption} of mol-all}}" in text
 
 
 @pytest.mark.usefixtures("no_pictures")

@@ -2,12 +2,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from fake_studies import CLASSES
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from test_plots import texts
 
 from mefusion import plots
 from mefusion.errors import MefusionError
-from mefusion.plots.style import PAGE
+from mefusion.plots.style import PAGE, PALETTE
 
 SUBJECTS = [
     {"dataset": "samm", "subject": "samm/s1", "clips": 4, "acc": 0.25},
@@ -42,12 +43,26 @@ def test_bars_of_many_subjects_go_into_rows():
     assert figure.get_figwidth() == PAGE
 
 
+def test_line_of_all_clips_leaves_the_numbers_readable():
+    figure = plots.subject_bars(SUBJECTS)
+    numbers = [text for text in figure.axes[0].texts if text.get_text() in {"4", "6"}]
+    assert [text.get_bbox_patch().get_facecolor()[:3] for text in numbers] == [(1, 1, 1)] * 2
+
+
+@pytest.mark.parametrize("colour", PALETTE)
+def test_lines_of_every_colour_show_on_white(colour):
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(colour)]
+    luminance = np.dot([0.2126, 0.7152, 0.0722], linear)
+    assert 1.05 / (luminance + 0.05) > 2  # the contrast of WCAG; yellow's is 1.3
+
+
 def test_labels_of_each_subject_are_stacked():
-    counts = pd.DataFrame({"negative": [3, 1], "surprise": [0, 2]}, index=["s1", "s2"])
+    counts = pd.DataFrame({"negative": [3, 1], "$1$ surprise": [0, 2]}, index=["s1", "s2"])
     figure = plots.label_counts(counts, "casme2")
     bars = [(bar.get_y(), bar.get_height()) for bar in figure.axes[0].patches]
     assert bars == [(0, 3), (0, 1), (3, 0), (1, 2)]
-    assert {"s1", "s2", "negative", "surprise", "casme2"} <= {*texts(figure)}
+    assert {"s1", "s2", "negative", "$1$ surprise", "casme2"} <= {*texts(figure)}
+    assert not any(text.get_parse_math() for text in figure.legends[0].get_texts())
     many = pd.DataFrame(1, index=range(50), columns=range(9))
     rows = plots.label_counts(many).axes
     assert [len(axes.patches) for axes in rows] == [40 * 9, 10 * 9]
@@ -94,9 +109,14 @@ def test_heat_map_shows_each_score_and_what_is_not_there():
     [
         plots.confusion_matrix_figure(np.eye(7), list("abcdefg"), "title"),
         plots.subject_bars(SUBJECTS * 20),
+        plots.confusion_matrix_figure(np.eye(12), list("abcdefghijkl")),
+        plots.subject_bars([subject | {"dataset": f"dataset {i}"} for i, subject in enumerate(SUBJECTS * 6)]),
+        plots.label_counts(pd.DataFrame(1, index=["s1"], columns=[f"emotion {i}" for i in range(9)])),
         plots.uf1_intervals(["tasks.flow=300, tasks.landmarks=0.1"], [0.5], [[0.4, 0.6]]),
+        plots.uf1_intervals(["some.setting=with_its_value, " * 6], [0.5], [[0.4, 0.6]]),
+        plots.weight_heat_map(pd.DataFrame(np.eye(12)), "tasks.flow", "tasks.landmarks"),
     ],
-    ids=["confusion", "subjects", "intervals"],
+    ids=["confusion", "subjects", "classes", "datasets", "labels", "intervals", "names", "weights"],
 )
 def test_figures_fit_a_page_with_text_that_can_be_read(figure):
     figure.draw_without_rendering()

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from mefusion.errors import MefusionError
-from mefusion.plots.style import COLUMN, ORANGE, PALETTE, SKY, paper_style
+from mefusion.plots.style import COLUMN, ORANGE, PALETTE, SKY, legend_below, paper_style
 
 # Colours of a vector (x to the right, y down), linear in it: no motion is grey, twice the motion twice as far
 # from grey. Left to right is blue to orange, down to up dark to light: the two contrasts that red-green
@@ -32,8 +32,8 @@ _PREDICTED: dict[str, Any] = {"marker": "x", "markeredgecolor": SKY, "linestyle"
 # Inches of a contact sheet: a tile's width, left of the tiles, above a clip's tiles, the curve of motion below them
 # with what is above it, at top and bottom. Eight tiles are as wide as a page.
 _TILE, _LEFT, _ABOVE, _MOTION, _SPACE, _EDGE = 0.77, 0.8, 0.42, 0.42, 0.1, 0.3
-_TITLE = 5.0
-"""Inches that a clip's title may take, however few its tiles."""
+_LETTER = 0.062
+"""Inches that a letter of a clip's title takes: titles are seen whole, however few the tiles."""
 
 _SMALLEST_SCALE = 0.05
 """Pixels: below it a flow is shown as the stillness that it is, not blown up."""
@@ -133,7 +133,7 @@ def contact_sheet(examples: dict[str, Any] | Sequence[dict[str, Any]], columns: 
         raise MefusionError("There is no clip to show; give at least one example.")
     frames = [_shown_frames(clip, columns) for clip in clips]
     heights = [_TILE * len(_rows_of(clip)) * np.divide(*clip["frames"].shape[1:]) for clip in clips]
-    width = max(_LEFT + _TILE * max(map(len, frames)) + 0.1, _TITLE)
+    width = _LEFT + max(_TILE * max(map(len, frames)), _LETTER * max(len(_title(clip)) for clip in clips)) + 0.1
     top = _EDGE if title else 0.0
     curves = [_MOTION + _SPACE if {"flow", "flow_target"} & {*clip} else 0.0 for clip in clips]
     height = sum(heights) + sum(curves) + _ABOVE * len(clips) + top + _EDGE
@@ -168,22 +168,27 @@ def rank_scores_figure(examples: Sequence[dict[str, Any]], title: str = "") -> F
         title: a line above it.
 
     Returns:
-        The figure, a line a clip, coloured by label; each clip's scores begin at 0, since only their order counts.
+        The figure: a thin line a clip, coloured by label, and each label's median; each clip's scores begin at 0, since
+        only their order counts.
 
     Raises:
         MefusionError: no clip has rank scores.
     """
+    import pandas as pd
+
     ranked = [clip for clip in examples if "rank_scores" in clip]
     if not ranked:
         raise MefusionError("There are no rank scores to show; give clips of a study with the task rank.")
-    colours = dict(zip(sorted({clip["label"] for clip in ranked}), PALETTE * len(ranked), strict=False))
-    figure = Figure(figsize=(COLUMN, 2.4), layout="constrained")
+    labels = sorted({clip["label"] for clip in ranked})
+    figure = Figure(figsize=(COLUMN, 2.8), layout="constrained")
     axes = figure.subplots()
-    for clip in ranked:
-        scores = clip["rank_scores"] - clip["rank_scores"][0]
-        axes.plot(np.arange(len(scores)) + 1, scores, "o-", markersize=2.5, color=colours[clip["label"]])
-    handles = [Line2D([], [], color=colour, label=label) for label, colour in colours.items()]
-    axes.legend(handles=handles, frameon=False)
+    for label, colour in zip(labels, PALETTE * len(labels), strict=False):
+        lines = [clip["rank_scores"] - clip["rank_scores"][0] for clip in ranked if clip["label"] == label]
+        for line in lines:
+            axes.plot(np.arange(len(line)) + 1, line, color=colour, linewidth=0.5, alpha=0.35)
+        median = pd.DataFrame(lines).median()  # a clip may have fewer frames
+        axes.plot(median.index + 1, median, "o-", markersize=2.5, color=colour, label=label)
+    legend_below(figure, *axes.get_legend_handles_labels())
     axes.set(xlabel="frame of the window", ylabel="rank score less that of frame 1")
     axes.grid(visible=True)
     axes.set_title(title, parse_math=False)
@@ -251,11 +256,15 @@ def _draw_clip(axes: Axes, clip: dict[str, Any], chosen: list[int]) -> None:
     axes.set_yticks([y + height / 2 for y in down.values()], list(names.values()))
     axes.tick_params(length=0, pad=2, labeltop=True, labelbottom=False)
     axes.spines[:].set_visible(False)
+    axes.set_title(_title(clip), loc="left", pad=4, parse_math=False)
+
+
+def _title(clip: dict[str, Any]) -> str:
     title = f"{clip['clip_id']} (subject {clip['subject']}): label {clip['label']}"
-    if "prediction" in clip:
-        verdict = "correct" if clip["label"] == clip["prediction"] else "wrong"
-        title += f", predicted {clip['prediction']} ({verdict})"
-    axes.set_title(title, loc="left", pad=4, parse_math=False)
+    if "prediction" not in clip:
+        return title
+    verdict = "correct" if clip["label"] == clip["prediction"] else "wrong"
+    return f"{title}, predicted {clip['prediction']} ({verdict})"
 
 
 def _draw_motion(axes: Axes, clip: dict[str, Any], chosen: list[int]) -> None:

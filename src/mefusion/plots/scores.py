@@ -1,5 +1,6 @@
 """Figures of tables: labels of a data set, scores of a study and across studies."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,12 +11,15 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from mefusion.errors import MefusionError
-from mefusion.plots.style import BLUE, COLUMN, GREY, PAGE, PALETTE, VERMILION, paper_style
+from mefusion.plots.style import BLUE, COLUMN, GREY, PAGE, PALETTE, VERMILION, legend_below, paper_style
 
 if TYPE_CHECKING:
     import pandas as pd
 
 _BARS_A_ROW = 40
+
+_NAME_LETTERS = 45
+"""A study's longer name goes on in a second line: half of the figure is for the intervals."""
 
 
 @paper_style()
@@ -32,7 +36,7 @@ def confusion_matrix_figure(matrix: np.ndarray, classes: Sequence[str], title: s
     """
     matrix = np.asarray(matrix)
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-    side = max(COLUMN - 0.7, 1.2 + 0.5 * len(classes))
+    side = min(max(COLUMN, 1.9 + 0.5 * len(classes)), PAGE) - 0.7
     figure = Figure(figsize=(side + 0.7, side), layout="constrained")
     axes = figure.subplots()
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
@@ -74,7 +78,9 @@ def subject_bars(subjects: Sequence[Mapping[str, Any]], title: str = "") -> Figu
         bars = axes.bar(
             range(len(part)), [s["acc"] for s in part], width=0.7, color=[colours[s["dataset"]] for s in part]
         )
-        axes.bar_label(bars, [str(s["clips"]) for s in part], fontsize=7, padding=1)
+        # The line would strike through the numbers.
+        clear = {"facecolor": "white", "edgecolor": "none", "pad": 0.3}
+        axes.bar_label(bars, [str(s["clips"]) for s in part], fontsize=7, padding=1.5, bbox=clear)
         axes.axhline(overall, color=GREY, linestyle="--", linewidth=0.8)
         names = [str(s["subject"]) for s in part]
         axes.set_xticks(range(len(part)), names, rotation=90, parse_math=False)
@@ -82,8 +88,7 @@ def subject_bars(subjects: Sequence[Mapping[str, Any]], title: str = "") -> Figu
         axes.set(ylim=(0, 1.12), yticks=[0, 0.5, 1], ylabel="accuracy")
         axes.set_xlim(-0.6, min(_BARS_A_ROW, len(ordered)) - 0.4)
     if len(datasets) > 1:
-        handles = [Patch(color=colours[name], label=name) for name in datasets]
-        figure.legend(handles=handles, loc="outside lower center", ncols=len(datasets), frameon=False)
+        legend_below(figure, [Patch(color=colours[name]) for name in datasets], datasets)
     figure.suptitle(title, parse_math=False)
     return figure
 
@@ -112,7 +117,7 @@ def label_counts(counts: "pd.DataFrame", title: str = "") -> Figure:
         axes.set(ylabel="clips", ylim=(0, 1.05 * counts.sum(axis=1).max()))
         axes.set_xlim(-0.6, min(_BARS_A_ROW, len(counts)) - 0.4)
     handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=min(4, len(labels)), frameon=False)
+    legend_below(figure, handles, labels)
     figure.suptitle(title, parse_math=False)
     return figure
 
@@ -187,7 +192,9 @@ def uf1_intervals(
     Returns:
         The figure.
     """
-    figure = Figure(figsize=(PAGE, 0.9 + 0.22 * len(names)), layout="constrained")
+    names = [textwrap.fill(name, _NAME_LETTERS) for name in names]
+    lines = max(name.count("\n") + 1 for name in names)
+    figure = Figure(figsize=(PAGE, 0.9 + (0.1 + 0.12 * lines) * len(names)), layout="constrained")
     axes = figure.subplots()
     places = np.arange(len(names))
     for place, interval in zip(places, intervals, strict=True):
@@ -220,7 +227,7 @@ def weight_heat_map(
         The figure.
     """
     values = table.to_numpy(float)
-    size = (max(COLUMN, 1.7 + 0.55 * values.shape[1]), max(1.8, 1.1 + 0.36 * values.shape[0]))
+    size = (min(max(COLUMN, 1.7 + 0.55 * values.shape[1]), PAGE), max(1.8, 1.1 + 0.36 * values.shape[0]))
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots()
     image = axes.imshow(np.ma.masked_invalid(values), cmap="cividis", aspect="auto")

@@ -159,8 +159,8 @@ def _examples(study: Reported) -> list[Picture]:
     sheet = plots.contact_sheet(chosen)
     pictures = [Picture(f"{study.name}-contact_sheet", "What the network sees and predicts, on test clips", sheet)]
     if any("rank_scores" in example for example in examples):
-        figure = plots.rank_scores_figure(examples)
-        pictures.append(Picture(f"{study.name}-rank_scores", "Rank scores over a clip's frames, on test clips", figure))
+        caption = "Rank scores over a clip's frames: a thin line a test clip, and the median of each label"
+        pictures.append(Picture(f"{study.name}-rank_scores", caption, plots.rank_scores_figure(examples)))
     if all("attention" in example for example in chosen):
         caption = "Where the network looks: how much each pixel bears on its answer (SmoothGrad), on test clips"
         pictures.append(Picture(f"{study.name}-attention", caption, plots.attention_figure(chosen)))

@@ -16,6 +16,7 @@ class Table:
         rows: a text a column.
         texts: how many columns at the left hold words; the others hold numbers.
         long: whether it has many rows, so that the terminal leaves it out and the page folds it up.
+        study: the one that it is of, for where a table stands alone, as in a paper.
     """
 
     caption: str
@@ -23,6 +24,7 @@ class Table:
     rows: Sequence[Sequence[str]]
     texts: int = 1
     long: bool = False
+    study: str = ""
 
     def markdown(self) -> str:
         """The table as Markdown, without its caption."""

@@ -98,17 +98,17 @@ def oracle_table(studies: Sequence[Reported]) -> Table:
     oracles = [study for study in studies if study.oracle]
     settings = _settings(oracles)
     scores = [f"oracle_{name}" for name in metrics.SCORES]
-    titles = [*settings[0], "clips", *scores, "oracle_uf1 less UF1", "95 %", "compared with"]
+    titles = [*settings[0], "compared with", "clips", *scores, "oracle_uf1 less UF1", "95 %"]
     rows = []
     for study, own in zip(oracles, settings, strict=True):
         honest = without_oracle(study, studies)
-        added = ["-", "-", "-"]
+        name, added = "-", ["-", "-"]
         if honest is not None:
             found = _compare(study, honest)
-            added = [f"{found['difference']:+.3f}", _range(found["interval"], "+.3f"), honest.name]
-        numbers = (f"{study.summary[name]:.3f}" for name in scores)
-        rows.append([*own.values(), str(study.summary["clips"]), *numbers, *added])
-    return Table("Epoch chosen on the test subjects: not results", titles, rows, texts=len(settings[0]))
+            name, added = honest.name, [f"{found['difference']:+.3f}", _range(found["interval"], "+.3f")]
+        numbers = (f"{study.summary[score]:.3f}" for score in scores)
+        rows.append([*own.values(), name, str(study.summary["clips"]), *numbers, *added])
+    return Table("Epoch chosen on the test subjects: not results", titles, rows, texts=len(settings[0]) + 1)
 
 
 def score_table(summary: dict[str, Any]) -> Table:
@@ -123,7 +123,7 @@ def score_table(summary: dict[str, Any]) -> Table:
         row += [f"{scores[name]:.3f}" for scores in seeds.values()]
         rows.append([*row, f"{summary['majority'][name]:.3f}"])
     rows.append(["mean_of_folds_uf1", f"{summary['mean_of_folds_uf1']:.3f}", *["-"] * (len(titles) - 2)])
-    return Table("Scores", titles, rows)
+    return Table("Scores", titles, rows, study=summary["study"])
 
 
 def class_table(summary: dict[str, Any]) -> Table:
@@ -132,7 +132,7 @@ def class_table(summary: dict[str, Any]) -> Table:
         [name, str(part["clips"]), f"{part['f1']:.3f}", f"{part['recall']:.3f}"]
         for name, part in summary["per_class"].items()
     ]
-    return Table("Classes", ["class", "clips", "F1", "recall"], rows)
+    return Table("Classes", ["class", "clips", "F1", "recall"], rows, study=summary["study"])
 
 
 def dataset_table(summary: dict[str, Any]) -> Table:
@@ -146,7 +146,8 @@ def dataset_table(summary: dict[str, Any]) -> Table:
         ]
         for name, part in summary["datasets"].items()
     ]
-    return Table("Datasets", ["dataset", "clips", *(name.upper() for name in metrics.SCORES), "UF1 95 %"], rows)
+    titles = ["dataset", "clips", *(name.upper() for name in metrics.SCORES), "UF1 95 %"]
+    return Table("Datasets", titles, rows, study=summary["study"])
 
 
 def subject_table(summary: dict[str, Any]) -> Table:
@@ -155,7 +156,8 @@ def subject_table(summary: dict[str, Any]) -> Table:
         [subject["subject"], subject["dataset"], str(subject["clips"]), f"{subject['acc']:.3f}"]
         for subject in summary["subjects"]
     ]
-    return Table("Subjects", ["subject", "dataset", "clips", "ACC"], rows, texts=2, long=True)
+    titles = ["subject", "dataset", "clips", "ACC"]
+    return Table("Subjects", titles, rows, texts=2, long=True, study=summary["study"])
 
 
 def results_notes(studies: Sequence[Reported]) -> list[str]:

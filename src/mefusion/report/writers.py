@@ -1,9 +1,9 @@
-"""A report's document as Markdown, HTML, LaTeX, CSV and in the terminal."""
+"""A report's document as Markdown, HTML, CSV and in the terminal, and its files."""
 
 import base64
 import io
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +13,10 @@ import pandas as pd
 from mefusion import __version__
 from mefusion.files import replacing, write_table, write_text
 from mefusion.report.document import Document, Picture, Table
+from mefusion.report.latex import to_latex
 from mefusion.report.reading import Reported, swept_keys, swept_settings
 
 DPI = 160
-_LATEX = {
-    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "_": r"\_", "%": r"\%", "&": r"\&", "#": r"\#", "$": r"\$",
-    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"$<$", ">": r"$>$",
-}  # fmt: skip
 # What a summary holds beside its scores, which have a column each.
 _NOT_IN_CSV = ("classes", "confusion_matrix", "oracle_confusion_matrix", "subjects", "missing_folds", "provenance")
 
@@ -75,11 +72,6 @@ def to_html(document: Document, pictures: Mapping[str, bytes]) -> str:
     return template.render(document=document, pictures=embedded, widths=sizes, version=__version__)
 
 
-def to_latex(document: Document) -> str:
-    """The document's tables for a paper that loads booktabs, wide ones set small."""
-    return "\n".join(_latex_table(table) for section in document.sections for table in section.tables)
-
-
 def to_frame(studies: Sequence[Reported]) -> pd.DataFrame:
     """The studies' numbers in full, one row a study, one column a number; empty where a study has it not."""
     keys = swept_keys(studies)
@@ -129,19 +121,6 @@ def _print_table(console: Any, table: Table) -> None:
     if narrow:
         for i, row in enumerate(table.rows, start=1):
             console.print(Text(f"{i}: {', '.join(row[: table.texts])}"))
-
-
-def _latex_table(table: Table) -> str:
-    def row(cells: Iterable[str]) -> str:
-        return " & ".join("".join(_LATEX.get(letter, letter) for letter in cell) for cell in cells) + r" \\"
-
-    columns = "l" * table.texts + "r" * (len(table.titles) - table.texts)
-    lines = [
-        r"\begin{table}", r"\centering", r"\footnotesize", rf"\caption{{{row([table.caption])[:-3]}}}",
-        rf"\begin{{tabular}}{{{columns}}}", r"\toprule", row(table.titles), r"\midrule",
-        *map(row, table.rows), r"\bottomrule", r"\end{tabular}", r"\end{table}", "",
-    ]  # fmt: skip
-    return "\n".join(lines)
 
 
 def _png(figure: Any) -> bytes:

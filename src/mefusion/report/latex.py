@@ -1,0 +1,69 @@
+"""A report's tables as LaTeX that needs the packages booktabs and graphicx."""
+
+import re
+from collections.abc import Iterator, Sequence
+
+from mefusion.report.document import Document, Table
+
+ROWS = 40
+"""Rows of a table on one page; the others go on in a further table."""
+
+_WIDE = 20  # letters of a column of words from which its cells are broken
+_ESCAPED = {
+    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "_": r"\_", "%": r"\%", "&": r"\&", "#": r"\#", "$": r"\$",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"$<$", ">": r"$>$", "|": r"\textbar{}", '"': "{''}",
+    "\n": " ", "[": "{[}", "*": "{*}",  # these two mean something after the end of a row
+}  # fmt: skip
+
+
+def to_latex(document: Document) -> str:
+    """The document's tables for a paper that loads booktabs and graphicx.
+
+    Long names are broken after a sign; a table that is wider than its place all the same is scaled down to it.
+    """
+    tables = (table for section in document.sections for table in section.tables)
+    return "\n".join(text for table in tables for text in _floats(table))
+
+
+def escape(text: str) -> str:
+    """A text as LaTeX shows it unchanged."""
+    return "".join(_ESCAPED.get(letter, letter) for letter in text)
+
+
+def _floats(table: Table) -> Iterator[str]:
+    caption = f"{table.caption} of {table.study}" if table.study else table.caption
+    words = [max((len(row[place]) for row in table.rows), default=0) for place in range(table.texts)]
+    kinds = ["l" if length < _WIDE else "p{11em}" for length in words]
+    kinds += ["r"] * (len(table.titles) - table.texts)
+    for first in range(0, len(table.rows), ROWS):
+        rows = [_row(row, kinds) for row in table.rows[first : first + ROWS]]
+        lines = [
+            r"\begin{table}", r"\centering", r"\footnotesize",
+            rf"\caption{{{escape(caption)}{' (continued)' if first else ''}}}",
+            r"\resizebox{\ifdim\width>\linewidth \linewidth\else \width\fi}{!}{%",
+            rf"\begin{{tabular}}{{{''.join(kinds)}}}", r"\toprule", _titles(table.titles, kinds), r"\midrule", *rows,
+            r"\bottomrule", r"\end{tabular}}", r"\end{table}", "",
+        ]  # fmt: skip
+        yield "\n".join(lines)
+
+
+def _titles(titles: Sequence[str], kinds: Sequence[str]) -> str:
+    texts = (escape(title) for title in titles)
+    return " & ".join(_stacked(text) if kind == "r" else text for text, kind in zip(texts, kinds, strict=True)) + r" \\"
+
+
+def _stacked(title: str) -> str:
+    return r"\shortstack[r]{" + title.replace(" ", r" \\ ") + "}"
+
+
+def _row(cells: Sequence[str], kinds: Sequence[str]) -> str:
+    return " & ".join(_cell(cell, kind) for cell, kind in zip(cells, kinds, strict=True)) + r" \\"
+
+
+def _cell(cell: str, kind: str) -> str:
+    if kind == "r":
+        return re.sub(r"(?<!\S)-(?=[\d.])", "$-$", escape(cell))
+    if kind == "l":
+        return escape(cell)
+    pieces = re.findall(r"[^\W_]{1,12}[\W_]*|[\W_]+", cell)
+    return r"\raggedright " + r"\allowbreak{}".join(map(escape, pieces))
