@@ -3,6 +3,8 @@ import shutil
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from fake_studies import CLASSES, fold_table, write_run, write_study
 
@@ -143,10 +145,15 @@ def test_dataset_without_a_class_keeps_the_schemes_denominator(tmp_path):
         (lambda table: table.assign(label=["negative", "joy", "surprise"]), "the label 'joy'"),
         (lambda table: table.assign(prediction="disgust"), "the prediction 'disgust'"),
         (lambda table: table.assign(label=["negative", None, "surprise"]), "empty cell in column 'label'"),
+        (lambda table: table.assign(label=[[name] for name in CLASSES]), "in column 'label' that is no text"),
+        (lambda table: table.assign(subject=1), "in column 'subject' that is no text"),
+        (lambda table: table.assign(dataset=b"synthetic"), "in column 'dataset' that is no text"),
+        (lambda table: table.assign(prediction=CLASSES[::-1]), "clip 's1_0' that is not the one of the largest prob"),
         (lambda table: table.assign(probability_negative=0.9), "do not add up to 1"),
         (lambda table: table.assign(probability_negative=np.nan), "'probability_negative' that is no number"),
         (lambda table: table.assign(flow_epe=[0.1, np.inf, 0.1]), "'flow_epe' that is no number"),
         (lambda table: table.assign(landmarks_nme="4 %"), "'landmarks_nme' that is no number"),
+        (lambda table: table.assign(flow_epe=pd.array([0.1, None, 0.1], "Float64")), "'flow_epe' that is no number"),
         (lambda table: pd.concat([table, table.iloc[:1]]), "clip 's1_0' of subject 's1' twice"),
     ],
 )
@@ -165,6 +172,12 @@ def test_unreadable_and_missing_tables(tmp_path):
     path.write_bytes(b"PAR1 cut off")
     with pytest.raises(MefusionError, match="no readable Parquet table"):
         results.load_predictions(path)
+    # What pandas notes of the columns is damaged: it stumbles over it in ways of its own.
+    for note in ('{"index_columns": [], "columns": [{}]}', '{"index_columns": [{"kind": "range"}], "columns": []}'):
+        table = pa.Table.from_pandas(fold_table("s1")).replace_schema_metadata({"pandas": note})
+        pq.write_table(table, path)
+        with pytest.raises(MefusionError, match="no readable Parquet table"):
+            results.load_predictions(path)
 
 
 def test_seeds_are_scored_one_by_one_and_averaged(tmp_path):

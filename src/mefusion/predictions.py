@@ -45,11 +45,12 @@ def load_predictions(directory_or_file: str | Path) -> "pd.DataFrame":
         path = path / "predictions.parquet"
     try:
         table = pd.read_parquet(path)
+        check_predictions(table, path)  # in here: text is decoded where it is first looked at
     except FileNotFoundError:
         raise broken(path, "does not exist") from None
-    except (OSError, ValueError) as error:  # pyarrow.ArrowInvalid is a ValueError
+    # Of pyarrow, and of pandas where what the file says of its columns is damaged.
+    except (OSError, ValueError, KeyError, TypeError, NotImplementedError) as error:
         raise broken(path, f"is no readable Parquet table ({first_line(error)})") from error
-    check_predictions(table, path)
     return table
 
 
@@ -81,6 +82,8 @@ def check_predictions(table: "pd.DataFrame", path: Path) -> None:
     for name in COLUMNS:
         if table[name].isna().any():
             raise broken(path, f"has an empty cell in column {name!r}")
+        if name not in ("seed", "epoch") and not all(isinstance(value, str) for value in table[name]):
+            raise broken(path, f"has a value in column {name!r} that is no text")
     for name in ("label", "prediction"):
         if unknown := sorted({*table[name]} - {*classes}, key=str):
             raise broken(path, f"has the {name} {unknown[0]!r}, which is none of {', '.join(classes)}")
@@ -99,12 +102,18 @@ def _check_numbers(table: "pd.DataFrame", classes: list[str], path: Path) -> Non
     auxiliary = [name for name in AUXILIARY_COLUMNS if name in table.columns]
     for name in ["seed", "epoch", *probabilities, *auxiliary]:
         lowest = -1 if name in ("dynamic_image_ssim", "dynamic_image_cosine") else 0
-        if not is_numeric_dtype(table[name]) or not (table[name].between(lowest, np.inf, inclusive="left")).all():
+        numbers = table[name].to_numpy(float, na_value=np.nan) if is_numeric_dtype(table[name]) else np.array(np.nan)
+        if not (np.isfinite(numbers) & (numbers >= lowest)).all():
             raise broken(path, f"has a value in column {name!r} that is no number from {lowest} up")
-    sums = table[probabilities].to_numpy(float).sum(axis=1)
-    if not np.allclose(sums, 1, atol=1e-3):
-        worst = table["clip_id"].iloc[int(np.abs(sums - 1).argmax())]
-        raise broken(path, f"has probabilities of clip {worst!r} that do not add up to 1")
+    values = table[probabilities].to_numpy(float)
+    off = np.abs(values.sum(axis=1) - 1)
+    if off.max() > 1e-3:
+        raise broken(path, f"has probabilities of clip {table['clip_id'].iloc[off.argmax()]!r} that do not add up to 1")
+    predicted = values[np.arange(len(table)), table["prediction"].map(classes.index).to_numpy()]
+    below = values.max(axis=1) - predicted
+    if below.max() > 1e-6:  # rounding may part equal ones
+        clip = table["clip_id"].iloc[below.argmax()]
+        raise broken(path, f"predicts a class for clip {clip!r} that is not the one of the largest probability")
 
 
 def broken(path: Path, what: str) -> MefusionError:
