@@ -5,6 +5,8 @@ import json
 import pandas as pd
 import yaml
 
+from mefusion.predictions import sample_list_hash
+
 CLASSES = ["negative", "positive", "surprise"]
 
 
@@ -62,7 +64,7 @@ def write_study(directory, tables=None, config=(), **entries):
         "data": "synthetic",
         "model": "mol",
         "tasks": {"recognition": 1.0, "flow": 10.0, "landmarks": 1.0},
-        "sample_list_hash": "5a3b1e",
+        "sample_list_hash": sample_list_hash(pd.concat(tables).query("seed == @seeds[0]")),
         "seeds": seeds,
         "rule": "last",
         "git_revision": "0123abc",

@@ -25,8 +25,8 @@ def test_pool_gathers_the_folds(tmp_path):
     assert summary["flow_epe_relative"] == pytest.approx(0.4)
     assert summary["landmarks_nme"] == pytest.approx(6.0)
     assert summary["landmarks_failure_rate"] == pytest.approx(1 / 3)
-    assert (summary["clips"], summary["folds"], summary["partial"]) == (6, 2, False)
-    assert summary["provenance"]["sample_list_hash"] == "5a3b1e"
+    assert (summary["clips"], summary["folds"]) == (6, 2)
+    assert summary["provenance"]["config_hash"] == "c0ffee"
     assert "datasets" not in summary
 
     assert json.loads((directory / "summary.json").read_text()) == summary
@@ -81,16 +81,14 @@ def test_incomplete_study_is_refused_by_name(tmp_path):
     with pytest.raises(MefusionError, match=r"1 of 2 folds are missing \(s2\)"):
         results.pool(directory)
     assert not (directory / "summary.json").exists()
-    summary = results.pool(directory, partial=True)
-    assert (summary["partial"], summary["missing_folds"], summary["clips"]) == (True, ["s2"], 3)
     assert [run.fold for run in results.planned_runs(directory) if run.done] == ["s1"]
 
 
-def test_study_without_any_fold_is_refused_even_in_part(tmp_path):
+def test_study_without_any_fold_is_refused(tmp_path):
     directory = write_study(tmp_path / "mol-fake")
     shutil.rmtree(directory / "folds")
     with pytest.raises(MefusionError, match=r"2 of 2 folds are missing \(s1, s2\)"):
-        results.pool(directory, partial=True)
+        results.pool(directory)
 
 
 def test_failed_write_leaves_the_old_table(tmp_path, monkeypatch):
@@ -205,8 +203,6 @@ def test_seeds_are_scored_one_by_one_and_averaged(tmp_path):
     (directory / "folds" / "s2" / "seed4" / "DONE").unlink()
     with pytest.raises(MefusionError, match=r"1 of 4 folds are missing \(s2/seed4\)"):
         results.pool(directory)
-    summary = results.pool(directory, partial=True)
-    assert (summary["clips"], summary["missing_folds"]) == (6, ["s2/seed4"])
 
 
 def test_oracle_is_named_so_in_every_metric(tmp_path):
@@ -271,6 +267,25 @@ def test_folds_of_different_settings_or_classes_are_refused(tmp_path):
     write_run(directory, fold_table("s2").assign(probability_fear=0.0))
     with pytest.raises(MefusionError, match="other classes than the study"):
         results.pool(directory)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda table: table.iloc[1:],
+        lambda table: table.assign(label=["positive", "positive", "surprise"]),
+        lambda table: table.assign(clip_id=["s2_0", "s2_1", "s2_9"]),
+    ],
+)
+def test_other_clips_or_labels_than_the_study_is_about_are_refused(tmp_path, change):
+    """Also where it is one seed of two."""
+    for name, seeds in (("one", [0]), ("two", [3, 4])):
+        tables = [fold_table(fold, study=name, seed=seed) for fold in ("s1", "s2") for seed in seeds]
+        directory = write_study(tmp_path / name, tables)
+        assert results.pool(directory)["uf1"] == 1
+        write_run(directory, change(tables[-1]), several=len(seeds) > 1)
+        with pytest.raises(MefusionError, match=f"the folds of seed {seeds[-1]} hold other clips or labels"):
+            results.pool(directory)
 
 
 def test_clip_in_two_folds_is_refused(tmp_path):

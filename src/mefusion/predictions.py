@@ -1,5 +1,6 @@
 """Prediction tables on disk: read and check them."""
 
+import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,6 +10,9 @@ from mefusion.errors import MefusionError
 # Entry points import this module for `--help` too: pandas comes in where a table is read.
 if TYPE_CHECKING:
     import pandas as pd
+
+KEY = ["dataset", "subject", "clip_id"]
+"""Columns that together name a clip."""
 
 COLUMNS = ("study", "dataset", "subject", "clip_id", "fold", "seed", "label", "prediction", "rule", "epoch")
 """Columns of every prediction table, beside one `probability_<class>` a class."""
@@ -59,6 +63,16 @@ def classes_of(predictions: "pd.DataFrame") -> list[str]:
     return [name.removeprefix(PROBABILITY) for name in predictions.columns if name.startswith(PROBABILITY)]
 
 
+def sample_list_hash(table: "pd.DataFrame") -> str:
+    """Hash of which clips with which labels a result is about: 12 hex digits, independent of row order.
+
+    Args:
+        table: has the columns dataset, subject, clip_id and label.
+    """
+    lines = sorted("\t".join(map(str, row)) for row in table[[*KEY, "label"]].itertuples(index=False))
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:12]
+
+
 def check_predictions(table: "pd.DataFrame", path: Path) -> None:
     """Check the columns and values of a prediction table.
 
@@ -88,7 +102,7 @@ def check_predictions(table: "pd.DataFrame", path: Path) -> None:
         if unknown := sorted({*table[name]} - {*classes}, key=str):
             raise broken(path, f"has the {name} {unknown[0]!r}, which is none of {', '.join(classes)}")
     _check_numbers(table, classes, path)
-    twice = table[table.duplicated(["study", "dataset", "subject", "clip_id", "seed", "rule"])]
+    twice = table[table.duplicated(["study", *KEY, "seed", "rule"])]
     if len(twice):
         row = twice.iloc[0]
         raise broken(path, f"has clip {row.clip_id!r} of subject {row.subject!r} twice (fold {row.fold!r})")

@@ -21,6 +21,7 @@ from mefusion.predictions import (
     classes_of,
     first_line,
     load_predictions,
+    sample_list_hash,
     some,
 )
 from mefusion.scoring import score, spread
@@ -129,49 +130,44 @@ def planned_runs(directory: str | Path) -> list[Run]:
     ]
 
 
-def pool(directory: str | Path, partial: bool = False) -> dict[str, Any]:
-    """Gather the tables of a study's complete runs into its `predictions.parquet` and `summary.json`.
+def pool(directory: str | Path) -> dict[str, Any]:
+    """Gather the tables of a study's runs into its `predictions.parquet` and `summary.json`.
 
     Each file is replaced as a whole: a reader, or a second process that pools, never sees half of one.
 
     Args:
         directory: the study's directory.
-        partial: pool what is complete although folds are missing.
 
     Returns:
-        The summary: what `score` gives, with `study`, `rule`, `partial`, `missing_folds` and `provenance` (all of
-        `study.json`).
+        The summary: what `score` gives, with `study`, `rule` and `provenance` (all of `study.json`).
 
     Raises:
-        MefusionError: folds are missing (unless `partial`), none is complete, a fold's table is broken or
-            does not belong to this study, or the files cannot be written.
+        MefusionError: folds are missing, a fold's table is broken or does not belong to this study, the clips are not
+            those that the study is about, or the files cannot be written.
     """
     import pandas as pd
 
     directory = Path(directory)
     study, runs = load_study(directory), planned_runs(directory)
     names = {run: run.directory.relative_to(directory / "folds").as_posix() for run in runs}
-    done = [run for run in runs if run.done]
-    missing = [names[run] for run in runs if run not in done]
-    if not done or (missing and not partial):
+    if missing := [names[run] for run in runs if not run.done]:
         raise MefusionError(
             f"{directory} is incomplete: {len(missing)} of {len(runs)} folds are missing "
             f"({some(missing)}); run its mefusion-train command again, which does only what is missing."
         )
-    tables = [_load_run(run, study) for run in done]
-    for run, table in zip(done, tables, strict=True):
+    tables = [_load_run(run, study) for run in runs]
+    for run, table in zip(runs, tables, strict=True):
         if different := {*table.columns} ^ {*tables[0].columns}:
             raise MefusionError(
-                f"{directory}: folds {names[done[0]]} and {names[run]} differ in column {min(different)!r}, so their "
+                f"{directory}: folds {names[runs[0]]} and {names[run]} differ in column {min(different)!r}, so their "
                 "settings differed; delete the one that is wrong and run the study again."
             )
     predictions = pd.concat(tables, ignore_index=True)
     check_predictions(predictions, directory / "folds")
+    _require_sample_list(predictions, study, directory)
     summary = {
         "study": study["study"],
         "rule": study["rule"],
-        "partial": bool(missing),
-        "missing_folds": missing,
         **score(predictions, study["classes"]),
         "provenance": study,
     }
@@ -247,3 +243,13 @@ def _load_run(run: Run, study: dict[str, Any]) -> "pd.DataFrame":
         raise broken(run.directory, f"has other classes than the study ({some(study['classes'])})")
     auxiliary = [name for name in AUXILIARY_COLUMNS if name in table.columns]
     return table[[*COLUMNS[:8], *(PROBABILITY + name for name in study["classes"]), *COLUMNS[8:], *auxiliary]]
+
+
+def _require_sample_list(predictions: "pd.DataFrame", study: dict[str, Any], directory: Path) -> None:
+    expected = study["sample_list_hash"]
+    for seed, part in predictions.groupby("seed"):
+        if (found := sample_list_hash(part)) != expected:
+            raise MefusionError(
+                f"{directory}: the folds of seed {seed} hold other clips or labels than the study is about (sample "
+                f"list {found}, {len(part)} clips, not {expected}); delete the fold that is wrong and run the study again."
+            )

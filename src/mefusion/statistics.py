@@ -13,6 +13,7 @@ import numpy as np
 
 from mefusion import metrics
 from mefusion.errors import MefusionError
+from mefusion.predictions import KEY
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,7 +22,6 @@ RESAMPLES = 10_000
 LEVEL = 0.95
 
 _SUBJECT = ["dataset", "subject"]
-_CLIP = ["dataset", "subject", "clip_id"]
 
 
 def subject_matrices(predictions: "pd.DataFrame", classes: Sequence[str]) -> tuple[np.ndarray, list[str]]:
@@ -165,12 +165,12 @@ def _interval(values: np.ndarray) -> list[float]:
 
 
 def _common(table: "pd.DataFrame", other: "pd.DataFrame") -> "pd.DataFrame":
-    return table[table.set_index(_CLIP).index.isin(other.set_index(_CLIP).index)]
+    return table[table.set_index(KEY).index.isin(other.set_index(KEY).index)]
 
 
 def _by_clip(table: "pd.DataFrame", classes: Sequence[str]) -> "pd.DataFrame":
     """`label` and `prediction` of each clip, over the seeds, sorted by clip."""
-    clips = table.groupby(_CLIP)
+    clips = table.groupby(KEY)
     if len({*table["seed"]}) == 1:
         return clips[["label", "prediction"]].first()
     mean = clips[[f"probability_{name}" for name in classes]].mean().to_numpy()
