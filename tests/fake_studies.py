@@ -67,6 +67,8 @@ def write_study(directory, tables=None, config=(), **entries):
         "sample_list_hash": sample_list_hash(pd.concat(tables).query("seed == @seeds[0]")),
         "seeds": seeds,
         "rule": "last",
+        "partial": [],
+        "versions": {"torch": "2.13.0"},
         "git_revision": "0123abc",
         "device": "cpu",
     }

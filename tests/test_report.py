@@ -294,12 +294,15 @@ def test_broken_studies_get_a_sentence_and_the_others_are_reported(outputs, tmp_
     (write_study(outputs / "bare") / "config.yaml").unlink()
     (write_study(outputs / "odd") / "config.yaml").write_text("a: [")
     (write_study(outputs / "listed") / "config.yaml").write_text("- a")
+    (write_study(outputs / "nested") / "config.yaml").write_text("[" * 100_000)
+    (write_study(outputs / "counted") / "config.yaml").write_text("tasks: 3")
+    write_study(outputs / "endless", folds=["s1", "s" * 5000])
     empty = tmp_path / "empty"
     empty.mkdir()
     assert report.main([str(outputs), str(empty), str(tmp_path / "absent")]) == 1
     shown = capsys.readouterr()
     lines = shown.err.splitlines()
-    assert len(lines) == 8
+    assert len(lines) == 11
     assert all(line.startswith("mefusion-report: ") and line.endswith(".") for line in lines)
     for part in (
         "half is incomplete: 1 of 2 folds are missing (s2)",
@@ -308,6 +311,9 @@ def test_broken_studies_get_a_sentence_and_the_others_are_reported(outputs, tmp_
         "bare/config.yaml cannot be read (No such file or directory)",
         "odd/config.yaml cannot be read (while parsing",
         "listed/config.yaml holds no configuration",
+        "nested/config.yaml cannot be read (maximum recursion depth exceeded",
+        "counted/config.yaml holds no configuration",
+        "endless cannot be read (File name too long)",
         "empty holds no study",
         "absent is not a directory",
     ):
@@ -322,6 +328,13 @@ def test_broken_studies_get_a_sentence_and_the_others_are_reported(outputs, tmp_
     [
         ("examples.safetensors", b"no", "s2/examples.safetensors has no readable example clips", "contact_sheet"),
         ("metrics.csv", b'a,"b\n', "s2/metrics.csv is no readable CSV file", "learning_curves"),
+        (
+            "metrics.csv",
+            b"epoch,train/loss\n0,high\n",
+            "s2/metrics.csv holds in column 'train/loss'",
+            "learning_curves",
+        ),
+        ("metrics.csv", b"epoch,train/loss\n" + 400 * b"9" + b",1\n", "holds in column 'epoch'", "learning_curves"),
         ("metrics.csv", b"a,b\n1,2\n", "s2/metrics.csv has no column 'epoch'", "learning_curves"),
     ],
 )

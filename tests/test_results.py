@@ -300,6 +300,8 @@ def test_clip_in_two_folds_is_refused(tmp_path):
     [
         ("{", "cannot be read as JSON"),
         ("[]", "no usable 'study'"),
+        ("[" * 100_000, "cannot be read as JSON"),
+        ('{"seeds": [' + 5000 * "9" + "]}", "cannot be read as JSON"),
         ('{"study": "a", "model": "mol", "tasks": {"recognition": 1}}', "no usable 'classes'"),
     ],
 )
@@ -307,6 +309,36 @@ def test_broken_study_json(tmp_path, text, message):
     (tmp_path / "study.json").write_text(text)
     with pytest.raises(MefusionError, match=message):
         results.load_study(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("study", "../elsewhere"),
+        ("study", ".."),
+        ("tasks", {"recognition": "much"}),
+        ("tasks", {"flow": {"weight": 1}}),
+        ("tasks", {}),
+        ("classes", ["negative", 2]),
+        ("classes", ["negative", "negative"]),
+        ("classes", []),
+        ("folds", ["/s1", "s2"]),
+        ("folds", [{"name": "s1"}]),
+        ("folds", ["s1", "s1"]),
+        ("seeds", [[0]]),
+        ("seeds", [0, 0]),
+        ("seeds", [0.0]),
+        ("seeds", [False]),
+        ("seeds", ["0"]),
+        ("sample_list_hash", None),
+        ("partial", 3),
+        ("versions", ["torch"]),
+    ],
+)
+def test_value_of_study_json_that_cannot_be(tmp_path, key, value):
+    directory = write_study(tmp_path / "mol-fake", **{key: value})
+    with pytest.raises(MefusionError, match=f"study.json has no usable '{key}'"):
+        results.pool(directory)
 
 
 def test_find_studies(tmp_path):

@@ -4,7 +4,8 @@ The layout of a study is in the README; `predictions.COLUMNS` are those of its t
 """
 
 import json
-from collections.abc import Mapping, Sequence
+import reprlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,7 +31,36 @@ from mefusion.scoring import score, spread
 if TYPE_CHECKING:
     import pandas as pd
 
-_STUDY_KEYS = {"study": str, "model": str, "tasks": dict, "classes": list, "folds": list, "seeds": list, "rule": str}
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and bool(value)
+
+
+def _is_name(value: Any) -> bool:
+    return _is_text(value) and value == Path(value).name != ".."
+
+
+def _holds(value: Any, *kinds: type) -> bool:
+    return isinstance(value, list) and all(type(item) in kinds for item in value)
+
+
+def _tells_apart(value: Any, kind: type) -> bool:
+    return _holds(value, kind) and 0 < len({*value}) == len(value)
+
+
+_USABLE: dict[str, Callable[[Any], bool]] = {
+    "study": _is_name,
+    "model": _is_text,
+    "tasks": lambda value: isinstance(value, dict) and bool(value) and _holds([*value.values()], int, float),
+    "classes": lambda value: _tells_apart(value, str),
+    "folds": lambda value: _tells_apart(value, str) and all(map(_is_name, value)),
+    "seeds": lambda value: _tells_apart(value, int),
+    "rule": _is_text,
+    "sample_list_hash": _is_text,
+    "partial": lambda value: _holds(value, str),
+    "versions": lambda value: isinstance(value, dict),
+}
+"""What of `study.json` is relied on, and what it has to be."""
 
 
 @dataclass(frozen=True)
@@ -90,22 +120,23 @@ def load_study(directory: str | Path) -> dict[str, Any]:
         directory: the study's directory.
 
     Returns:
-        Its content; `study`, `model`, `tasks`, `classes`, `folds`, `seeds` and `rule` are there.
+        Its content; `study`, `model`, `tasks`, `classes`, `folds`, `seeds`, `rule`, `sample_list_hash`, `partial` and
+        `versions` are there.
 
     Raises:
-        MefusionError: the file is missing, is not JSON, or lacks one of them.
+        MefusionError: the file is missing, is not JSON, or one of them is missing or cannot be.
     """
     path = Path(directory) / "study.json"
     try:
         study = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise MefusionError(f"{directory} has no study.json; give a study's directory.") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise MefusionError(f"{path} cannot be read as JSON ({first_line(error)}); run the study again.") from error
-    for key, kind in _STUDY_KEYS.items():
+    for key, usable in _USABLE.items():
         value = study.get(key) if isinstance(study, dict) else None
-        if not isinstance(value, kind) or not value:
-            raise MefusionError(f"{path} has no usable {key!r} (found {value!r}); run the study again.")
+        if not usable(value):
+            raise MefusionError(f"{path} has no usable {key!r} (found {reprlib.repr(value)}); run the study again.")
     return study
 
 
@@ -125,7 +156,7 @@ def planned_runs(directory: str | Path) -> list[Run]:
     folds = Path(directory) / "folds"
     return [
         Run(fold, seed, folds / run_name(fold, seed, study["seeds"]))
-        for fold in map(str, study["folds"])
+        for fold in study["folds"]
         for seed in study["seeds"]
     ]
 
@@ -190,6 +221,7 @@ def load_curves(directory: str | Path) -> "pd.DataFrame | None":
         MefusionError: a file cannot be read.
     """
     import pandas as pd
+    from pandas.api.types import is_numeric_dtype
 
     tables = []
     for run in planned_runs(directory):
@@ -197,11 +229,14 @@ def load_curves(directory: str | Path) -> "pd.DataFrame | None":
         if not path.is_file() or not path.stat().st_size:
             continue
         try:
-            tables.append(pd.read_csv(path).assign(fold=run.fold, seed=run.seed))
+            table = pd.read_csv(path)
         except (OSError, ValueError) as error:  # pandas' ParserError is a ValueError
             raise MefusionError(f"{path} is no readable CSV file ({first_line(error)}); delete it.") from error
-        if "epoch" not in tables[-1]:
+        if "epoch" not in table:
             raise MefusionError(f"{path} has no column 'epoch'; delete it.")
+        if text := [name for name in table if len(table) and not is_numeric_dtype(table[name])]:
+            raise MefusionError(f"{path} holds in column {text[0]!r} what is no number; delete it.")
+        tables.append(table.assign(fold=run.fold, seed=run.seed))
     return pd.concat(tables, ignore_index=True) if tables else None
 
 
@@ -228,7 +263,7 @@ def headline(summary: Mapping[str, Any]) -> str:
         parts.append(f"dynamic image {summary['dynamic_image_psnr']:.1f} dB (flat grey {flat:.1f})")
     if "rank_accuracy" in summary:
         parts.append(f"frame pairs in order {summary['rank_accuracy']:.2f} (chance 0.50)")
-    if partial := summary.get("provenance", {}).get("partial"):
+    if partial := summary["provenance"]["partial"]:
         parts.append(f"not the whole download: {', '.join(partial)}")
     return "; ".join(parts)
 
@@ -251,5 +286,5 @@ def _require_sample_list(predictions: "pd.DataFrame", study: dict[str, Any], dir
         if (found := sample_list_hash(part)) != expected:
             raise MefusionError(
                 f"{directory}: the folds of seed {seed} hold other clips or labels than the study is about (sample "
-                f"list {found}, {len(part)} clips, not {expected}); delete the fold that is wrong and run the study again."
+                f"list {found}, not {expected}); delete the fold that is wrong and run the study again."
             )

@@ -80,14 +80,20 @@ def _read(directories: Sequence[Path]) -> "tuple[list[Reported], list[str]]":
     for directory in directories:
         try:
             found |= {path.resolve(): path for path in results.find_studies(directory)}
-        except MefusionError as error:
-            errors.append(str(error))
+        except (MefusionError, OSError) as error:
+            errors.append(_sentence(error, directory))
     for directory in found.values():
         try:
             reported.append(read_study(directory))
-        except MefusionError as error:
-            errors.append(str(error))
+        except (MefusionError, OSError) as error:
+            errors.append(_sentence(error, directory))
     return in_order(reported), errors
+
+
+def _sentence(error: Exception, directory: Path) -> str:
+    if isinstance(error, OSError):  # such as a folder that may not be looked into
+        return f"{directory} cannot be read ({error.strerror}); make it readable."
+    return str(error)
 
 
 def _default_output(directories: Sequence[Path]) -> Path:
