@@ -255,6 +255,28 @@ def test_oracle_has_a_table_of_its_own(tmp_path, capsys):
     assert "fits no study" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("no_pictures")
+def test_oracle_is_not_compared_with_a_study_of_other_clips(tmp_path):
+    for rule, subject in (("last", "s1"), ("oracle", "s2")):
+        table = fold_table(subject, study=f"mol-{rule}", rule=rule)
+        write_study(tmp_path / f"mol-{rule}", [table], config={"rule": rule}, rule=rule)
+    assert report.main([str(tmp_path)]) == 0
+    (row,) = markdown_tables(tmp_path / "report" / "report.md")["Epoch chosen on the test subjects: not results"]
+    assert (row["study"], row["compared with"]) == ("mol-oracle", "-")
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_a_study_of_two_places_is_reported_once(tmp_path, capsys):
+    """Its name is that of its content: settings, figures and references could not tell the two apart."""
+    for place in ("a", "b"):
+        write_study(tmp_path / place / "mol")
+    arguments = [str(tmp_path / "a"), str(tmp_path / "b"), "--output", str(tmp_path / "report")]
+    assert report.main(arguments) == 1
+    line = f"mefusion-report: {tmp_path}/b/mol is the same study as {tmp_path}/a/mol; give one of them.\n"
+    assert capsys.readouterr().err == line
+    assert len(markdown_tables(tmp_path / "report" / "report.md")[RECOGNITION]) == 1
+
+
 def test_oracle_alone_has_no_headline(tmp_path, capsys):
     study = write_study(tmp_path / "cheat", [fold_table("s1", study="cheat", rule="oracle")], rule="oracle")
     assert report.main([str(study)]) == 0

@@ -1,5 +1,6 @@
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -207,7 +208,9 @@ def test_seeds_are_scored_one_by_one_and_averaged(tmp_path):
 
 def test_oracle_is_named_so_in_every_metric(tmp_path):
     tables = [
-        fold_table(name, rule="oracle", dataset=f"d{name}", seed=seed) for name in ("s1", "s2") for seed in (0, 1)
+        fold_table(name, rule="oracle", dataset=dataset, seed=seed)
+        for name, dataset in (("s1", "casme2"), ("s2", "casme2"), ("s3", "samm"))
+        for seed in (0, 1)
     ]
     summary = results.pool(write_study(tmp_path / "mol-fake", tables, rule="oracle"))
     assert summary["oracle_uf1"] == 1
@@ -350,3 +353,20 @@ def test_find_studies(tmp_path):
     (tmp_path / "report").mkdir()
     assert results.find_studies(tmp_path) == [first, second]
     assert results.find_studies(second) == [second]
+
+
+def test_study_that_cannot_be_read_is_not_left_out(tmp_path, monkeypatch):
+    pooled, closed = write_study(tmp_path / "a"), write_study(tmp_path / "b")
+    results.pool(pooled)
+    (pooled / "study.json").unlink()
+    is_file = Path.is_file
+
+    def refused(path):
+        if closed in path.parents:
+            raise PermissionError(13, "Permission denied")
+        return is_file(path)
+
+    monkeypatch.setattr(Path, "is_file", refused)
+    assert results.find_studies(tmp_path) == [pooled, closed]
+    with pytest.raises(MefusionError, match=r"a has no study\.json"):
+        results.pool(pooled)

@@ -95,7 +95,8 @@ def find_studies(directory: str | Path) -> list[Path]:
         directory: a study, or a directory that holds studies.
 
     Returns:
-        Directories with a `study.json`, sorted by name.
+        Directories with a `study.json`, sorted by name; also those below `directory` that have a pooled table without
+        one, or cannot be looked into, so that no study is left out in silence.
 
     Raises:
         MefusionError: there is none.
@@ -105,7 +106,7 @@ def find_studies(directory: str | Path) -> list[Path]:
         raise MefusionError(f"{directory} is not a directory; give a study's directory, as under outputs/.")
     if (directory / "study.json").is_file():
         return [directory]
-    studies = sorted(path.parent for path in directory.glob("*/study.json"))
+    studies = sorted(path for path in directory.iterdir() if _may_be_study(path))
     if not studies:
         raise MefusionError(
             f"{directory} holds no study (no study.json in it nor one level below); run mefusion-train first."
@@ -288,3 +289,10 @@ def _require_sample_list(predictions: "pd.DataFrame", study: dict[str, Any], dir
                 f"{directory}: the folds of seed {seed} hold other clips or labels than the study is about (sample "
                 f"list {found}, not {expected}); delete the fold that is wrong and run the study again."
             )
+
+
+def _may_be_study(path: Path) -> bool:
+    try:
+        return any((path / name).is_file() for name in ("study.json", "predictions.parquet"))
+    except PermissionError:
+        return True

@@ -76,7 +76,8 @@ def _read(directories: Sequence[Path]) -> "tuple[list[Reported], list[str]]":
     from mefusion.report.reading import in_order, read_study
 
     found: dict[Path, Path] = {}
-    reported, errors = [], []
+    reported: dict[str, Reported] = {}
+    errors = []
     for directory in directories:
         try:
             found |= {path.resolve(): path for path in results.find_studies(directory)}
@@ -84,10 +85,12 @@ def _read(directories: Sequence[Path]) -> "tuple[list[Reported], list[str]]":
             errors.append(_sentence(error, directory))
     for directory in found.values():
         try:
-            reported.append(read_study(directory))
+            study = read_study(directory)
+            if study is not (first := reported.setdefault(study.name, study)):
+                errors.append(f"{directory} is the same study as {first.directory}; give one of them.")
         except (MefusionError, OSError) as error:
             errors.append(_sentence(error, directory))
-    return in_order(reported), errors
+    return in_order([*reported.values()]), errors
 
 
 def _sentence(error: Exception, directory: Path) -> str:

@@ -141,10 +141,12 @@ def find_reference(studies: Sequence[Reported], wanted: str) -> Reported:
 
 def without_oracle(study: Reported, studies: Sequence[Reported]) -> Reported | None:
     """The study that differs from one of the rule oracle in its rule alone; of several, that of the rule `last`."""
+    clips = study.summary["provenance"]["sample_list_hash"]
     same = [
         other
         for other in studies
         if not other.oracle
+        and other.summary["provenance"]["sample_list_hash"] == clips
         and all(other.setting(key) == study.setting(key) for key in study.settings | other.settings if key != "rule")
     ]
     return min(same, key=lambda other: other.summary["rule"] != "last", default=None)
