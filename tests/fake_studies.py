@@ -36,7 +36,7 @@ def fold_table(subject, study="mol-fake", labels=CLASSES, predictions=CLASSES, *
     )
 
 
-def write_run(directory, table, several=False):
+def write_run(directory, table, several=False, **origin):
     """One complete fold of one seed; `DONE` comes last."""
     fold, seed = table["fold"].iloc[0], table["seed"].iloc[0]
     run = directory / "folds" / fold / (f"seed{seed}" if several else "")
@@ -45,6 +45,8 @@ def write_run(directory, table, several=False):
     (run / "metrics.csv").write_text(
         "epoch,step,train/accuracy,train/loss,train/flow_loss\n0,1,0.4,1.2,0.5\n1,3,0.8,0.7,0.3\n"
     )
+    origin = {"git_revision": "0123abc", "device": "cpu", "versions": {"torch": "2.13.0"}} | origin
+    (run / "fold.json").write_text(json.dumps(origin))
     (run / "DONE").touch()
 
 

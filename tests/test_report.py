@@ -6,7 +6,7 @@ import time
 
 import pandas as pd
 import pytest
-from fake_studies import CLASSES, fold_table, write_study
+from fake_studies import CLASSES, fold_table, write_run, write_study
 from PIL import Image
 from test_plots import example, save_examples
 
@@ -210,6 +210,15 @@ def test_different_clips_and_rules_are_pointed_out(outputs, capsys):
     assert "Warning: the studies follow different rules" in shown
     rows = markdown_tables(outputs / "report" / "report.md")["Compared with mol-all"]
     assert {row["study"]: row["common clips"] for row in rows} == {"fewer": "3", "mol-recognition": "6"}
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_folds_of_two_revisions_are_pointed_out(outputs, capsys):
+    write_run(outputs / "mol-all", fold_table("s1", study="mol-all"), git_revision="4567def")
+    assert report.main([str(outputs)]) == 0
+    line = "Warning: not all folds of mol-all were run with one git_revision: 0123abc, 4567def."
+    assert line in capsys.readouterr().out
+    assert not [name for name in pd.read_csv(outputs / "report" / "results.csv") if "differ" in name]
 
 
 @pytest.mark.usefixtures("no_pictures")

@@ -272,6 +272,24 @@ def test_folds_of_different_settings_or_classes_are_refused(tmp_path):
         results.pool(directory)
 
 
+def test_folds_of_different_origins_are_told(tmp_path):
+    directory = write_study(tmp_path / "mol-fake")
+    assert results.pool(directory)["folds_differ"] == {}
+    write_run(directory, fold_table("s2"), git_revision=None, device="cuda:1", versions={"torch": "2.12.1"})
+    told = {"git_revision": ["0123abc", "None"], "device": ["cpu", "cuda"], "torch": ["2.12.1", "2.13.0"]}
+    assert results.pool(directory)["folds_differ"] == told
+    write_run(directory, fold_table("s1"), git_revision=None, device="cuda:0", versions={"torch": "2.12.1"})
+    assert results.pool(directory)["folds_differ"] == {}
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"device": 1}', "[" * 100_000, None])
+def test_fold_without_its_origin_is_refused(tmp_path, content):
+    path = write_study(tmp_path / "mol-fake") / "folds" / "s2" / "fold.json"
+    path.unlink() if content is None else path.write_text(content)
+    with pytest.raises(MefusionError, match=r"s2/fold\.json does not tell where the fold was run .* delete .*/s2 and"):
+        results.pool(tmp_path / "mol-fake")
+
+
 @pytest.mark.parametrize(
     "change",
     [

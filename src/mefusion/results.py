@@ -171,7 +171,8 @@ def pool(directory: str | Path) -> dict[str, Any]:
         directory: the study's directory.
 
     Returns:
-        The summary: what `score` gives, with `study`, `rule` and `provenance` (all of `study.json`).
+        The summary: what `score` gives, with `study`, `rule`, `provenance` (all of `study.json`) and `folds_differ`: of
+        the revision, kind of device and versions those in which the folds differ, as none should, with every value.
 
     Raises:
         MefusionError: folds are missing, a fold's table is broken or does not belong to this study, the clips are not
@@ -202,6 +203,7 @@ def pool(directory: str | Path) -> dict[str, Any]:
         "rule": study["rule"],
         **score(predictions, study["classes"]),
         "provenance": study,
+        "folds_differ": _differences([_origin(run) for run in runs]),
     }
     write_table(directory / "predictions.parquet", predictions)
     write_text(directory / "summary.json", json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
@@ -279,6 +281,21 @@ def _load_run(run: Run, study: dict[str, Any]) -> "pd.DataFrame":
         raise broken(run.directory, f"has other classes than the study ({some(study['classes'])})")
     auxiliary = [name for name in AUXILIARY_COLUMNS if name in table.columns]
     return table[[*COLUMNS[:8], *(PROBABILITY + name for name in study["classes"]), *COLUMNS[8:], *auxiliary]]
+
+
+def _origin(run: Run) -> dict[str, str]:
+    path = run.directory / "fold.json"
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        kind = facts["device"].partition(":")[0]  # of several GPUs each may have a part of the folds
+        return {"git_revision": str(facts["git_revision"]), "device": kind, **facts["versions"]}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise broken(path, f"does not tell where the fold was run ({first_line(error)})") from error
+
+
+def _differences(origins: Sequence[Mapping[str, str]]) -> dict[str, list[str]]:
+    values = {key: sorted({str(origin.get(key, "none")) for origin in origins}) for key in origins[0]}
+    return {key: different for key, different in values.items() if len(different) > 1}
 
 
 def _require_sample_list(predictions: "pd.DataFrame", study: dict[str, Any], directory: Path) -> None:

@@ -174,6 +174,8 @@ def results_notes(studies: Sequence[Reported]) -> list[str]:
     for summary in summaries:
         if partial := summary["provenance"]["partial"]:
             lines.append(f"{summary['study']} is not of the whole download: {', '.join(partial)}.")
+        for key, values in summary["folds_differ"].items():
+            lines.append(f"Warning: not all folds of {summary['study']} were run with one {key}: {', '.join(values)}.")
     if any("flow_epe" in summary for summary in summaries):
         lines.append("EPE / zero flow: below 1 is better than predicting no motion.")
     if any("dynamic_image_psnr" in summary for summary in summaries):

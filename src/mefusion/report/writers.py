@@ -21,7 +21,7 @@ _LATEX = {
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"$<$", ">": r"$>$",
 }  # fmt: skip
 # What a summary holds beside its scores, which have a column each.
-_NOT_IN_CSV = ("classes", "confusion_matrix", "oracle_confusion_matrix", "subjects", "provenance")
+_NOT_IN_CSV = ("classes", "confusion_matrix", "oracle_confusion_matrix", "subjects", "provenance", "folds_differ")
 
 
 def write_document(folder: Path, document: Document, studies: Sequence[Reported]) -> None:
