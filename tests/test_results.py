@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from fake_studies import CLASSES, fold_table, write_run, write_study
+from sklearn.metrics import f1_score
 
 from mefusion import results
 from mefusion.errors import MefusionError
@@ -118,6 +119,22 @@ def test_composite_is_scored_for_each_dataset_too(tmp_path):
     assert summary["uf1"] == pytest.approx(0.5)
     assert {name: part["uf1"] for name, part in summary["datasets"].items()} == {"casme2": 1.0, "samm": 0.0}
     assert summary["datasets"]["samm"]["clips"] == 3
+
+
+def test_dataset_of_a_composite_is_scored_as_scikit_learn_scores_its_clips(tmp_path):
+    generator = np.random.default_rng(0)
+    tables = [
+        fold_table(
+            f"s{i}", dataset=name, **{key: generator.choice(CLASSES, 9).tolist() for key in ("labels", "predictions")}
+        )
+        for i, name in enumerate(["casme2"] * 4 + ["samm"] * 3)
+    ]
+    directory = write_study(tmp_path / "mol-fake", tables)
+    summary, table = results.pool(directory), results.load_predictions(directory)
+    for name, part in [(None, table), *table.groupby("dataset")]:
+        scores = summary["datasets"][name] if name else summary
+        expected = f1_score(part["label"], part["prediction"], average="macro")
+        assert (scores["uf1"], scores["clips"]) == (pytest.approx(expected), len(part))
 
 
 def test_dataset_without_a_class_keeps_the_schemes_denominator(tmp_path):
