@@ -5,6 +5,8 @@ import json
 import pandas as pd
 import yaml
 
+from mefusion.predictions import sample_list_hash
+
 CLASSES = ["negative", "positive", "surprise"]
 
 
@@ -34,7 +36,7 @@ def fold_table(subject, study="mol-fake", labels=CLASSES, predictions=CLASSES, *
     )
 
 
-def write_run(directory, table, several=False):
+def write_run(directory, table, several=False, **origin):
     """One complete fold of one seed; `DONE` comes last."""
     fold, seed = table["fold"].iloc[0], table["seed"].iloc[0]
     run = directory / "folds" / fold / (f"seed{seed}" if several else "")
@@ -43,6 +45,8 @@ def write_run(directory, table, several=False):
     (run / "metrics.csv").write_text(
         "epoch,step,train/accuracy,train/loss,train/flow_loss\n0,1,0.4,1.2,0.5\n1,3,0.8,0.7,0.3\n"
     )
+    origin = {"git_revision": "0123abc", "device": "cpu", "versions": {"torch": "2.13.0"}} | origin
+    (run / "fold.json").write_text(json.dumps(origin))
     (run / "DONE").touch()
 
 
@@ -62,9 +66,11 @@ def write_study(directory, tables=None, config=(), **entries):
         "data": "synthetic",
         "model": "mol",
         "tasks": {"recognition": 1.0, "flow": 10.0, "landmarks": 1.0},
-        "sample_list_hash": "5a3b1e",
+        "sample_list_hash": sample_list_hash(pd.concat(tables).query("seed == @seeds[0]")),
         "seeds": seeds,
         "rule": "last",
+        "partial": [],
+        "versions": {"torch": "2.13.0"},
         "git_revision": "0123abc",
         "device": "cpu",
     }

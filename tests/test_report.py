@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
-from fake_studies import CLASSES, fold_table, write_study
+from fake_studies import CLASSES, fold_table, write_run, write_study
 from PIL import Image
 from test_plots import example, save_examples
 
@@ -84,7 +84,7 @@ def test_one_study(outputs, capsys):
     for text in ("mol-all", "0.822", "0.556 to 1.000", "pooled over all folds", "mean_of_folds_uf1: as older papers"):
         assert text in shown.out
     text = (study / "report" / "report.md").read_text()
-    assert "seeds [0], rule last, config_hash c0ffee, sample_list_hash 5a3b1e, git_revision 0123abc" in text
+    assert re.search(r"seeds \[0\], rule last, config_hash c0ffee, sample_list_hash \w{12}, git_rev\w+ 0123abc", text)
     links = re.findall(r"!\[.*?\]\(<(.*?)>\)", text)
     names = ("confusion_matrix", "subjects", "learning_curves", "contact_sheet", "attention")
     assert links == [f"figures/mol-all-{name}.png" for name in names]
@@ -123,7 +123,7 @@ def test_csv_has_the_numbers_in_full(outputs):
     table = pd.read_csv(outputs / "report" / "results.csv").set_index("study")
     assert table.loc["mol-all", "uf1"] == pytest.approx((1 + 4 / 5 + 2 / 3) / 3)
     assert table.loc["mol-all", ["intervals_uf1_low", "intervals_uf1_high"]].tolist() == pytest.approx([5 / 9, 1])
-    assert table.loc["mol-recognition", "sample_list_hash"] == "5a3b1e"
+    assert table.loc["mol-recognition", "config_hash"] == "c0ffee"
     assert table["flow_epe"].isna().tolist() == [True, False]
     assert "setting_tasks.flow" in table
 
@@ -205,13 +205,22 @@ def test_reference_that_singles_out_no_study(outputs, capsys, reference, message
 @pytest.mark.usefixtures("no_pictures")
 def test_different_clips_and_rules_are_pointed_out(outputs, capsys):
     tables = [fold_table("s1", study="fewer", rule="average")]
-    write_study(outputs / "fewer", tables, rule="average", sample_list_hash="other")
+    write_study(outputs / "fewer", tables, rule="average")
     assert report.main([str(outputs), "--reference", "mol-all"]) == 0
     shown = capsys.readouterr().out
     assert "Warning: the studies do not all cover the same clips" in shown
     assert "Warning: the studies follow different rules" in shown
     rows = markdown_tables(outputs / "report" / "report.md")["Compared with mol-all"]
     assert {row["study"]: row["common clips"] for row in rows} == {"fewer": "3", "mol-recognition": "6"}
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_folds_of_two_revisions_are_pointed_out(outputs, capsys):
+    write_run(outputs / "mol-all", fold_table("s1", study="mol-all"), git_revision="4567def")
+    assert report.main([str(outputs)]) == 0
+    line = "Warning: not all folds of mol-all were run with one git_revision: 0123abc, 4567def."
+    assert line in capsys.readouterr().out
+    assert not [name for name in pd.read_csv(outputs / "report" / "results.csv") if "differ" in name]
 
 
 @pytest.mark.usefixtures("no_pictures")
@@ -257,6 +266,28 @@ def test_oracle_has_a_table_of_its_own(tmp_path, capsys):
     assert "fits no study" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("no_pictures")
+def test_oracle_is_not_compared_with_a_study_of_other_clips(tmp_path):
+    for rule, subject in (("last", "s1"), ("oracle", "s2")):
+        table = fold_table(subject, study=f"mol-{rule}", rule=rule)
+        write_study(tmp_path / f"mol-{rule}", [table], config={"rule": rule}, rule=rule)
+    assert report.main([str(tmp_path)]) == 0
+    (row,) = markdown_tables(tmp_path / "report" / "report.md")["Epoch chosen on the test subjects: not results"]
+    assert (row["study"], row["compared with"]) == ("mol-oracle", "-")
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_a_study_of_two_places_is_reported_once(tmp_path, capsys):
+    """Its name is that of its content: settings, figures and references could not tell the two apart."""
+    for place in ("a", "b"):
+        write_study(tmp_path / place / "mol")
+    arguments = [str(tmp_path / "a"), str(tmp_path / "b"), "--output", str(tmp_path / "report")]
+    assert report.main(arguments) == 1
+    line = f"mefusion-report: {tmp_path}/b/mol is the same study as {tmp_path}/a/mol; give one of them.\n"
+    assert capsys.readouterr().err == line
+    assert len(markdown_tables(tmp_path / "report" / "report.md")[RECOGNITION]) == 1
+
+
 def test_oracle_alone_has_no_headline(tmp_path, capsys):
     study = write_study(tmp_path / "cheat", [fold_table("s1", study="cheat", rule="oracle")], rule="oracle")
     assert report.main([str(study)]) == 0
@@ -296,12 +327,15 @@ def test_broken_studies_get_a_sentence_and_the_others_are_reported(outputs, tmp_
     (write_study(outputs / "bare") / "config.yaml").unlink()
     (write_study(outputs / "odd") / "config.yaml").write_text("a: [")
     (write_study(outputs / "listed") / "config.yaml").write_text("- a")
+    (write_study(outputs / "nested") / "config.yaml").write_text("[" * 100_000)
+    (write_study(outputs / "counted") / "config.yaml").write_text("tasks: 3")
+    write_study(outputs / "endless", folds=["s1", "s" * 5000])
     empty = tmp_path / "empty"
     empty.mkdir()
     assert report.main([str(outputs), str(empty), str(tmp_path / "absent")]) == 1
     shown = capsys.readouterr()
     lines = shown.err.splitlines()
-    assert len(lines) == 8
+    assert len(lines) == 11
     assert all(line.startswith("mefusion-report: ") and line.endswith(".") for line in lines)
     for part in (
         "half is incomplete: 1 of 2 folds are missing (s2)",
@@ -310,6 +344,9 @@ def test_broken_studies_get_a_sentence_and_the_others_are_reported(outputs, tmp_
         "bare/config.yaml cannot be read (No such file or directory)",
         "odd/config.yaml cannot be read (while parsing",
         "listed/config.yaml holds no configuration",
+        "nested/config.yaml cannot be read (maximum recursion depth exceeded",
+        "counted/config.yaml holds no configuration",
+        "endless cannot be read (File name too long)",
         "empty holds no study",
         "absent is not a directory",
     ):
@@ -324,6 +361,13 @@ def test_broken_studies_get_a_sentence_and_the_others_are_reported(outputs, tmp_
     [
         ("examples.safetensors", b"no", "s2/examples.safetensors has no readable example clips", "contact_sheet"),
         ("metrics.csv", b'a,"b\n', "s2/metrics.csv is no readable CSV file", "learning_curves"),
+        (
+            "metrics.csv",
+            b"epoch,train/loss\n0,high\n",
+            "s2/metrics.csv holds in column 'train/loss'",
+            "learning_curves",
+        ),
+        ("metrics.csv", b"epoch,train/loss\n" + 400 * b"9" + b",1\n", "holds in column 'epoch'", "learning_curves"),
         ("metrics.csv", b"a,b\n1,2\n", "s2/metrics.csv has no column 'epoch'", "learning_curves"),
     ],
 )

@@ -91,9 +91,11 @@ def test_interval_of_several_seeds_is_of_their_mean():
 
 
 def test_one_subject_has_no_interval():
-    table = fold_table("s1")
-    assert statistics.score_intervals(table, CLASSES) == {}
-    assert statistics.compare(table, table, CLASSES)["interval"] is None
+    """Nor have two of two datasets: each resample would be the study itself, and the interval a point."""
+    one = fold_table("s1")
+    for table in (one, pd.concat([one, fold_table("s2", dataset="other", predictions=CLASSES[:1] * 3)])):
+        assert statistics.score_intervals(table, CLASSES) == {}
+        assert statistics.compare(table, table, CLASSES)["interval"] is None
 
 
 def test_intervals_cover_the_truth():

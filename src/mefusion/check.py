@@ -27,7 +27,8 @@ def check(config: "DictConfig") -> None:
     from mefusion.composition import label_scheme
     from mefusion.data.expected import differences
     from mefusion.data.labels import label_clips
-    from mefusion.data.records import clip_notes, sample_list_hash
+    from mefusion.data.records import clip_notes
+    from mefusion.predictions import sample_list_hash
 
     console = Console(soft_wrap=True, highlight=False)
     if not console.is_terminal:

@@ -210,7 +210,8 @@ def plan_study(config: "DictConfig", store: "ClipStore", folds: "list[Fold]") ->
     from mefusion.data.expected import differences
     from mefusion.data.face_backends import backend_version
     from mefusion.data.preparation import PREPARATION
-    from mefusion.data.records import KEY, clip_notes, sample_list_hash
+    from mefusion.data.records import KEY, clip_notes
+    from mefusion.predictions import sample_list_hash
     from mefusion.study import Study
 
     seeds = tuple(config.seeds)

@@ -1,5 +1,6 @@
 """Prediction tables on disk: read and check them."""
 
+import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,6 +10,9 @@ from mefusion.errors import MefusionError
 # Entry points import this module for `--help` too: pandas comes in where a table is read.
 if TYPE_CHECKING:
     import pandas as pd
+
+KEY = ["dataset", "subject", "clip_id"]
+"""Columns that together name a clip."""
 
 COLUMNS = ("study", "dataset", "subject", "clip_id", "fold", "seed", "label", "prediction", "rule", "epoch")
 """Columns of every prediction table, beside one `probability_<class>` a class."""
@@ -45,17 +49,28 @@ def load_predictions(directory_or_file: str | Path) -> "pd.DataFrame":
         path = path / "predictions.parquet"
     try:
         table = pd.read_parquet(path)
+        check_predictions(table, path)  # in here: text is decoded where it is first looked at
     except FileNotFoundError:
         raise broken(path, "does not exist") from None
-    except (OSError, ValueError) as error:  # pyarrow.ArrowInvalid is a ValueError
+    # Of pyarrow, and of pandas where what the file says of its columns is damaged.
+    except (OSError, ValueError, KeyError, TypeError, NotImplementedError) as error:
         raise broken(path, f"is no readable Parquet table ({first_line(error)})") from error
-    check_predictions(table, path)
     return table
 
 
 def classes_of(predictions: "pd.DataFrame") -> list[str]:
     """The scheme's classes of a prediction table, in order, read from its `probability_<class>` columns."""
     return [name.removeprefix(PROBABILITY) for name in predictions.columns if name.startswith(PROBABILITY)]
+
+
+def sample_list_hash(table: "pd.DataFrame") -> str:
+    """Hash of which clips with which labels a result is about: 12 hex digits, independent of row order.
+
+    Args:
+        table: has the columns dataset, subject, clip_id and label.
+    """
+    lines = sorted("\t".join(map(str, row)) for row in table[[*KEY, "label"]].itertuples(index=False))
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:12]
 
 
 def check_predictions(table: "pd.DataFrame", path: Path) -> None:
@@ -81,11 +96,13 @@ def check_predictions(table: "pd.DataFrame", path: Path) -> None:
     for name in COLUMNS:
         if table[name].isna().any():
             raise broken(path, f"has an empty cell in column {name!r}")
+        if name not in ("seed", "epoch") and not all(isinstance(value, str) for value in table[name]):
+            raise broken(path, f"has a value in column {name!r} that is no text")
     for name in ("label", "prediction"):
         if unknown := sorted({*table[name]} - {*classes}, key=str):
             raise broken(path, f"has the {name} {unknown[0]!r}, which is none of {', '.join(classes)}")
     _check_numbers(table, classes, path)
-    twice = table[table.duplicated(["study", "dataset", "subject", "clip_id", "seed", "rule"])]
+    twice = table[table.duplicated(["study", *KEY, "seed", "rule"])]
     if len(twice):
         row = twice.iloc[0]
         raise broken(path, f"has clip {row.clip_id!r} of subject {row.subject!r} twice (fold {row.fold!r})")
@@ -99,12 +116,18 @@ def _check_numbers(table: "pd.DataFrame", classes: list[str], path: Path) -> Non
     auxiliary = [name for name in AUXILIARY_COLUMNS if name in table.columns]
     for name in ["seed", "epoch", *probabilities, *auxiliary]:
         lowest = -1 if name in ("dynamic_image_ssim", "dynamic_image_cosine") else 0
-        if not is_numeric_dtype(table[name]) or not (table[name].between(lowest, np.inf, inclusive="left")).all():
+        numbers = table[name].to_numpy(float, na_value=np.nan) if is_numeric_dtype(table[name]) else np.array(np.nan)
+        if not (np.isfinite(numbers) & (numbers >= lowest)).all():
             raise broken(path, f"has a value in column {name!r} that is no number from {lowest} up")
-    sums = table[probabilities].to_numpy(float).sum(axis=1)
-    if not np.allclose(sums, 1, atol=1e-3):
-        worst = table["clip_id"].iloc[int(np.abs(sums - 1).argmax())]
-        raise broken(path, f"has probabilities of clip {worst!r} that do not add up to 1")
+    values = table[probabilities].to_numpy(float)
+    off = np.abs(values.sum(axis=1) - 1)
+    if off.max() > 1e-3:
+        raise broken(path, f"has probabilities of clip {table['clip_id'].iloc[off.argmax()]!r} that do not add up to 1")
+    predicted = values[np.arange(len(table)), table["prediction"].map(classes.index).to_numpy()]
+    below = values.max(axis=1) - predicted
+    if below.max() > 1e-6:  # rounding may part equal ones
+        clip = table["clip_id"].iloc[below.argmax()]
+        raise broken(path, f"predicts a class for clip {clip!r} that is not the one of the largest probability")
 
 
 def broken(path: Path, what: str) -> MefusionError:

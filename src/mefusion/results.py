@@ -4,7 +4,8 @@ The layout of a study is in the README; `predictions.COLUMNS` are those of its t
 """
 
 import json
-from collections.abc import Mapping, Sequence
+import reprlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ from mefusion.predictions import (
     classes_of,
     first_line,
     load_predictions,
+    sample_list_hash,
     some,
 )
 from mefusion.scoring import score, spread
@@ -29,7 +31,36 @@ from mefusion.scoring import score, spread
 if TYPE_CHECKING:
     import pandas as pd
 
-_STUDY_KEYS = {"study": str, "model": str, "tasks": dict, "classes": list, "folds": list, "seeds": list, "rule": str}
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and bool(value)
+
+
+def _is_name(value: Any) -> bool:
+    return _is_text(value) and value == Path(value).name != ".."
+
+
+def _holds(value: Any, *kinds: type) -> bool:
+    return isinstance(value, list) and all(type(item) in kinds for item in value)
+
+
+def _tells_apart(value: Any, kind: type) -> bool:
+    return _holds(value, kind) and 0 < len({*value}) == len(value)
+
+
+_USABLE: dict[str, Callable[[Any], bool]] = {
+    "study": _is_name,
+    "model": _is_text,
+    "tasks": lambda value: isinstance(value, dict) and bool(value) and _holds([*value.values()], int, float),
+    "classes": lambda value: _tells_apart(value, str),
+    "folds": lambda value: _tells_apart(value, str) and all(map(_is_name, value)),
+    "seeds": lambda value: _tells_apart(value, int),
+    "rule": _is_text,
+    "sample_list_hash": _is_text,
+    "partial": lambda value: _holds(value, str),
+    "versions": lambda value: isinstance(value, dict),
+}
+"""What of `study.json` is relied on, and what it has to be."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +95,8 @@ def find_studies(directory: str | Path) -> list[Path]:
         directory: a study, or a directory that holds studies.
 
     Returns:
-        Directories with a `study.json`, sorted by name.
+        Directories with a `study.json`, sorted by name; also those below `directory` that have a pooled table without
+        one, or cannot be looked into, so that no study is left out in silence.
 
     Raises:
         MefusionError: there is none.
@@ -74,7 +106,7 @@ def find_studies(directory: str | Path) -> list[Path]:
         raise MefusionError(f"{directory} is not a directory; give a study's directory, as under outputs/.")
     if (directory / "study.json").is_file():
         return [directory]
-    studies = sorted(path.parent for path in directory.glob("*/study.json"))
+    studies = sorted(path for path in directory.iterdir() if _may_be_study(path))
     if not studies:
         raise MefusionError(
             f"{directory} holds no study (no study.json in it nor one level below); run mefusion-train first."
@@ -89,22 +121,23 @@ def load_study(directory: str | Path) -> dict[str, Any]:
         directory: the study's directory.
 
     Returns:
-        Its content; `study`, `model`, `tasks`, `classes`, `folds`, `seeds` and `rule` are there.
+        Its content; `study`, `model`, `tasks`, `classes`, `folds`, `seeds`, `rule`, `sample_list_hash`, `partial` and
+        `versions` are there.
 
     Raises:
-        MefusionError: the file is missing, is not JSON, or lacks one of them.
+        MefusionError: the file is missing, is not JSON, or one of them is missing or cannot be.
     """
     path = Path(directory) / "study.json"
     try:
         study = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise MefusionError(f"{directory} has no study.json; give a study's directory.") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise MefusionError(f"{path} cannot be read as JSON ({first_line(error)}); run the study again.") from error
-    for key, kind in _STUDY_KEYS.items():
+    for key, usable in _USABLE.items():
         value = study.get(key) if isinstance(study, dict) else None
-        if not isinstance(value, kind) or not value:
-            raise MefusionError(f"{path} has no usable {key!r} (found {value!r}); run the study again.")
+        if not usable(value):
+            raise MefusionError(f"{path} has no usable {key!r} (found {reprlib.repr(value)}); run the study again.")
     return study
 
 
@@ -124,56 +157,53 @@ def planned_runs(directory: str | Path) -> list[RunFolder]:
     folds = Path(directory) / "folds"
     return [
         RunFolder(fold, seed, folds / run_name(fold, seed, study["seeds"]))
-        for fold in map(str, study["folds"])
+        for fold in study["folds"]
         for seed in study["seeds"]
     ]
 
 
-def pool(directory: str | Path, partial: bool = False) -> dict[str, Any]:
-    """Gather the tables of a study's complete runs into its `predictions.parquet` and `summary.json`.
+def pool(directory: str | Path) -> dict[str, Any]:
+    """Gather the tables of a study's runs into its `predictions.parquet` and `summary.json`.
 
     Each file is replaced as a whole: a reader, or a second process that pools, never sees half of one.
 
     Args:
         directory: the study's directory.
-        partial: pool what is complete although folds are missing.
 
     Returns:
-        The summary: what `score` gives, with `study`, `rule`, `partial`, `missing_folds` and `provenance` (all of
-        `study.json`).
+        The summary: what `score` gives, with `study`, `rule`, `provenance` (all of `study.json`) and `folds_differ`: of
+        the revision, kind of device and versions those in which the folds differ, as none should, with every value.
 
     Raises:
-        MefusionError: folds are missing (unless `partial`), none is complete, a fold's table is broken or
-            does not belong to this study, or the files cannot be written.
+        MefusionError: folds are missing, a fold's table is broken or does not belong to this study, the clips are not
+            those that the study is about, or the files cannot be written.
     """
     import pandas as pd
 
     directory = Path(directory)
     study, runs = load_study(directory), planned_runs(directory)
     names = {run: run.path.relative_to(directory / "folds").as_posix() for run in runs}
-    done = [run for run in runs if run.done]
-    missing = [names[run] for run in runs if run not in done]
-    if not done or (missing and not partial):
+    if missing := [names[run] for run in runs if not run.done]:
         raise MefusionError(
             f"{directory} is incomplete: {len(missing)} of {len(runs)} folds are missing "
             f"({some(missing)}); run its mefusion-train command again, which does only what is missing."
         )
-    tables = [_load_run(run, study) for run in done]
-    for run, table in zip(done, tables, strict=True):
+    tables = [_load_run(run, study) for run in runs]
+    for run, table in zip(runs, tables, strict=True):
         if different := {*table.columns} ^ {*tables[0].columns}:
             raise MefusionError(
-                f"{directory}: folds {names[done[0]]} and {names[run]} differ in column {min(different)!r}, so their "
+                f"{directory}: folds {names[runs[0]]} and {names[run]} differ in column {min(different)!r}, so their "
                 "settings differed; delete the one that is wrong and run the study again."
             )
     predictions = pd.concat(tables, ignore_index=True)
     check_predictions(predictions, directory / "folds")
+    _require_sample_list(predictions, study, directory)
     summary = {
         "study": study["study"],
         "rule": study["rule"],
-        "partial": bool(missing),
-        "missing_folds": missing,
         **score(predictions, study["classes"]),
         "provenance": study,
+        "folds_differ": _differences([_origin(run) for run in runs]),
     }
     write_table(directory / "predictions.parquet", predictions)
     write_text(directory / "summary.json", json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
@@ -194,6 +224,7 @@ def load_curves(directory: str | Path) -> "pd.DataFrame | None":
         MefusionError: a file cannot be read.
     """
     import pandas as pd
+    from pandas.api.types import is_numeric_dtype
 
     tables = []
     for run in planned_runs(directory):
@@ -201,11 +232,14 @@ def load_curves(directory: str | Path) -> "pd.DataFrame | None":
         if not path.is_file() or not path.stat().st_size:
             continue
         try:
-            tables.append(pd.read_csv(path).assign(fold=run.fold, seed=run.seed))
+            table = pd.read_csv(path)
         except (OSError, ValueError) as error:  # pandas' ParserError is a ValueError
             raise MefusionError(f"{path} is no readable CSV file ({first_line(error)}); delete it.") from error
-        if "epoch" not in tables[-1]:
+        if "epoch" not in table:
             raise MefusionError(f"{path} has no column 'epoch'; delete it.")
+        if text := [name for name in table if len(table) and not is_numeric_dtype(table[name])]:
+            raise MefusionError(f"{path} holds in column {text[0]!r} what is no number; delete it.")
+        tables.append(table.assign(fold=run.fold, seed=run.seed))
     return pd.concat(tables, ignore_index=True) if tables else None
 
 
@@ -232,7 +266,7 @@ def headline(summary: Mapping[str, Any]) -> str:
         parts.append(f"dynamic image {summary['dynamic_image_psnr']:.1f} dB (flat grey {flat:.1f})")
     if "rank_accuracy" in summary:
         parts.append(f"frame pairs in order {summary['rank_accuracy']:.2f} (chance 0.50)")
-    if partial := summary.get("provenance", {}).get("partial"):
+    if partial := summary["provenance"]["partial"]:
         parts.append(f"not the whole download: {', '.join(partial)}")
     return "; ".join(parts)
 
@@ -247,3 +281,35 @@ def _load_run(run: RunFolder, study: dict[str, Any]) -> "pd.DataFrame":
         raise broken(run.path, f"has other classes than the study ({some(study['classes'])})")
     auxiliary = [name for name in AUXILIARY_COLUMNS if name in table.columns]
     return table[[*COLUMNS[:8], *(PROBABILITY + name for name in study["classes"]), *COLUMNS[8:], *auxiliary]]
+
+
+def _origin(run: RunFolder) -> dict[str, str]:
+    path = run.path / "fold.json"
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        kind = facts["device"].partition(":")[0]  # of several GPUs each may have a part of the folds
+        return {"git_revision": str(facts["git_revision"]), "device": kind, **facts["versions"]}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise broken(path, f"does not tell where the fold was run ({first_line(error)})") from error
+
+
+def _differences(origins: Sequence[Mapping[str, str]]) -> dict[str, list[str]]:
+    values = {key: sorted({str(origin.get(key, "none")) for origin in origins}) for key in origins[0]}
+    return {key: different for key, different in values.items() if len(different) > 1}
+
+
+def _require_sample_list(predictions: "pd.DataFrame", study: dict[str, Any], directory: Path) -> None:
+    expected = study["sample_list_hash"]
+    for seed, part in predictions.groupby("seed"):
+        if (found := sample_list_hash(part)) != expected:
+            raise MefusionError(
+                f"{directory}: the folds of seed {seed} hold other clips or labels than the study is about (sample "
+                f"list {found}, not {expected}); delete the fold that is wrong and run the study again."
+            )
+
+
+def _may_be_study(path: Path) -> bool:
+    try:
+        return any((path / name).is_file() for name in ("study.json", "predictions.parquet"))
+    except PermissionError:
+        return True

@@ -13,6 +13,7 @@ import numpy as np
 
 from mefusion import metrics
 from mefusion.errors import MefusionError
+from mefusion.predictions import KEY
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,7 +22,6 @@ RESAMPLES = 10_000
 LEVEL = 0.95
 
 _SUBJECT = ["dataset", "subject"]
-_CLIP = ["dataset", "subject", "clip_id"]
 
 
 def subject_matrices(predictions: "pd.DataFrame", classes: Sequence[str]) -> tuple[np.ndarray, list[str]]:
@@ -88,10 +88,10 @@ def score_intervals(predictions: "pd.DataFrame", classes: Sequence[str]) -> dict
         classes: the scheme's classes, in order.
 
     Returns:
-        Lower and upper end of `uf1`, `uar`, `acc` and `wf1`; empty for a single subject, which cannot be resampled.
+        Lower and upper end of `uf1`, `uar`, `acc` and `wf1`; empty where no dataset has two subjects to draw from.
     """
     matrices, datasets = subject_matrices(predictions, classes)
-    if len(datasets) < 2:
+    if not _can_be_drawn(datasets):
         return {}
     counts = resample_counts(datasets)
     return {name: _interval(resampled_scores(matrices, counts, score)) for name, score in metrics.SCORES.items()}
@@ -130,8 +130,8 @@ def compare(
 
     Returns:
         `clips` that both have; `difference`, UF1 less the reference's, means over seeds; `interval`, its 95 % interval,
-        None for a single subject; `only_study` and `only_reference`, clips that the one alone recognised, and
-        `mcnemar`, the exact test's p.
+        None where no dataset has two subjects; `only_study` and `only_reference`, clips that the one alone recognised;
+        and `mcnemar`, the exact test's p.
 
     Raises:
         MefusionError: no clip is in both, or their labels differ.
@@ -144,7 +144,7 @@ def compare(
         raise MefusionError("the two studies label the same clips differently")
     (matrices, datasets), (reference_matrices, _) = (subject_matrices(table, classes) for table in (first, second))
     interval = None
-    if len(datasets) > 1:
+    if _can_be_drawn(datasets):
         counts = resample_counts(datasets, resamples)
         interval = _interval(resampled_scores(matrices, counts) - resampled_scores(reference_matrices, counts))
     right, reference_right = (table["label"] == table["prediction"] for table in (one, other))
@@ -160,17 +160,21 @@ def compare(
     }
 
 
+def _can_be_drawn(datasets: Sequence[str]) -> bool:
+    return len({*datasets}) < len(datasets)
+
+
 def _interval(values: np.ndarray) -> list[float]:
     return [float(end) for end in np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])]
 
 
 def _common(table: "pd.DataFrame", other: "pd.DataFrame") -> "pd.DataFrame":
-    return table[table.set_index(_CLIP).index.isin(other.set_index(_CLIP).index)]
+    return table[table.set_index(KEY).index.isin(other.set_index(KEY).index)]
 
 
 def _by_clip(table: "pd.DataFrame", classes: Sequence[str]) -> "pd.DataFrame":
     """`label` and `prediction` of each clip, over the seeds, sorted by clip."""
-    clips = table.groupby(_CLIP)
+    clips = table.groupby(KEY)
     if len({*table["seed"]}) == 1:
         return clips[["label", "prediction"]].first()
     mean = clips[[f"probability_{name}" for name in classes]].mean().to_numpy()

@@ -5,16 +5,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mefusion.data.records import CLIP_DTYPES, clip_table, file_name, sample_list_hash
+from mefusion.data.records import CLIP_DTYPES, clip_table, file_name
 from mefusion.errors import MefusionError
 
 
 def row(subject, clip_id, dataset="d", **columns):
     return {"dataset": dataset, "subject": f"{dataset}/{subject}", "clip_id": clip_id, "path": "p", **columns}
-
-
-def labelled(*rows):
-    return pd.DataFrame(rows, columns=["dataset", "subject", "clip_id", "label"])
 
 
 def test_a_clip_table_is_typed_and_sorted():
@@ -40,30 +36,6 @@ def test_the_same_id_may_serve_two_subjects_and_two_datasets():
 def test_no_clip_is_an_error():
     with pytest.raises(MefusionError, match=r"list\.csv lists no clip"):
         clip_table([], origin="list.csv", root="list.csv")
-
-
-clips = st.lists(
-    st.tuples(st.sampled_from("de"), st.text(max_size=3), st.text(max_size=3), st.sampled_from("xyz")),
-    unique_by=lambda clip: clip[:3],
-    min_size=2,
-    max_size=6,
-)
-
-
-@given(clips, st.randoms())
-def test_the_sample_list_hash_does_not_depend_on_the_order(rows, random):
-    shuffled = random.sample(rows, len(rows))
-    digest = sample_list_hash(labelled(*rows))
-    assert digest == sample_list_hash(labelled(*shuffled))
-    assert re.fullmatch("[0-9a-f]{12}", digest)
-
-
-@given(clips)
-def test_the_sample_list_hash_tells_what_changed(rows):
-    digest = sample_list_hash(labelled(*rows))
-    relabelled = [(*rows[0][:3], {"x": "y", "y": "z", "z": "x"}[rows[0][3]]), *rows[1:]]
-    assert digest != sample_list_hash(labelled(*relabelled))
-    assert digest != sample_list_hash(labelled(*rows[1:]))
 
 
 @given(st.text(min_size=1), st.text(min_size=1))

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 import pandas as pd
 
 from mefusion.errors import MefusionError
+from mefusion.predictions import KEY
 
 CLIP_DTYPES: Mapping[str, str] = {
     "dataset": "string",
@@ -25,7 +26,6 @@ CLIP_DTYPES: Mapping[str, str] = {
     "root": "string",  # folder that the clip's files may not leave through links
     "notes": "string",  # what was mended; it stays with the clip, so that every result can tell
 }
-KEY = ["dataset", "subject", "clip_id"]
 
 
 def clip_table(rows: Iterable[Mapping[str, object]], *, origin: object, root: object) -> pd.DataFrame:
@@ -61,13 +61,3 @@ def file_name(text: str) -> str:
     """A name that is safe as a file name, the same for the same text and different for another."""
     safe = re.sub(r"[^A-Za-z0-9._-]+", "_", text).lstrip(".")
     return safe if safe == text else f"{safe}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
-
-
-def sample_list_hash(table: pd.DataFrame) -> str:
-    """Hash of which clips with which labels a result is about: 12 hex digits, independent of row order.
-
-    Args:
-        table: has the columns dataset, subject, clip_id and label.
-    """
-    lines = sorted("\t".join(map(str, row)) for row in table[[*KEY, "label"]].itertuples(index=False))
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:12]

@@ -76,18 +76,27 @@ def _read(directories: Sequence[Path]) -> "tuple[list[Reported], list[str]]":
     from mefusion.report.reading import in_order, read_study
 
     found: dict[Path, Path] = {}
-    reported, errors = [], []
+    reported: dict[str, Reported] = {}
+    errors = []
     for directory in directories:
         try:
             found |= {path.resolve(): path for path in results.find_studies(directory)}
-        except MefusionError as error:
-            errors.append(str(error))
+        except (MefusionError, OSError) as error:
+            errors.append(_sentence(error, directory))
     for directory in found.values():
         try:
-            reported.append(read_study(directory))
-        except MefusionError as error:
-            errors.append(str(error))
-    return in_order(reported), errors
+            study = read_study(directory)
+            if study is not (first := reported.setdefault(study.name, study)):
+                errors.append(f"{directory} is the same study as {first.directory}; give one of them.")
+        except (MefusionError, OSError) as error:
+            errors.append(_sentence(error, directory))
+    return in_order([*reported.values()]), errors
+
+
+def _sentence(error: Exception, directory: Path) -> str:
+    if isinstance(error, OSError):  # such as a folder that may not be looked into
+        return f"{directory} cannot be read ({error.strerror}); make it readable."
+    return str(error)
 
 
 def _default_output(directories: Sequence[Path]) -> Path:

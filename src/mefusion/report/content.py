@@ -119,9 +119,12 @@ def _study_section(study: Reported, brief: bool) -> tuple[Section, list[str]]:
         shown.append(tables.dataset_table(summary))
     shown.append(tables.subject_table(summary))
     facts = ", ".join(f"{key} {provenance[key]}" for key in _PROVENANCE if key in provenance)
-    versions = ", ".join(f"{name} {version}" for name, version in provenance.get("versions", {}).items())
-    notes = ["mean_of_folds_uf1: as older papers report it, not comparable with UF1.", f"Provenance: {facts}."]
-    notes += [f"Versions: {versions}."] if versions else []
+    versions = ", ".join(f"{name} {version}" for name, version in provenance["versions"].items())
+    notes = [
+        "mean_of_folds_uf1: as older papers report it, not comparable with UF1.",
+        f"Provenance: {facts}.",
+        f"Versions: {versions}.",
+    ]
     section, broken = Section(study.name, shown, notes, brief=brief), []
     for draw in (_confusion_matrix, _subjects, _curves, _examples):
         try:

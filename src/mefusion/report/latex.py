@@ -32,7 +32,7 @@ def escape(text: str) -> str:
 
 def _floats(table: Table) -> Iterator[str]:
     caption = f"{table.caption} of {table.study}" if table.study else table.caption
-    words = [max((len(row[place]) for row in table.rows), default=0) for place in range(table.texts)]
+    words = [max(len(row[place]) for row in (table.titles, *table.rows)) for place in range(table.texts)]
     kinds = ["l" if length < _WIDE else "p{11em}" for length in words]
     kinds += ["r"] * (len(table.titles) - table.texts)
     for first in range(0, len(table.rows), ROWS):
@@ -48,12 +48,13 @@ def _floats(table: Table) -> Iterator[str]:
 
 
 def _titles(titles: Sequence[str], kinds: Sequence[str]) -> str:
-    texts = (escape(title) for title in titles)
-    return " & ".join(_stacked(text) if kind == "r" else text for text, kind in zip(texts, kinds, strict=True)) + r" \\"
+    texts = (_stacked(title) if kind == "r" else _cell(title, kind) for title, kind in zip(titles, kinds, strict=True))
+    return " & ".join(texts) + r" \\"
 
 
 def _stacked(title: str) -> str:
-    return r"\shortstack[r]{" + title.replace(" ", r" \\ ") + "}"
+    lines = re.sub(r" (?=\S{3})", r" \\\\ ", escape(title))  # short words and units stay with what is before them
+    return r"\shortstack[r]{\rule{0pt}{2ex}" + lines + "}"
 
 
 def _row(cells: Sequence[str], kinds: Sequence[str]) -> str:

@@ -60,13 +60,13 @@ def read_study(directory: Path) -> Reported:
     path = directory / "config.yaml"
     try:
         config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error).splitlines()[0]
         raise MefusionError(f"{path} cannot be read ({reason}); run the study again.") from error
-    if not isinstance(config, dict):
+    if not isinstance(config, dict) or not isinstance(config.get("tasks", {}), dict):
         raise MefusionError(f"{path} holds no configuration; run the study again.")
     settings = _flat({name: value for name, value in config.items() if name != "tasks"})
-    weights = dict.fromkeys(config.get("tasks") or {}, 0) | summary["provenance"]["tasks"]
+    weights = dict.fromkeys(config.get("tasks", {}), 0) | summary["provenance"]["tasks"]
     settings |= {f"tasks.{name}": weight for name, weight in weights.items()}
     unwanted = (*_PLACES, "model.task_weights")
     kept = {
@@ -141,10 +141,12 @@ def find_reference(studies: Sequence[Reported], wanted: str) -> Reported:
 
 def without_oracle(study: Reported, studies: Sequence[Reported]) -> Reported | None:
     """The study that differs from one of the rule oracle in its rule alone; of several, that of the rule `last`."""
+    clips = study.summary["provenance"]["sample_list_hash"]
     same = [
         other
         for other in studies
         if not other.oracle
+        and other.summary["provenance"]["sample_list_hash"] == clips
         and all(other.setting(key) == study.setting(key) for key in study.settings | other.settings if key != "rule")
     ]
     return min(same, key=lambda other: other.summary["rule"] != "last", default=None)

@@ -174,15 +174,17 @@ def results_notes(studies: Sequence[Reported]) -> list[str]:
     if any("sd" in summary for summary in summaries):
         lines.append("Of several seeds, each score is the mean; sd is the standard deviation over them.")
     for summary in summaries:
-        if partial := summary["provenance"].get("partial"):
+        if partial := summary["provenance"]["partial"]:
             lines.append(f"{summary['study']} is not of the whole download: {', '.join(partial)}.")
+        for key, values in summary["folds_differ"].items():
+            lines.append(f"Warning: not all folds of {summary['study']} were run with one {key}: {', '.join(values)}.")
     if any("flow_epe" in summary for summary in summaries):
         lines.append("EPE / zero flow: below 1 is better than predicting no motion.")
     if any("dynamic_image_psnr" in summary for summary in summaries):
         lines.append("PSNR of flat grey: of the best picture of one grey level. Rank accuracy: 0.50 is chance.")
     if len(rules) > 1:
         lines.append("Warning: the studies follow different rules, so they do not differ in their settings alone.")
-    if len({summary["provenance"].get("sample_list_hash") for summary in summaries}) > 1:
+    if len({summary["provenance"]["sample_list_hash"] for summary in summaries}) > 1:
         lines.append("Warning: the studies do not all cover the same clips: compare only those with one sample list.")
     return lines
 
