@@ -93,6 +93,16 @@ def test_one_study(outputs, capsys):
             assert min(picture.size) > 300
 
 
+def test_an_incomplete_study_is_reported_when_asked_and_says_so(outputs, capsys):
+    study = outputs / "mol-all"
+    (study / "folds" / "s2" / "DONE").unlink()
+    assert report.main([str(study)]) == 1
+    assert "give mefusion-report --partial" in capsys.readouterr().err
+    assert report.main([str(study), "--partial"]) == 0
+    assert "Warning: mol-all is incomplete, its scores leave out s2." in capsys.readouterr().out
+    assert "mol-all is incomplete" in (study / "report" / "report.md").read_text()
+
+
 def test_page_needs_no_other_file(outputs):
     write_study(outputs / "mol<b>&", tasks={"recognition": 1.0})
     assert report.main([str(outputs)]) == 0

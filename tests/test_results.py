@@ -86,11 +86,31 @@ def test_incomplete_study_is_refused_by_name(tmp_path):
     assert [run.fold for run in results.planned_runs(directory) if run.done] == ["s1"]
 
 
-def test_study_without_any_fold_is_refused(tmp_path):
+def test_the_complete_folds_of_an_incomplete_study_are_pooled_when_asked(tmp_path):
+    directory = write_study(tmp_path / "mol-fake")
+    (directory / "folds" / "s2" / "DONE").unlink()
+    summary = results.pool(directory, partial=True)
+    assert (summary["missing_folds"], summary["folds"], summary["clips"]) == (["s2"], 1, 3)
+    assert "without the folds s2" in results.headline(summary)
+    alone = results.pool(write_study(tmp_path / "alone" / "mol-fake", [fold_table("s1")]))
+    assert summary["uf1"] == alone["uf1"]
+    assert alone["missing_folds"] == []
+
+
+def test_a_fold_that_lacks_a_seed_is_left_out_with_every_seed(tmp_path):
+    tables = [fold_table(name, seed=seed) for name in ("s1", "s2") for seed in (3, 4)]
+    directory = write_study(tmp_path / "mol-fake", tables)
+    (directory / "folds" / "s2" / "seed4" / "DONE").unlink()
+    summary = results.pool(directory, partial=True)
+    assert (summary["missing_folds"], summary["clips"], summary["folds"]) == (["s2/seed4"], 3, 1)
+
+
+@pytest.mark.parametrize("partial", [False, True])
+def test_study_without_any_fold_is_refused(tmp_path, partial):
     directory = write_study(tmp_path / "mol-fake")
     shutil.rmtree(directory / "folds")
     with pytest.raises(MefusionError, match=r"2 of 2 folds are missing \(s1, s2\)"):
-        results.pool(directory)
+        results.pool(directory, partial)
 
 
 def test_failed_write_leaves_the_old_table(tmp_path, monkeypatch):

@@ -162,31 +162,36 @@ def planned_runs(directory: str | Path) -> list[RunFolder]:
     ]
 
 
-def pool(directory: str | Path) -> dict[str, Any]:
+def pool(directory: str | Path, partial: bool = False) -> dict[str, Any]:
     """Gather the tables of a study's runs into its `predictions.parquet` and `summary.json`.
 
     Each file is replaced as a whole: a reader, or a second process that pools, never sees half of one.
 
     Args:
         directory: the study's directory.
+        partial: where folds are missing, pool those that are complete with every seed.
 
     Returns:
-        The summary: what `score` gives, with `study`, `rule`, `provenance` (all of `study.json`) and `folds_differ`: of
-        the revision, kind of device and versions those in which the folds differ, as none should, with every value.
+        The summary: what `score` gives, with `study`, `rule`, `provenance` (all of `study.json`), `missing_folds`,
+        with the seed where there are several, and `folds_differ`: of the revision, kind of device and versions those
+        in which the folds differ, as none should, with every value.
 
     Raises:
-        MefusionError: folds are missing, a fold's table is broken or does not belong to this study, the clips are not
-            those that the study is about, or the files cannot be written.
+        MefusionError: folds are missing (with `partial`: all are), a fold's table is broken or does not belong to this
+            study, the clips are not those that the study is about, or the files cannot be written.
     """
     import pandas as pd
 
     directory = Path(directory)
     study, runs = load_study(directory), planned_runs(directory)
     names = {run: run.path.relative_to(directory / "folds").as_posix() for run in runs}
-    if missing := [names[run] for run in runs if not run.done]:
+    missing = [run for run in runs if not run.done]
+    runs = [run for run in runs if run.fold not in {run.fold for run in missing}]  # a seed's score is of all folds
+    if missing and not (partial and runs):
         raise MefusionError(
-            f"{directory} is incomplete: {len(missing)} of {len(runs)} folds are missing "
-            f"({some(missing)}); run its mefusion-train command again, which does only what is missing."
+            f"{directory} is incomplete: {len(missing)} of {len(names)} folds are missing "
+            f"({some([names[run] for run in missing])}); run its mefusion-train command again, which does only what is "
+            "missing, or give mefusion-report --partial for those that are complete."
         )
     tables = [_load_run(run, study) for run in runs]
     for run, table in zip(runs, tables, strict=True):
@@ -197,10 +202,12 @@ def pool(directory: str | Path) -> dict[str, Any]:
             )
     predictions = pd.concat(tables, ignore_index=True)
     check_predictions(predictions, directory / "folds")
-    _require_sample_list(predictions, study, directory)
+    if not missing:
+        _require_sample_list(predictions, study, directory)
     summary = {
         "study": study["study"],
         "rule": study["rule"],
+        "missing_folds": [names[run] for run in missing],
         **score(predictions, study["classes"]),
         "provenance": study,
         "folds_differ": _differences([_origin(run) for run in runs]),
@@ -266,6 +273,8 @@ def headline(summary: Mapping[str, Any]) -> str:
         parts.append(f"dynamic image {summary['dynamic_image_psnr']:.1f} dB (flat grey {flat:.1f})")
     if "rank_accuracy" in summary:
         parts.append(f"frame pairs in order {summary['rank_accuracy']:.2f} (chance 0.50)")
+    if missing := summary["missing_folds"]:
+        parts.append(f"without the folds {', '.join(missing)}")
     if partial := summary["provenance"]["partial"]:
         parts.append(f"not the whole download: {', '.join(partial)}")
     return "; ".join(parts)

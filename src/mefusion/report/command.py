@@ -24,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         0, or 1 where a directory or a figure could not be reported (its reason is on stderr; the others are reported).
     """
     arguments = _parser().parse_args(argv)
-    reported, errors = _read(arguments.directories)
+    reported, errors = _read(arguments.directories, arguments.partial)
     if reported:
         from mefusion.report.content import make_document
         from mefusion.report.reading import find_reference
@@ -63,6 +63,9 @@ def _parser() -> argparse.ArgumentParser:
         help="compare every study with this one: a part of its name, or swept settings such as tasks.flow=0,seeds=[0]",
     )
     parser.add_argument(
+        "--partial", action="store_true", help="of a study that lacks folds report those that are complete, and say so"
+    )
+    parser.add_argument(
         "--output",
         metavar="DIR",
         type=Path,
@@ -71,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _read(directories: Sequence[Path]) -> "tuple[list[Reported], list[str]]":
+def _read(directories: Sequence[Path], partial: bool) -> "tuple[list[Reported], list[str]]":
     from mefusion import results
     from mefusion.report.reading import in_order, read_study
 
@@ -85,7 +88,7 @@ def _read(directories: Sequence[Path]) -> "tuple[list[Reported], list[str]]":
             errors.append(_sentence(error, directory))
     for directory in found.values():
         try:
-            study = read_study(directory)
+            study = read_study(directory, partial)
             if study is not (first := reported.setdefault(study.name, study)):
                 errors.append(f"{directory} is the same study as {first.directory}; give one of them.")
         except (MefusionError, OSError) as error:

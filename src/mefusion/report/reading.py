@@ -50,13 +50,17 @@ class Reported:
         return self.settings.get(key, 0 if key.startswith("tasks.") else None)
 
 
-def read_study(directory: Path) -> Reported:
+def read_study(directory: Path, partial: bool = False) -> Reported:
     """Pool a study and read its configuration.
+
+    Args:
+        directory: the study's.
+        partial: see `results.pool`.
 
     Raises:
         MefusionError: as `results.pool`, or the configuration cannot be read.
     """
-    summary = results.pool(directory)
+    summary = results.pool(directory, partial)
     path = directory / "config.yaml"
     try:
         config = yaml.safe_load(path.read_text(encoding="utf-8"))

@@ -174,6 +174,8 @@ def results_notes(studies: Sequence[Reported]) -> list[str]:
     if any("sd" in summary for summary in summaries):
         lines.append("Of several seeds, each score is the mean; sd is the standard deviation over them.")
     for summary in summaries:
+        if missing := summary["missing_folds"]:
+            lines.append(f"Warning: {summary['study']} is incomplete, its scores leave out {', '.join(missing)}.")
         if partial := summary["provenance"]["partial"]:
             lines.append(f"{summary['study']} is not of the whole download: {', '.join(partial)}.")
         for key, values in summary["folds_differ"].items():

@@ -18,7 +18,15 @@ from mefusion.report.reading import Reported, swept_keys, swept_settings
 
 DPI = 160
 # What a summary holds beside its scores, which have a column each.
-_NOT_IN_CSV = ("classes", "confusion_matrix", "oracle_confusion_matrix", "subjects", "provenance", "folds_differ")
+_NOT_IN_CSV = (
+    "classes",
+    "confusion_matrix",
+    "oracle_confusion_matrix",
+    "subjects",
+    "missing_folds",
+    "provenance",
+    "folds_differ",
+)
 
 
 def write_document(folder: Path, document: Document, studies: Sequence[Reported]) -> None:
