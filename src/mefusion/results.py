@@ -188,10 +188,11 @@ def pool(directory: str | Path, partial: bool = False) -> dict[str, Any]:
     missing = [run for run in runs if not run.done]
     runs = [run for run in runs if run.fold not in {run.fold for run in missing}]  # a seed's score is of all folds
     if missing and not (partial and runs):
+        way_out = ", or give mefusion-report --partial for the others" if runs else ""
         raise MefusionError(
             f"{directory} is incomplete: {len(missing)} of {len(names)} folds are missing "
             f"({some([names[run] for run in missing])}); run its mefusion-train command again, which does only what is "
-            "missing, or give mefusion-report --partial for those that are complete."
+            f"missing{way_out}."
         )
     tables = [_load_run(run, study) for run in runs]
     for run, table in zip(runs, tables, strict=True):
