@@ -255,6 +255,15 @@ def test_seeds_are_told(tmp_path, capsys):
 
 
 @pytest.mark.usefixtures("no_pictures")
+def test_what_is_tested_of_several_seeds_is_told(tmp_path, capsys):
+    for name in ("a", "b"):
+        tables = [fold_table(subject, study=name, seed=seed) for subject in ("s1", "s2") for seed in (0, 1)]
+        write_study(tmp_path / name, tables, config={"model": {"lr": name}})
+    assert report.main([str(tmp_path), "--reference", "a"]) == 0
+    assert "that of their mean probabilities" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("no_pictures")
 def test_oracle_has_a_table_of_its_own(tmp_path, capsys):
     """Of which the headline and the comparison know nothing."""
     for rule, guesses in (("last", ["negative"] * 3), ("oracle", CLASSES)):

@@ -40,6 +40,8 @@ def make_document(studies: Sequence[Reported], reference: Reported | None = None
             "Difference: UF1 less the reference's, with the 95 % interval of a paired bootstrap over subjects.",
             "McNemar's exact test takes clips as independent; where it and the interval disagree, trust the interval.",
         ]
+        if any("seeds" in study.summary for study in honest):
+            notes.append("Of several seeds McNemar's test takes one answer a clip, that of their mean probabilities.")
         sections.append(Section("Comparison", [table], [*notes, *refused], brief=True))
     if len(honest) < len(studies):
         note = "Most published numbers are made this way. They say what the test subjects' labels add, not how good a "
