@@ -18,9 +18,10 @@ import numpy as np
 import pandas as pd
 import torch
 
+from mefusion.data.augmentation import Augmentation
 from mefusion.data.cache import save_arrays
 from mefusion.data.clip_arrays import PreparationSettings, prepare_clip
-from mefusion.data.clips import Augmentation, ClipStore, TrainingWindows
+from mefusion.data.clips import ClipStore, TrainingWindows
 from mefusion.data.face_backends import DlibFaces
 from mefusion.data.faces import align_face
 from mefusion.data.motion import tvl1_flow

@@ -1,6 +1,6 @@
 """`mefusion-check`: what a download holds, and what is wrong with it."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mefusion.cli import run
 from mefusion.errors import MefusionError
@@ -92,14 +92,11 @@ def _class_table(labelled: "pd.DataFrame", names: list[str], scheme: str, datase
     for dataset, clips in labelled.groupby("dataset"):
         expected = COUNTS.get(dataset, {}).get(scheme) if dataset in datasets else None
         for name in names:
-            shown.add_row(dataset, name, str((clips["label"] == name).sum()), _known(expected, name))
+            known = str(expected.classes.get(name, "-")) if expected else "-"
+            shown.add_row(dataset, name, str((clips["label"] == name).sum()), known)
         shown.add_row(dataset, "all", str(len(clips)), str(expected.total) if expected else "-")
         shown.add_row(dataset, "subjects", str(clips["subject"].nunique()), str(expected.subjects) if expected else "-")
     return shown
-
-
-def _known(expected: Any, name: str) -> str:
-    return str(expected.classes.get(name, "-")) if expected else "-"
 
 
 def _subject_table(labelled: "pd.DataFrame", names: list[str]) -> "Table":

@@ -41,7 +41,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def leaves(path: Path, root: Path) -> bool:
-    """Whether a path leads out of a folder through links."""
+    """Whether a path leads out of a folder, through links or `..`."""
     return not path.resolve().is_relative_to(root.resolve())
 
 

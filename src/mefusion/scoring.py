@@ -13,9 +13,7 @@ from mefusion.statistics import score_intervals
 if TYPE_CHECKING:
     import pandas as pd
 
-_AUXILIARY_MEANS = (
-    *("dynamic_image_psnr", "dynamic_image_psnr_flat", "dynamic_image_ssim", "dynamic_image_cosine", "rank_accuracy"),
-)
+_AUXILIARY_MEANS = tuple(name for name in AUXILIARY_COLUMNS if name.startswith(("dynamic_image", "rank")))
 _CHOSEN_ON_TEST = (
     *metrics.SCORES, "mean_of_folds_uf1", "f1", "recall", "confusion_matrix", *AUXILIARY_COLUMNS,
     "flow_epe_relative", "landmarks_failure_rate",

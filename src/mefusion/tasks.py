@@ -15,7 +15,6 @@ from torchmetrics.functional.image import peak_signal_noise_ratio, structural_si
 
 from mefusion.errors import MefusionError
 
-PERCENT = 100
 IMBALANCE = ("none", "class_weights", "sampler", "logit_adjustment", "focal")
 FOCUS = 2.0  # gamma of the focal loss, as its authors recommend
 
@@ -131,7 +130,7 @@ class Landmarks:
         """Normalised mean error, %."""
         distance = torch.linalg.vector_norm(output.landmarks - batch.landmarks, dim=-1)
         relative = reduce(distance, "b t n -> b t", "mean") / interocular(batch.landmarks)
-        return {"landmarks_nme": PERCENT * relative.mean(1)}
+        return {"landmarks_nme": 100 * relative.mean(1)}
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from mefusion.data.face_backends import track_face
+from mefusion.data.face_backends import FaceFinder, track_face
 from mefusion.data.faces import fill_missing
 from mefusion.errors import MefusionError
 
@@ -105,6 +105,15 @@ def test_landmarks_without_eyes_are_none():
 
 def test_a_clip_without_a_face_has_no_landmarks():
     assert tracked(picture(None), picture(None)) == (None, 2)
+
+
+def test_a_backend_that_finds_no_face_says_so_by_its_name():
+    class Named(Finder, FaceFinder):
+        name = "named"
+
+    assert where(Named().landmarks([picture()])) == [20]
+    with pytest.raises(MefusionError, match="named finds no face in any frame"):
+        Named().landmarks([picture(None)])
 
 
 # Frames without a face.

@@ -19,7 +19,6 @@ from mefusion.data.synthetic.layouts.cas_me_3 import OLD_TABLE
 from mefusion.data.synthetic.layouts.cas_me_3 import TABLE as CAS_ME_3_TABLE
 from mefusion.data.synthetic.layouts.casme2 import TABLE as CASME2_TABLE
 from mefusion.data.synthetic.layouts.flow_images import TABLE as FLOW_TABLE
-from mefusion.data.synthetic.layouts.flow_images import composite_plan, write_label_list
 from mefusion.data.synthetic.layouts.samm import ODD_UNITS
 from mefusion.data.synthetic.layouts.samm import TABLE as SAMM_TABLE
 from mefusion.errors import MefusionError
@@ -324,19 +323,6 @@ def test_flow_images_are_beside_a_csv(written):
     assert {name.removesuffix(".png").strip() for name in pictures} == {
         f"{row['sub']}_{row['filename_o']}" for row in rows
     }
-
-
-def test_the_label_list_is_as_published(tmp_path):
-    plan = composite_plan(np.random.default_rng(0))
-    write_label_list(tmp_path / "one.csv", plan)
-    write_label_list(tmp_path / "two.csv", plan, version=2)
-    one, two = ((tmp_path / name).read_bytes().split(b"\r\n") for name in ("one.csv", "two.csv"))
-    assert len(one) == 442 + 1
-    assert b"casme2,sub01,EP02_01f,1" in one
-    assert b"smic,s1,s01_ne_01,0" in one
-    assert any(line.startswith(b"samm,6,006_") for line in one)
-    assert two.count(b",,,") == 2
-    assert len(two) == 441 + 2 + 1
 
 
 # Plans.

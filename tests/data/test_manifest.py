@@ -82,7 +82,7 @@ def test_what_is_no_csv_is_one_sentence(tmp_path, text):
 def test_an_excel_file_is_one_sentence(tmp_path):
     manifest = tmp_path / "manifest.csv"
     manifest.write_bytes(b"PK\x03\x04\xff\xfe\x00\x81" * 40)
-    failure(manifest)
+    assert "save it as CSV in UTF-8" in failure(manifest)
 
 
 def test_a_manifest_without_rows_is_an_error(tmp_path):

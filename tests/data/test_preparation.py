@@ -295,7 +295,7 @@ BAD = {  # clip -> what its sentence says
     "d_truncated": "img002.jpg cannot be read as an image",
     "e_no_face": "no face",
     "f_empty": "holds no numbered images",
-    "g_missing": "neither a folder of frames nor a video file",
+    "g_missing": ".webm): correct the path",
     "h_limits": "no frame between onset 50 and offset 60",
     "i_sizes": "mixes frames of different sizes",
     "j_link": "img003.jpg is a link that leaves",

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from skimage.data import astronaut
 
-from mefusion.data.faces import LANDMARK_MIRROR, alignment_matrix, transform
+from mefusion.data.faces import LANDMARK_MIRROR, alignment_matrix, eye_centres, transform
 from mefusion.data.sources.manifest import read_manifest
 from mefusion.data.sources.synthetic import (
     SyntheticClip,
@@ -22,7 +22,7 @@ from mefusion.data.sources.synthetic import (
 )
 from mefusion.data.synthetic.action_units import ACTION_UNITS, EMOTIONS, displacement
 from mefusion.data.synthetic.portraits import load_portraits
-from mefusion.data.synthetic.render import act, eye_centres
+from mefusion.data.synthetic.render import act
 from mefusion.data.synthetic.truth import flow_errors, landmark_errors
 from mefusion.data.synthetic.warps import invert, pixel_grid, sample, spline_basis
 from mefusion.errors import MefusionError

@@ -3,6 +3,7 @@
 import functools
 import importlib.metadata
 import importlib.util
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,16 +35,31 @@ class FaceBackend(Protocol):
         ...
 
 
-class FaceFinder(Protocol):
-    """A backend that looks at one frame at a time."""
+class FaceFinder(ABC):
+    """A `FaceBackend` that looks at one frame at a time.
 
+    Attributes:
+        name: as in `faces=name`.
+        package: see `FaceBackend`.
+    """
+
+    name: str
+    package: str
+
+    @abstractmethod
     def detect(self, frame: np.ndarray) -> Box | None:
         """Box of the largest face, or None."""
-        ...
 
+    @abstractmethod
     def predict(self, frame: np.ndarray, box: Box) -> np.ndarray:
         """Landmarks [68, 2] px of the face that a box surrounds."""
-        ...
+
+    def landmarks(self, frames: Sequence[np.ndarray]) -> np.ndarray:
+        """See `FaceBackend.landmarks`."""
+        found = track_face(frames, self)
+        if found is None:
+            raise MefusionError(f"{self.name} finds no face in any frame: show one that looks into the camera")
+        return found
 
 
 @dataclass(frozen=True)
@@ -108,9 +124,10 @@ def track_face(frames: Sequence[np.ndarray], finder: FaceFinder) -> np.ndarray |
     return landmarks
 
 
-class DlibFaces:
+class DlibFaces(FaceFinder):
     """dlib's HOG detector and 68-point regression trees (Kazemi and Sullivan 2014), weights included."""
 
+    name = "dlib"
     package = "dlib-bin"
 
     def __init__(self) -> None:
@@ -136,13 +153,6 @@ class DlibFaces:
                 return box.left(), box.top(), box.right(), box.bottom()
         return None
 
-    def landmarks(self, frames: Sequence[np.ndarray]) -> np.ndarray:
-        """See `FaceBackend.landmarks`."""
-        found = track_face(frames, self)
-        if found is None:
-            raise MefusionError("dlib finds no face in any frame")
-        return found
-
     def predict(self, frame: np.ndarray, box: Box) -> np.ndarray:
         """See `FaceFinder.predict`; found on the face enlarged, since dlib rounds to whole pixels."""
         left, top, right, bottom = box
@@ -156,7 +166,7 @@ class DlibFaces:
         return points / scale + origin
 
 
-class FaceAlignmentFaces:
+class FaceAlignmentFaces(FaceFinder):
     """The face-alignment package (Bulat and Tzimiropoulos 2017): S3FD detector and FAN landmarks, on the CPU.
 
     Its weights are looked for in torch hub's folder and downloaded there where they are missing.
@@ -166,6 +176,7 @@ class FaceAlignmentFaces:
             names the files and the folder.
     """
 
+    name = "face_alignment"
     package = "face-alignment"
 
     def __init__(self) -> None:
@@ -185,13 +196,6 @@ class FaceAlignmentFaces:
             # Given a path, the detector is loaded by torch's safe loading; without one, as a pickle.
             face_detector_kwargs={"path_to_detector": str(_face_alignment_weights()[0])},
         )
-
-    def landmarks(self, frames: Sequence[np.ndarray]) -> np.ndarray:
-        """See `FaceBackend.landmarks`."""
-        found = track_face(frames, self)
-        if found is None:
-            raise MefusionError("face_alignment finds no face in any frame")
-        return found
 
     def detect(self, frame: np.ndarray) -> Box | None:
         """See `FaceFinder.detect`."""
@@ -227,7 +231,7 @@ def _face_alignment_weights() -> list[Path]:
     return list(urls)
 
 
-BACKENDS: dict[str, type[FaceBackend]] = {"dlib": DlibFaces, "face_alignment": FaceAlignmentFaces}
+BACKENDS: dict[str, type[FaceBackend]] = {finder.name: finder for finder in (DlibFaces, FaceAlignmentFaces)}
 WITHOUT = ("precomputed", "none")  # landmarks come from files, or there are none
 
 

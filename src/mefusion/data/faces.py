@@ -14,6 +14,11 @@ LANDMARK_MIRROR = np.array([
 ])  # fmt: skip
 
 
+def eye_centres(landmarks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Centres of the two eyes, (x, y) px, the one on the picture's left first; landmarks [68, 2] px."""
+    return landmarks[36:42].mean(0), landmarks[42:48].mean(0)
+
+
 def alignment_matrix(landmarks: np.ndarray, *, size: int, enlarge: float = 2.5) -> np.ndarray:
     """Similarity that levels the eyes and fits eyes, nose tip and mouth corners into a square.
 
@@ -32,7 +37,7 @@ def alignment_matrix(landmarks: np.ndarray, *, size: int, enlarge: float = 2.5) 
     Raises:
         ValueError: the eye centres or the five points coincide.
     """
-    left, right = landmarks[36:42].mean(0), landmarks[42:48].mean(0)
+    left, right = eye_centres(landmarks)
     dx, dy = right - left
     length = np.hypot(dx, dy)
     if not length > 0:
@@ -114,7 +119,7 @@ def align_face(
 
 def has_eyes(landmarks: np.ndarray) -> bool:
     """Whether landmarks [68, 2] are numbers with the eyes apart, as alignment needs."""
-    left, right = landmarks[36:42].mean(0), landmarks[42:48].mean(0)
+    left, right = eye_centres(landmarks)
     return bool(np.isfinite(landmarks).all() and np.linalg.norm(right - left) > 1)
 
 

@@ -4,9 +4,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import pandas as pd
 from PIL import Image
 
+from mefusion.data.records import frame_number
 from mefusion.data.video import IMAGES, VIDEOS, list_frames, read_clip
 from mefusion.errors import MefusionError
 from mefusion.files import leaves
@@ -32,7 +32,7 @@ def inspect_clip(clip: Mapping[str, object], *, clip_length: int) -> Findings:
         clip_length: frames of a window; shorter clips are noted.
     """
     findings, path, root = Findings(), Path(str(clip["path"])), Path(str(clip["root"]))
-    onset, apex, offset = (_integer(clip[name]) for name in ("onset", "apex", "offset"))
+    onset, apex, offset = (frame_number(clip[name]) for name in ("onset", "apex", "offset"))
     try:
         if onset is not None and offset is not None and onset > offset:
             raise MefusionError(f"onset {onset} lies after offset {offset}: correct the two numbers")
@@ -111,7 +111,3 @@ def _size(file: Path, root: Path) -> tuple[int, int]:
     if cut:
         raise MefusionError("is cut off: copy it anew")
     return size
-
-
-def _integer(value: object) -> int | None:
-    return None if pd.isna(value) else int(value)  # type: ignore[call-overload]

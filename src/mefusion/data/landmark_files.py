@@ -9,6 +9,7 @@ import pandas as pd
 from mefusion.data.faces import has_eyes
 from mefusion.data.video import used_frames
 from mefusion.errors import MefusionError
+from mefusion.files import leaves
 
 SUFFIXES = (".npy", ".csv")
 _POINTS = [*(f"x_{i}" for i in range(68)), *(f"y_{i}" for i in range(68))]
@@ -53,7 +54,7 @@ def with_landmark_files(table: pd.DataFrame, folder: str | None) -> pd.DataFrame
         subject = clip["subject"] if several else clip["subject"].split("/", 1)[-1]
         name = Path(subject, clip["clip_id"])
         below = Path(folder, name)
-        if not below.resolve().is_relative_to(Path(folder).resolve()):
+        if leaves(below, Path(folder)):
             raise MefusionError(
                 f"the landmarks of clip {name} would lie outside faces.folder={folder}: rename the clip"
             )

@@ -21,7 +21,7 @@ from mefusion.data.face_backends import FaceBackend, backend_version, make_backe
 from mefusion.data.faces import fill_missing
 from mefusion.data.landmark_files import KnownLandmarks, clip_landmarks, with_landmark_files
 from mefusion.data.parallel import parallel_map
-from mefusion.data.records import KEY, file_name
+from mefusion.data.records import KEY, file_name, frame_number
 from mefusion.data.video import IMAGES, frame_place, list_frames, read_clip, read_image
 from mefusion.errors import MefusionError
 from mefusion.files import leaves, remove_leftovers, write_table
@@ -105,7 +105,7 @@ def _prepare(number: int, *, folder: Path, settings: PreparationSettings) -> Out
 def _prepare_or_raise(
     clip: dict[str, object], backend: FaceBackend | None, folder: Path, settings: PreparationSettings
 ) -> Outcome:
-    path, numbers = Path(str(clip["path"])), {name: _integer(clip[name]) for name in ("onset", "apex", "offset")}
+    path, numbers = Path(str(clip["path"])), {name: frame_number(clip[name]) for name in ("onset", "apex", "offset")}
     names = (str(clip["dataset"]), str(clip["subject"]).split("/", 1)[-1], f"{clip['clip_id']}.safetensors")
     target = folder.joinpath("clips", *map(file_name, names))
     landmarks = _landmark_file(clip, settings)
@@ -190,10 +190,6 @@ def _landmark_file(clip: Mapping[str, object], settings: PreparationSettings) ->
     if pd.isna(clip["landmarks"]):
         raise MefusionError("the manifest names no landmarks for it and faces=precomputed needs them: add their file")
     return Path(str(clip["landmarks"]))
-
-
-def _integer(value: object) -> int | None:
-    return None if pd.isna(value) else int(value)  # type: ignore[call-overload]
 
 
 def _files(paths: Sequence[Path], *, root: Path) -> list[Path]:

@@ -57,6 +57,11 @@ def clip_notes(table: pd.DataFrame) -> list[str]:
     return [f"{row.subject}/{row.clip_id}: {row.notes}" for row in noted.itertuples()]
 
 
+def frame_number(value: object) -> int | None:
+    """A frame number of the clip table; None where it is missing."""
+    return None if pd.isna(value) else int(value)  # type: ignore[call-overload]
+
+
 def file_name(text: str) -> str:
     """A name that is safe as a file name, the same for the same text and different for another."""
     safe = re.sub(r"[^A-Za-z0-9._-]+", "_", text).lstrip(".")

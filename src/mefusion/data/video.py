@@ -65,7 +65,9 @@ def read_clip(path: Path, *, onset: int | None = None, offset: int | None = None
     elif path.suffix.lower() in VIDEOS and path.is_file():
         frames = _read_video(path, onset, offset)
     else:
-        raise MefusionError(f"{path} is neither a folder of frames nor a video file ({', '.join(sorted(VIDEOS))})")
+        raise MefusionError(
+            f"{path} is neither a folder of frames nor a video file ({', '.join(sorted(VIDEOS))}): correct the path"
+        )
     if not frames:
         raise MefusionError(f"{path} has no frame between onset {onset} and offset {offset}: correct the two numbers")
     shapes = {frame.shape for frame in frames}

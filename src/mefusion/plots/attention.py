@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.figure import Figure, SubFigure
 
-from mefusion.plots.style import PAGE, paper_style
+from mefusion.plots.style import PAGE, paper_style, shown_frames
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -60,8 +60,7 @@ def attention_figure(examples: Sequence[dict[str, Any]], columns: int = 8) -> Fi
     Returns:
         The figure; all maps of a clip have one scale, which ends where all but the highest 0.5 % do.
     """
-    length = len(examples[0]["frames"])
-    chosen = np.unique(np.linspace(0, length - 1, min(columns, length)).round().astype(int))
+    chosen = shown_frames(len(examples[0]["frames"]), columns)
     tile = PAGE / 8.6
     size = (tile * (len(chosen) + 0.6), (2 * tile + 0.5) * len(examples))
     figure = Figure(figsize=size, layout="constrained")
@@ -70,7 +69,7 @@ def attention_figure(examples: Sequence[dict[str, Any]], columns: int = 8) -> Fi
     return figure
 
 
-def _draw_clip(block: SubFigure, example: dict[str, Any], chosen: np.ndarray) -> None:
+def _draw_clip(block: SubFigure, example: dict[str, Any], chosen: Sequence[int]) -> None:
     title = f"{example['clip_id']}: label {example['label']}, predicted {example['prediction']}"
     block.suptitle(title, x=0.01, ha="left", parse_math=False)
     limit = float(np.percentile(example["attention"], _PERCENTILE)) or 1.0

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from mefusion.errors import MefusionError
-from mefusion.plots.style import COLUMN, ORANGE, PALETTE, SKY, legend_below, paper_style
+from mefusion.plots.style import COLUMN, ORANGE, PALETTE, SKY, legend_below, paper_style, shown_frames
 
 # Colours of a vector (x to the right, y down), linear in it: no motion is grey, twice the motion twice as far
 # from grey. Left to right is blue to orange, down to up dark to light: the two contrasts that red-green
@@ -131,7 +131,7 @@ def contact_sheet(examples: dict[str, Any] | Sequence[dict[str, Any]], columns: 
     clips = [examples] if isinstance(examples, dict) else list(examples)
     if not clips:
         raise MefusionError("There is no clip to show; give at least one example.")
-    frames = [_shown_frames(clip, columns) for clip in clips]
+    frames = [shown_frames(len(clip["frames"]), columns) for clip in clips]
     heights = [_TILE * len(_rows_of(clip)) * np.divide(*clip["frames"].shape[1:]) for clip in clips]
     width = _LEFT + max(_TILE * max(map(len, frames)), _LETTER * max(len(_title(clip)) for clip in clips)) + 0.1
     top = _EDGE if title else 0.0
@@ -225,11 +225,6 @@ def _rows_of(clip: dict[str, Any]) -> dict[str, str]:
     if images:
         rows["dynamic_image"] = "dynamic\nimage:\n" + ",\n".join(images)
     return rows
-
-
-def _shown_frames(clip: dict[str, Any], columns: int) -> list[int]:
-    length = len(clip["frames"])
-    return np.unique(np.linspace(0, length - 1, min(columns, length)).round().astype(int)).tolist()
 
 
 def _draw_clip(axes: Axes, clip: dict[str, Any], chosen: list[int]) -> None:

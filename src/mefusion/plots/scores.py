@@ -132,7 +132,7 @@ def learning_curves(curves: "pd.DataFrame", title: str = "") -> Figure:
         title: a line above it.
 
     Returns:
-        The figure, a panel a name; the stages (train, val) differ in colour.
+        The figure, a panel a name; the stages (train, validation) differ in colour.
 
     Raises:
         MefusionError: nothing was logged.

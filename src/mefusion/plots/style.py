@@ -1,8 +1,9 @@
-"""What all figures share: width, text sizes, colours."""
+"""What all figures share: width, text sizes, colours, the legend and which frames of a clip are shown."""
 
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from matplotlib import rc_context
 from matplotlib.artist import Artist
 from matplotlib.figure import Figure
@@ -39,6 +40,11 @@ _PAPER: Any = {
 def paper_style() -> Any:
     """Decorator of a function that draws: its figure has these sizes and colours."""
     return rc_context(_PAPER)
+
+
+def shown_frames(length: int, columns: int) -> list[int]:
+    """At most `columns` frames of a clip's `length`, by their places from 0: the first, the last, evenly between."""
+    return np.unique(np.linspace(0, length - 1, min(columns, length)).round().astype(int)).tolist()
 
 
 def legend_below(figure: Figure, handles: Sequence[Artist], labels: Sequence[str]) -> None:

@@ -80,7 +80,9 @@ def _read(manifest: Path) -> pd.DataFrame:
             f"{manifest} has a row of more values than its header has columns: put quotes around those with commas"
         ) from error
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise MefusionError(f"{manifest} cannot be read as a CSV file ({str(error).strip()})") from error
+        raise MefusionError(
+            f"{manifest} cannot be read as a CSV file ({str(error).strip()}): save it as CSV in UTF-8"
+        ) from error
     return rows.rename(columns=str.strip).map(str.strip)
 
 

@@ -12,13 +12,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from mefusion.data.faces import LANDMARK_MIRROR, alignment_matrix
-from mefusion.data.synthetic.action_units import (
-    ACTION_UNITS,
-    BLINK,
-    CONTROL_MIRROR,
-    displacement,
-)
+from mefusion.data.faces import LANDMARK_MIRROR, alignment_matrix, eye_centres, transform
+from mefusion.data.synthetic.action_units import ACTION_UNITS, BLINK, CONTROL_MIRROR, displacement
 from mefusion.data.synthetic.warps import invert, pixel_grid, sample, spline_basis
 
 FACE_HEIGHTS = 4.6  # side of the picture in inter-ocular distances: the whole head, with room to move
@@ -32,11 +27,6 @@ class Portrait:
 
     image: np.ndarray
     landmarks: np.ndarray
-
-
-def eye_centres(landmarks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Centres of the two eyes, (x, y) px, the one on the image's left first."""
-    return landmarks[36:42].mean(0), landmarks[42:48].mean(0)
 
 
 def crop_portrait(image: np.ndarray, landmarks: np.ndarray, *, size: int) -> Portrait:
@@ -165,8 +155,7 @@ class Clip:
         return invert(self.displacement(t), unmoved.astype(np.float32))
 
     def _forward(self, points: np.ndarray, t: int) -> np.ndarray:
-        moved = points + sample(self.displacement(t), points)
-        return moved @ self.head[t][:, :2].T + self.head[t][:, 2]
+        return transform(points + sample(self.displacement(t), points), self.head[t])
 
     def flow(self, first: int, second: int) -> np.ndarray:
         """Exact flow [2, S, S] px (right, down) from frame `first` to frame `second`, on the first's pixels."""

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping
 import cv2
 import numpy as np
 
-from mefusion.data.faces import transform
-from mefusion.data.synthetic.render import Clip, eye_centres
+from mefusion.data.faces import eye_centres, transform
+from mefusion.data.synthetic.render import Clip
 from mefusion.data.synthetic.warps import pixel_grid, sample
 
 CONTOUR = slice(0, 17)  # the jaw's points, which lie on no feature

@@ -24,7 +24,6 @@ NUMBERS = (
 SUBJECTS = [f"spNO.{number}" for number in NUMBERS]
 ONLY = {f"spNO.{number}": ("others",) for number in (7, 17, 77, 155, 180, 204)}  # none in `three`
 LETTERS = "abcdefghijklm"
-CAPITAL = ("spNO.14", "j")  # the table spells this file `J`
 APEX_AT_ONSET, SHORT_CLIPS, SHORT = 55, 18, 8
 CAPITAL_OTHERS = 3  # rows that spell it `Others`
 # subject, file, emotion, true onset, apex, offset, what the table says of them

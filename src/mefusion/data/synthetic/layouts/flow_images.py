@@ -1,4 +1,4 @@
-"""MEGC 2019's composite of three datasets: its published label list, and folders of flow images."""
+"""MEGC 2019's composite of three datasets as folders of flow images."""
 
 import csv
 from collections.abc import Sequence
@@ -33,26 +33,6 @@ def composite_plan(rng: np.random.Generator) -> list[Row]:
             if emotion and not LEFT_OUT.get(name, lambda _: False)(row):
                 rows.append(replace(row, emotion=emotion, dataset=name))
     return rows
-
-
-def write_label_list(path: Path, plan: Sequence[Row], *, version: int = 1) -> None:
-    """The list as published: no header, CRLF line ends, SAMM's subjects not padded, SMIC's clips padded.
-
-    Args:
-        path: a CSV file.
-        plan: see `composite_plan`.
-        version: 2 lacks the last clip and has lines of commas between the datasets.
-    """
-    lines, last = [], ""
-    for row in plan if version == 1 else plan[:-1]:
-        if version == 2 and last not in ("", row.dataset):
-            lines.append(",,,")
-        last = row.dataset
-        subject = row.subject.lstrip("0") if row.dataset == "samm" else row.subject
-        clip = _padded(row.clip) if row.dataset == "smic" else row.clip
-        lines.append(f"{row.dataset},{subject},{clip},{LABELS[row.emotion]}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes("".join(f"{line}\r\n" for line in lines).encode())
 
 
 def _padded(name: str) -> str:
