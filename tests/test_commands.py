@@ -114,6 +114,13 @@ def test_help_comes_within_two_seconds_without_torch(program, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("option", ["--cfg job", "--help"])
+def test_a_reader_that_has_had_enough_ends_a_command_in_silence(option, tmp_path):
+    line = f"'{BIN / 'mefusion-train'}' {option} | true; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", line], cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
 @pytest.mark.parametrize("program", PROGRAMS[:2])
 def test_help_names_the_groups_and_their_options(program, command, tmp_path):
     shown = command(program, "--help", cwd=tmp_path).stdout

@@ -70,10 +70,14 @@ def one_sentence(program: str) -> Iterator[None]:
     """End the program where the block raises what the user can mend: one sentence and exit code 1."""
     try:
         yield
+        sys.stdout.flush()
     except MefusionError as error:
         sys.exit(f"{program}: {error}")
     except (HydraException, OmegaConfBaseException) as error:
         sys.exit(f"{program}: {_explain(error)}; {program} --help shows what there is")
+    except BrokenPipeError:  # who read the output, as `head` does, has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains on its way out
+        sys.exit(1)
     except OSError as error:
         sys.exit(f"{program}: {error.filename or 'a file'} cannot be used: {error.strerror or error}")
     except KeyboardInterrupt:

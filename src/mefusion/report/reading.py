@@ -69,7 +69,10 @@ def read_study(directory: Path, partial: bool = False) -> Reported:
         raise MefusionError(f"{path} cannot be read ({reason}); run the study again.") from error
     if not isinstance(config, dict) or not isinstance(config.get("tasks", {}), dict):
         raise MefusionError(f"{path} holds no configuration; run the study again.")
-    settings = _flat({name: value for name, value in config.items() if name != "tasks"})
+    try:
+        settings = _flat({name: value for name, value in config.items() if name != "tasks"})
+    except RecursionError:
+        raise MefusionError(f"{path} holds a setting within itself; run the study again.") from None
     weights = dict.fromkeys(config.get("tasks", {}), 0) | summary["provenance"]["tasks"]
     settings |= {f"tasks.{name}": weight for name, weight in weights.items()}
     unwanted = (*_PLACES, "model.task_weights")
