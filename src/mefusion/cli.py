@@ -69,8 +69,10 @@ def run(task: Callable[[DictConfig], Any], *, config_name: str, program: str) ->
 def one_sentence(program: str) -> Iterator[None]:
     """End the program where the block raises what the user can mend: one sentence and exit code 1."""
     try:
-        yield
-        sys.stdout.flush()
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
     except MefusionError as error:
         sys.exit(f"{program}: {error}")
     except (HydraException, OmegaConfBaseException) as error:
