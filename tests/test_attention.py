@@ -6,7 +6,8 @@ from matplotlib.figure import Figure
 from test_plots import example, texts
 from torch import nn
 
-from mefusion.plots.attention import attention_figure, attention_maps
+from mefusion.examples import attention_maps
+from mefusion.plots import attention_figure
 
 
 class Looks(nn.Module):

@@ -113,6 +113,18 @@ def test_study_without_any_fold_is_refused(tmp_path, partial):
         results.pool(directory, partial)
 
 
+def test_validation_clips_are_pooled_over_the_folds(tmp_path):
+    two = ["negative", "positive"]
+    for fold, guesses in {"one": ["negative", "negative"], "two": ["positive", "positive"]}.items():
+        (tmp_path / fold).mkdir()
+        fold_table(fold, labels=two, predictions=guesses).to_parquet(tmp_path / fold / "validation.parquet")
+    # Negative and positive have TP 1, FP 1, FN 1 each; nobody shows surprise.
+    assert results.validation_uf1([tmp_path / "one", tmp_path / "two"]) == pytest.approx((0.5 + 0.5 + 0) / 3)
+    (tmp_path / "two" / "validation.parquet").write_bytes(b"PAR1")
+    with pytest.raises(MefusionError, match=r"two/validation\.parquet is no readable Parquet table"):
+        results.validation_uf1([tmp_path / "one", tmp_path / "two"])
+
+
 def test_failed_write_leaves_the_old_table(tmp_path, monkeypatch):
     directory = write_study(tmp_path / "mol-fake")
     results.pool(directory)

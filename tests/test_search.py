@@ -1,14 +1,10 @@
-import json
 import sys
 
-import pandas as pd
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
-from sklearn.metrics import f1_score
 
 from mefusion import train
-from mefusion.search import validation_uf1
 
 optuna = pytest.importorskip("optuna")
 
@@ -137,35 +133,3 @@ def test_trials_without_a_score_stop_a_search(search, tmp_path):
 )
 def test_hydra_s_words_are_optuna_s_distributions(sweep, expected):
     assert distribution(OverridesParser.create().parse_override(f"key={sweep}")) == expected
-
-
-def test_validation_clips_are_pooled_over_the_folds(tmp_path):
-    rows = {"one": [("a", "a"), ("b", "a")], "two": [("a", "b"), ("b", "b")]}
-    for fold, pairs in rows.items():
-        (tmp_path / fold).mkdir()
-        table = pd.DataFrame(pairs, columns=["label", "prediction"]).assign(probability_a=0.5, probability_b=0.5)
-        table.to_parquet(tmp_path / fold / "validation.parquet")
-    assert validation_uf1([tmp_path / fold for fold in rows]) == 0.5  # TP 1, FP 1, FN 1 of each class
-
-
-def test_a_study_with_inner_validation_leaves_the_score_of_its_validation_subjects(three, tmp_path, monkeypatch):
-    result = tmp_path / "result"
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MEFUSION_RESULT_FILE", str(result))
-    small = ["trainer=smoke", "model.network.image_size=64", "model.network.width=0.0625", "rule=inner_val"]
-    monkeypatch.setattr(sys, "argv", ["mefusion-train", *three, *small])
-    train.main()
-    left = json.loads(result.read_text())
-    (study,) = tmp_path.glob("outputs/*")
-    tables = []
-    for fold in (study / "folds").iterdir():
-        table = pd.read_parquet(fold / "validation.parquet")
-        assert set(table["subject"]) == set(json.loads((fold / "fold.json").read_text())["validation"])
-        assert not set(table["subject"]) & set(pd.read_parquet(fold / "predictions.parquet")["subject"])
-        tables.append(table)
-    assert len(tables) == 3
-    pooled = pd.concat(tables)
-    expected = f1_score(pooled["label"], pooled["prediction"], average="macro", zero_division=0)
-    assert left["objective"] == pytest.approx(expected)
-    assert (left["complete"], left["trained"]) == (True, 3)
-    assert left["uf1"] == json.loads((study / "summary.json").read_text())["uf1"]

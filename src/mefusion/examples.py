@@ -7,39 +7,41 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor, nn
 
 from mefusion.data.cache import save_arrays
 from mefusion.data.datamodule import FoldData
 from mefusion.models.module import MERModule
-from mefusion.plots.attention import attention_maps
 
 HALF = ("flow", "dynamic_image", "attention")
 """Arrays that are kept as float16."""
 
 
 @torch.no_grad()
-def predict_examples(module: MERModule, data: FoldData) -> list[dict[str, Any]]:
-    """One window a class of a fold's test clips, as `plots.load_examples` gives them, without attention.
+def predict_examples(module: MERModule, data: FoldData, *, attention: bool = False) -> list[dict[str, Any]]:
+    """One window a class of a fold's test clips, as `plots.load_examples` gives them.
 
     Args:
         module: is left in the mode that it was in.
         data: of the fold.
+        attention: whether to tell where the network looks, as long as it learns: the gradients take a while.
 
     Returns:
-        None where the network sees no frames, since a picture shows them.
+        Nothing where the network sees no frames, since a picture shows them.
     """
     raw = data.examples()
     if raw.inputs.dim() != 5:
         return []
-    training = module.training
-    output = module.eval()(data.normalise(raw).inputs.to(module.device))
+    training, inputs = module.training, data.normalise(raw).inputs.to(module.device)
+    output = module.eval()(inputs)
+    answers = output.logits.argmax(1)
+    maps = attention_maps(module, inputs, answers) if attention and module.learns else None
     module.train(training)
-    answers = output.logits.argmax(1).tolist()
     examples = []
     for row, clip in enumerate(raw.clip.tolist()):
         facts = data.store.index.loc[clip]
         example = {name: str(facts[name]) for name in ("clip_id", "subject", "label")}
-        example["prediction"] = data.store.classes[answers[row]]
+        example["prediction"] = data.store.classes[int(answers[row])]
         arrays = {"frames": raw.inputs[row, :, 0].numpy()}
         for name in ("flow", "landmarks", "dynamic_image"):
             if name in module.tasks:
@@ -47,12 +49,14 @@ def predict_examples(module: MERModule, data: FoldData) -> list[dict[str, Any]]:
                 arrays[f"{name}_target"] = getattr(raw, name)[row].numpy()
         if "rank" in module.tasks:
             arrays["rank_scores"] = output.rank_scores[row].float().cpu().numpy()
+        if maps is not None:
+            arrays["attention"] = maps[row]
         examples.append(example | arrays)
     return examples
 
 
 def save_examples(path: Path, module: MERModule, data: FoldData, table: pd.DataFrame) -> None:
-    """Keep a fold's examples for the report's pictures, with attention where the network learns; none, no file.
+    """Keep a fold's examples for the report's pictures; no file where there are none.
 
     Args:
         path: the file.
@@ -60,11 +64,9 @@ def save_examples(path: Path, module: MERModule, data: FoldData, table: pd.DataF
         data: of the fold.
         table: the fold's predictions, whose answers are shown: those of all of a clip's windows.
     """
-    examples = predict_examples(module, data)
+    examples = predict_examples(module, data, attention=True)
     if not examples:
         return
-    if any(parameter.requires_grad for parameter in module.parameters()):
-        add_attention(examples, module, data)
     arrays: dict[str, np.ndarray] = {}
     metadata: dict[str, str] = {}
     answers = table.set_index(["subject", "clip_id"])["prediction"]
@@ -80,10 +82,35 @@ def save_examples(path: Path, module: MERModule, data: FoldData, table: pd.DataF
     save_arrays(path, arrays, metadata)
 
 
-def add_attention(examples: list[dict[str, Any]], module: MERModule, data: FoldData) -> None:
-    """Give each example of `predict_examples` where the network looked for what it answered, `attention` [T, H, W]."""
-    inputs = data.normalise(data.examples()).inputs.to(module.device)
-    answers = [data.store.classes.index(example["prediction"]) for example in examples]
-    maps = attention_maps(module, inputs, torch.tensor(answers, device=module.device))
-    for example, attention in zip(examples, maps, strict=True):
-        example["attention"] = attention
+def attention_maps(network: nn.Module, inputs: Tensor, classes: Tensor, samples: int = 8) -> np.ndarray:
+    """How much each pixel of each frame bears on the network's answer.
+
+    The absolute gradient of a class's score by the input, averaged over noisy copies (SmoothGrad, Smilkov et al. 2017,
+    as in captum), which serves networks of any kind; it shows what the answer is sensitive to, not why.
+
+    Args:
+        network: its output has `logits` [B, C]; it is put in evaluation mode.
+        inputs: [B, T, 1, H, W] normalised frames.
+        classes: [B] number of the class to explain, such as the predicted one.
+        samples: noisy copies.
+
+    Returns:
+        float32 [B, T, H, W], the largest of each clip being 1, and none below 0.
+    """
+    from captum.attr import NoiseTunnel, Saliency
+
+    network.eval()
+    tunnel = NoiseTunnel(Saliency(lambda frames: network(frames).logits))
+    with torch.random.fork_rng(devices=[inputs.device] if inputs.is_cuda else []):
+        torch.manual_seed(0)
+        maps = tunnel.attribute(
+            inputs.detach().clone(),
+            nt_type="smoothgrad",
+            nt_samples=samples,
+            nt_samples_batch_size=1,
+            stdevs=0.1 * float(inputs.std()),
+            target=classes,
+        )
+    maps = maps.detach()[:, :, 0].float()
+    largest = maps.amax(dim=(1, 2, 3), keepdim=True)
+    return (maps / largest.clamp_min(torch.finfo(maps.dtype).tiny)).cpu().numpy()

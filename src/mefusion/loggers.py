@@ -75,16 +75,12 @@ class StudyLog:
             return
         import wandb
 
-        from mefusion.metrics import confusion_matrix
         from mefusion.plots import confusion_matrix_figure
-        from mefusion.results import classes_of
 
-        classes = classes_of(predictions)
-        matrix = confusion_matrix(predictions["label"].tolist(), predictions["prediction"].tolist(), classes)
-        figure = confusion_matrix_figure(matrix, classes)
+        # What was chosen on the test subjects is called so, here too.
+        name = "oracle_confusion_matrix" if summary["rule"] == "oracle" else "confusion_matrix"
+        figure = confusion_matrix_figure(summary[name], summary["classes"])
         with wandb.init(dir=self.directory, **self._wandb_run("summary", kind="summary")) as run:
-            # What was chosen on the test subjects is called so, here too.
-            name = "oracle_confusion_matrix" if summary["rule"] == "oracle" else "confusion_matrix"
             run.log({name: wandb.Image(figure), "predictions": wandb.Table(dataframe=predictions)})
             run.summary.update(_numbers({name: value for name, value in summary.items() if name != "provenance"}))
 

@@ -218,6 +218,22 @@ def pool(directory: str | Path, partial: bool = False) -> dict[str, Any]:
     return summary
 
 
+def validation_uf1(folders: Sequence[Path]) -> float:
+    """UF1 pooled over the validation clips of runs, each predicted by a network that was not trained on it.
+
+    Args:
+        folders: of a study's runs with the rule `inner_val`; each holds a `validation.parquet`.
+
+    Raises:
+        MefusionError: a table is missing or broken.
+    """
+    import pandas as pd
+
+    table = pd.concat([load_predictions(folder / "validation.parquet") for folder in folders])
+    matrix = metrics.confusion_matrix(table["label"].tolist(), table["prediction"].tolist(), classes_of(table))
+    return float(metrics.uf1(matrix))
+
+
 def load_curves(directory: str | Path) -> "pd.DataFrame | None":
     """Read what each run of a study logged.
 

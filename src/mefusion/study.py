@@ -233,7 +233,7 @@ def _require_whole_epochs(run: Run, trainer: L.Trainer, data: FoldData) -> None:
 
 def _train(run: Run, trainer: L.Trainer, module: MERModule, data: FoldData, resumed: Resumed | None) -> int:
     """Train and load the weights that the study's rule selects; how many epochs they have seen."""
-    if not any(parameter.requires_grad for parameter in module.parameters()):
+    if not module.learns:
         return 0
     start = resumed.path if resumed else None
     trainer.fit(module, datamodule=data, ckpt_path=start, weights_only=True)

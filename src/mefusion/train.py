@@ -76,8 +76,7 @@ def pool_study(config: "DictConfig", study: "Study", runs: "Sequence[Run]", *, d
         As `train`.
     """
     from mefusion import trainer
-    from mefusion.results import headline, load_predictions, pool
-    from mefusion.search import validation_uf1
+    from mefusion.results import headline, load_predictions, pool, validation_uf1
 
     missing = [run.name for run in runs if not run.done]
     trained = len(runs) - len(missing) - done_before

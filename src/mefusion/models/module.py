@@ -97,6 +97,11 @@ class MERModule(L.LightningModule):
         self.network, self.tasks, self.optimizer_settings = network, dict(tasks), optimizer
         self._validated: list[Prediction] = []
 
+    @property
+    def learns(self) -> bool:
+        """Whether there is anything to train."""
+        return any(parameter.requires_grad for parameter in self.parameters())
+
     def initialise(self, statistics: Statistics) -> None:
         """Start from what is known of the training subjects; most models start from nothing."""
 

@@ -1,52 +1,14 @@
 """Where a network looks: the gradient of its answer by the frames."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure, SubFigure
 
 from mefusion.plots.style import PAGE, paper_style, shown_frames
 
-if TYPE_CHECKING:
-    from torch import Tensor, nn
-
 _PERCENTILE = 99.5
-
-
-def attention_maps(network: "nn.Module", inputs: "Tensor", classes: "Tensor", samples: int = 8) -> np.ndarray:
-    """How much each pixel of each frame bears on the network's answer.
-
-    The absolute gradient of a class's score by the input, averaged over noisy copies (SmoothGrad, Smilkov et al. 2017,
-    as in captum), which serves networks of any kind; it shows what the answer is sensitive to, not why.
-
-    Args:
-        network: its output has `logits` [B, C]; it is put in evaluation mode.
-        inputs: [B, T, 1, H, W] normalised frames.
-        classes: [B] number of the class to explain, such as the predicted one.
-        samples: noisy copies.
-
-    Returns:
-        float32 [B, T, H, W], the largest of each clip being 1, and none below 0.
-    """
-    import torch
-    from captum.attr import NoiseTunnel, Saliency
-
-    network.eval()
-    tunnel = NoiseTunnel(Saliency(lambda frames: network(frames).logits))
-    with torch.random.fork_rng(devices=[inputs.device] if inputs.is_cuda else []):
-        torch.manual_seed(0)
-        maps = tunnel.attribute(
-            inputs.detach().clone(),
-            nt_type="smoothgrad",
-            nt_samples=samples,
-            nt_samples_batch_size=1,
-            stdevs=0.1 * float(inputs.std()),
-            target=classes,
-        )
-    maps = maps.detach()[:, :, 0].float()
-    largest = maps.amax(dim=(1, 2, 3), keepdim=True)
-    return (maps / largest.clamp_min(torch.finfo(maps.dtype).tiny)).cpu().numpy()
 
 
 @paper_style()
