@@ -1,4 +1,4 @@
-import importlib
+import importlib.metadata
 import io
 import os
 import shutil
@@ -17,7 +17,7 @@ import torch
 from filelock import FileLock
 from hypothesis import settings
 
-from mefusion.data import clip_arrays
+from mefusion.preparation import arrays
 
 # How long an example takes depends on what else runs.
 settings.register_profile("mefusion", deadline=None)
@@ -34,17 +34,18 @@ def command() -> Command:
     """
 
     def run(program: str, *arguments: str, cwd: Path, env: dict[str, str] | None = None):
-        module = importlib.import_module(program.replace("-", "."))
+        (entry,) = importlib.metadata.entry_points(group="console_scripts", name=program)
+        main = entry.load()
         out, err = io.StringIO(), io.StringIO()
         environment, deterministic = dict(os.environ), torch.are_deterministic_algorithms_enabled()
         with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
             patch.chdir(cwd)
             patch.setattr(sys, "argv", [program, *map(str, arguments)])
             # It would hold for the tests that follow, some of which look at their memory.
-            patch.setattr(module, "spare_fresh_pages", lambda: None, raising=False)
+            patch.setattr(sys.modules[main.__module__], "spare_fresh_pages", lambda: None, raising=False)
             os.environ.update({"COLUMNS": "200"} | (env or {}))
             try:
-                code = module.main() or 0
+                code = main() or 0
             except SystemExit as stop:
                 code = stop.code or 0
             finally:
@@ -80,7 +81,7 @@ def quick_flow(monkeypatch: pytest.MonkeyPatch) -> None:
     def flow(first: np.ndarray, second: np.ndarray) -> np.ndarray:
         return cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST).calc(first, second, None).transpose(2, 0, 1)
 
-    monkeypatch.setattr(clip_arrays, "tvl1_flow", flow)
+    monkeypatch.setattr(arrays, "tvl1_flow", flow)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ import json
 import pandas as pd
 import yaml
 
-from mefusion.predictions import sample_list_hash
+from mefusion.evaluation.predictions import sample_list_hash
 
 CLASSES = ["negative", "positive", "surprise"]
 

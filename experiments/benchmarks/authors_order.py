@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mefusion.measuring import Contestant, Settings, time_in_turn
+from mefusion.bench.measuring import Contestant, Settings, time_in_turn
 from mefusion.models.convolution import Conv3x3
 from mefusion.models.mol import MOL, MOLOutput
 from mefusion.models.mol.blocks import CCC, CircularConv, nearest

@@ -49,9 +49,11 @@ def main(overrides: list[str], report: Callable[[str], None] = print) -> float:
     """Run the study; returns the share outside training steps."""
     import lightning as L
 
-    from mefusion import composition, study, train
-    from mefusion.models.module import MERModule
-    from mefusion.resume import WholeFiles
+    from mefusion.commands import train
+    from mefusion.configuration import composition
+    from mefusion.studies import study
+    from mefusion.training.module import MERModule
+    from mefusion.training.resume import WholeFiles
 
     timed(study, "run_fold", "folds")
     timed(composition, "load_clips", "reading of the data, once a process")

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mefusion.metrics import uf1
-from mefusion.statistics import resample_counts, resampled_scores
+from mefusion.evaluation.bootstrap import resample_counts, resampled_scores
+from mefusion.evaluation.metrics import uf1
 
 SUBJECTS = (4, 6, 10, 16, 30, 68)
 STUDIES = 2000

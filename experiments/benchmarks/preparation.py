@@ -18,15 +18,15 @@ import numpy as np
 import pandas as pd
 import torch
 
-from mefusion.data.augmentation import Augmentation
-from mefusion.data.cache import save_arrays
-from mefusion.data.clip_arrays import PreparationSettings, prepare_clip
-from mefusion.data.clips import ClipStore, TrainingWindows
-from mefusion.data.face_backends import DlibFaces
-from mefusion.data.faces import align_face
-from mefusion.data.motion import tvl1_flow
-from mefusion.data.sources.synthetic import SyntheticClip, SyntheticSettings, make_clip
-from mefusion.data.views import make_view
+from mefusion.clips.cache import save_arrays
+from mefusion.clips.motion import tvl1_flow
+from mefusion.faces.alignment import align_face
+from mefusion.faces.detectors import DlibFaces
+from mefusion.preparation.arrays import PreparationSettings, prepare_clip
+from mefusion.synthetic.scene import SyntheticClip, SyntheticSettings, make_clip
+from mefusion.windows.augmentation import Augmentation
+from mefusion.windows.store import ClipStore, TrainingWindows
+from mefusion.windows.views import make_view
 
 WIDTH, HEIGHT = 640, 480
 CANVAS, CROP, CROPS = 144, 128, 5

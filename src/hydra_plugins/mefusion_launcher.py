@@ -27,7 +27,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-from mefusion.errors import MefusionError
+from mefusion.common.errors import MefusionError
 
 RESULT_VARIABLE = "MEFUSION_RESULT_FILE"  # environment variable: the file where a job leaves what came of it
 GRACE = 10  # seconds that jobs have to end by themselves once they are asked to
@@ -150,7 +150,7 @@ class ProcessLauncher(Launcher):
                 if self._stopped:
                     raise KeyboardInterrupt
                 process = subprocess.Popen(
-                    [sys.executable, "-m", "mefusion.train", *overrides],
+                    [sys.executable, "-m", "mefusion.commands.train", *overrides],
                     env=os.environ | environment | {RESULT_VARIABLE: str(result)},
                     stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
                     start_new_session=True,  # a group of its own: a signal to it reaches the job's own children too

@@ -19,8 +19,8 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-from mefusion.errors import MefusionError
-from mefusion.files import claimed, write_text
+from mefusion.common.errors import MefusionError
+from mefusion.common.files import claimed, write_text
 
 if TYPE_CHECKING:
     import optuna

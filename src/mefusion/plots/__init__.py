@@ -5,7 +5,7 @@ apart.
 """
 
 from mefusion.plots.attention import attention_figure
-from mefusion.plots.clips import contact_sheet, flow_key, flow_to_rgb, load_examples, rank_scores_figure
+from mefusion.plots.clips import contact_sheet, flow_key, flow_to_rgb, rank_scores_figure
 from mefusion.plots.scores import (
     confusion_matrix_figure,
     label_counts,
@@ -23,7 +23,6 @@ __all__ = [
     "flow_to_rgb",
     "label_counts",
     "learning_curves",
-    "load_examples",
     "rank_scores_figure",
     "subject_bars",
     "uf1_intervals",

@@ -16,7 +16,7 @@ def attention_figure(examples: Sequence[dict[str, Any]], columns: int = 8) -> Fi
     """Draw clips' frames and, below them, where the network looks.
 
     Args:
-        examples: clips as `load_examples` gives them, with `attention`.
+        examples: clips as `mefusion.studies.examples.load_examples` gives them, with `attention`.
         columns: at most so many frames are shown, evenly spaced.
 
     Returns:

@@ -1,8 +1,6 @@
 """Figures of clips: what a model saw and what it predicted."""
 
-import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from mefusion.errors import MefusionError
+from mefusion.common.errors import MefusionError
 from mefusion.plots.style import COLUMN, ORANGE, PALETTE, SKY, legend_below, paper_style, shown_frames
 
 # Colours of a vector (x to the right, y down), linear in it: no motion is grey, twice the motion twice as far
@@ -71,43 +69,6 @@ def flow_key(size: int) -> np.ndarray:
     return key
 
 
-def load_examples(file: str | Path) -> list[dict[str, Any]]:
-    """Read the example clips that a fold kept for pictures.
-
-    Args:
-        file: an `examples.safetensors`.
-
-    Returns:
-        One dict a clip, by `clip_id`: that, `label`, `prediction`, `subject`, `frames` uint8 [T, H, W];
-        where the tasks were on also `flow`, `flow_target` float16 [T-1, 2, H, W] px, `landmarks`,
-        `landmarks_target` float32 [T-1, 68, 2] px, `dynamic_image`, `dynamic_image_target` float16 [H, W], 0..1 and
-        `rank_scores` float32 [T]; `attention` float16 [T, H, W], 0..1, where the network learns.
-
-    Raises:
-        MefusionError: the file cannot be read, or a clip in it is not as above.
-    """
-    from safetensors import SafetensorError, safe_open
-
-    examples: dict[str, dict[str, Any]] = {}
-    try:
-        with safe_open(str(file), framework="np") as archive:
-            metadata = archive.metadata() or {}
-            for key in sorted(archive.keys()):
-                clip_id, _, name = key.rpartition("|")
-                examples.setdefault(clip_id, {})[name] = archive.get_tensor(key)
-        for clip_id, example in examples.items():
-            _check_shapes(example)
-            description = json.loads(metadata[clip_id])
-            example |= {key: str(description[key]) for key in ("label", "prediction", "subject")}
-            example["clip_id"] = clip_id
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
-        reason = str(error).splitlines()[0].rstrip(".")
-        raise MefusionError(
-            f"{file} has no readable example clips ({reason}); delete it to report without a contact sheet."
-        ) from error
-    return list(examples.values())
-
-
 @paper_style()
 def contact_sheet(examples: dict[str, Any] | Sequence[dict[str, Any]], columns: int = 8, title: str = "") -> Figure:
     """Show what the model saw and what it predicted, a block a clip.
@@ -117,8 +78,8 @@ def contact_sheet(examples: dict[str, Any] | Sequence[dict[str, Any]], columns: 
     scale, that of its key. The curve below is the motion's magnitude, the mean over the frame.
 
     Args:
-        examples: one clip or several, as `load_examples` gives them; of the arrays all but the frames may be absent, of
-            clips that are not predicted the prediction too.
+        examples: one clip or several, as `mefusion.studies.examples.load_examples` gives them; of the arrays all but
+            the frames may be absent, of clips that are not predicted the prediction too.
         columns: at most so many frames of a clip are shown, evenly spaced.
         title: a line at the top.
 
@@ -164,7 +125,8 @@ def rank_scores_figure(examples: Sequence[dict[str, Any]], title: str = "") -> F
     """Draw the rank scores of clips over time: of a clip ranked right they rise from frame to frame.
 
     Args:
-        examples: clips as `load_examples` gives them; those without `rank_scores` are left out.
+        examples: clips as `mefusion.studies.examples.load_examples` gives them; those without `rank_scores` are left
+            out.
         title: a line above it.
 
     Returns:
@@ -193,25 +155,6 @@ def rank_scores_figure(examples: Sequence[dict[str, Any]], title: str = "") -> F
     axes.grid(visible=True)
     axes.set_title(title, parse_math=False)
     return figure
-
-
-def _check_shapes(example: dict[str, Any]) -> None:
-    frames = example["frames"]
-    if frames.ndim != 3:
-        raise ValueError(f"frames have the shape {frames.shape}, not [T, H, W]")
-    length, height, width = frames.shape
-    shapes = {
-        "flow": (length - 1, 2, height, width),
-        "landmarks": (length - 1, 68, 2),
-        "dynamic_image": (height, width),
-        "attention": frames.shape,
-    }
-    if example.get("rank_scores", frames[:, 0, 0]).shape != (length,):
-        raise ValueError(f"rank_scores have the shape {example['rank_scores'].shape}, not {(length,)}")
-    for name, shape in shapes.items():
-        for key in (name, f"{name}_target"):
-            if key in example and example[key].shape != shape:
-                raise ValueError(f"{key} has the shape {example[key].shape}, not {shape}")
 
 
 def _rows_of(clip: dict[str, Any]) -> dict[str, str]:

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from mefusion.errors import MefusionError
+from mefusion.common.errors import MefusionError
 from mefusion.plots.style import BLUE, COLUMN, GREY, PAGE, PALETTE, VERMILION, legend_below, paper_style
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mefusion.errors import MefusionError
+from mefusion.common.errors import MefusionError
 
 # --help has to answer at once: pandas, matplotlib and rich come in where they are used.
 if TYPE_CHECKING:
@@ -75,8 +75,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _read(directories: Sequence[Path], partial: bool) -> "tuple[list[Reported], list[str]]":
-    from mefusion import results
     from mefusion.report.reading import in_order, read_study
+    from mefusion.studies import results
 
     found: dict[Path, Path] = {}
     reported: dict[str, Reported] = {}

@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mefusion import plots, results
-from mefusion.errors import MefusionError
+from mefusion import plots
+from mefusion.common.errors import MefusionError
 from mefusion.report import tables
 from mefusion.report.document import Document, Picture, Section
 from mefusion.report.reading import Reported, swept_keys, swept_settings
+from mefusion.studies import results
+from mefusion.studies.examples import load_examples
 
 CONTACT_SHEET_CLIPS = 4
 _PROVENANCE = (
@@ -87,7 +89,7 @@ def heat_map_table(studies: Sequence[Reported]) -> pd.DataFrame | None:
 
 
 def study_examples(directory: Path) -> list[dict[str, Any]]:
-    """The example clips that a study's folds kept for pictures, see `plots.load_examples`.
+    """The example clips that a study's folds kept for pictures, see `load_examples`.
 
     Args:
         directory: the study's.
@@ -96,7 +98,7 @@ def study_examples(directory: Path) -> list[dict[str, Any]]:
         MefusionError: a file cannot be read.
     """
     files = [run.path / "examples.safetensors" for run in results.planned_runs(directory)]
-    return [example for file in files if file.is_file() for example in plots.load_examples(file)]
+    return [example for file in files if file.is_file() for example in load_examples(file)]
 
 
 def choose_examples(examples: Sequence[dict[str, Any]], classes: Sequence[str]) -> list[dict[str, Any]]:

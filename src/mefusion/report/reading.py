@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from mefusion import results
-from mefusion.composition import NOT_CONTENT, NOT_CONTENT_OF_DATA
-from mefusion.errors import MefusionError
+from mefusion.common.errors import MefusionError
+from mefusion.configuration.composition import NOT_CONTENT, NOT_CONTENT_OF_DATA
+from mefusion.studies import results
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from mefusion import metrics, statistics
-from mefusion.errors import MefusionError
+from mefusion.common.errors import MefusionError
+from mefusion.evaluation import bootstrap, metrics
 from mefusion.report.document import Table
 from mefusion.report.reading import Reported, swept_keys, swept_settings, without_oracle
 
@@ -167,7 +167,7 @@ def results_notes(studies: Sequence[Reported]) -> list[str]:
     few = min(len(summary["subjects"]) for summary in summaries)
     lines = [
         f"Each score is pooled over all folds; the weights that predict follow the rule {', '.join(rules)}.",
-        f"95 %: bootstrap over subjects, {statistics.RESAMPLES} resamples. Majority: always the commonest class.",
+        f"95 %: bootstrap over subjects, {bootstrap.RESAMPLES} resamples. Majority: always the commonest class.",
     ]
     if few < 20:  # simulated: docs/results.md
         lines.append(f"An interval over {few} subjects is too narrow: less than 95 % of such intervals hold the truth.")
@@ -206,7 +206,7 @@ def _compare(study: Reported, reference: Reported) -> dict[str, Any]:
     classes, others = study.summary["classes"], reference.summary["classes"]
     if classes != others:
         raise MefusionError(f"its classes are {', '.join(classes)}, not {', '.join(others)}")
-    return statistics.compare(study.predictions, reference.predictions, classes)
+    return bootstrap.compare(study.predictions, reference.predictions, classes)
 
 
 def _mcnemar(found: dict[str, Any]) -> list[str]:

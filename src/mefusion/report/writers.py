@@ -11,7 +11,7 @@ import jinja2
 import pandas as pd
 
 from mefusion import __version__
-from mefusion.files import replacing, write_table, write_text
+from mefusion.common.files import replacing, write_table, write_text
 from mefusion.report.document import Document, Picture, Table
 from mefusion.report.latex import to_latex
 from mefusion.report.reading import Reported, swept_keys, swept_settings

@@ -1,0 +1,1 @@
+"""What `mefusion-bench` measures."""

@@ -1,0 +1,1 @@
+"""The clip table, frames, motion and the cache of prepared clips."""

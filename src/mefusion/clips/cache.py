@@ -1,0 +1,77 @@
+"""Prepared clips on disk: one safetensors file a clip, and an index."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from mefusion.common.errors import MefusionError
+from mefusion.common.files import replacing
+
+
+def settings_hash(settings: Mapping[str, object]) -> str:
+    """Ten hex digits that are the same for equal settings, whatever their order."""
+    text = json.dumps(settings, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+def save_arrays(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
+    """Write a safetensors file that is whole or not there, whenever the process dies."""
+    whole = save({name: np.ascontiguousarray(a) for name, a in arrays.items()}, dict(metadata))
+    with replacing(path) as temporary:
+        temporary.write_bytes(whole)
+
+
+def save_clip(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
+    """Write a prepared clip with what `read_metadata` gives; the same bytes for the same clip.
+
+    The metadata are one text, since safetensors writes several entries in an order that changes.
+    """
+    save_arrays(path, arrays, {"clip": json.dumps(dict(metadata), sort_keys=True)})
+
+
+def load_arrays(path: Path, names: Sequence[str] | None = None) -> dict[str, np.ndarray]:
+    """Arrays of a prepared clip: those of the given names that are there, or all.
+
+    Raises:
+        MefusionError: the file is missing or broken.
+    """
+    try:
+        with safe_open(path, framework="np") as file:
+            there = file.keys()
+            return {name: file.get_tensor(name) for name in names or there if name in there}
+    except (OSError, SafetensorError) as error:
+        raise MefusionError(f"{path} cannot be read ({error}): delete it and run mefusion-prepare again") from error
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """Metadata of a prepared clip; empty where the file is missing or broken."""
+    try:
+        with safe_open(path, framework="np") as file:
+            return json.loads((file.metadata() or {})["clip"])
+    except (OSError, SafetensorError, KeyError, ValueError):
+        return {}
+
+
+def read_index(folder: Path, *, command: str) -> pd.DataFrame:
+    """Index of a cache: the clip table with the columns file, content (hash of the frames), n_frames and stride.
+
+    Args:
+        folder: the cache's folder.
+        command: the command that makes it, for messages.
+
+    Raises:
+        MefusionError: there is none; says how to make it.
+    """
+    path = folder / "index.parquet"
+    if not path.exists():
+        raise MefusionError(f"{path} is not there: prepare the data first with {command}")
+    try:
+        return pd.read_parquet(path)
+    except (OSError, ValueError) as error:
+        raise MefusionError(f"{path} is broken: delete it and run {command}") from error

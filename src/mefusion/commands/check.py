@@ -1,0 +1,118 @@
+"""`mefusion-check`: what a download holds, and what is wrong with it."""
+
+from typing import TYPE_CHECKING
+
+from mefusion.common.errors import MefusionError
+from mefusion.configuration.cli import run
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from omegaconf import DictConfig
+    from rich.console import Console
+    from rich.table import Table
+
+WIDE = 120  # characters of tables that go into a file
+
+
+def check(config: "DictConfig") -> None:
+    """Read a source's tables, look at its files and print what is found.
+
+    Raises:
+        MefusionError: something is wrong.
+    """
+    from hydra.utils import instantiate
+    from rich.console import Console
+    from rich.markup import escape
+
+    from mefusion.clips.table import clip_notes
+    from mefusion.configuration.composition import label_scheme
+    from mefusion.datasets.counts import differences
+    from mefusion.datasets.labels import label_clips
+    from mefusion.evaluation.predictions import sample_list_hash
+
+    console = Console(soft_wrap=True, highlight=False)
+    if not console.is_terminal:
+        console.width = max(console.width, WIDE)
+    source, scheme = instantiate(config.data), label_scheme(config)
+    table = source.table(workers=config.workers)
+    subjects = table["subject"].nunique()
+    console.print(escape(f"{source.name}: {len(table)} clips of {subjects} subjects in {source.root}"))
+    console.print(escape(f"{scheme.column}: {_counts(table[scheme.column])}"))
+    labelled = label_clips(table, scheme)
+    names = scheme.class_names(labelled)
+    console.print(_class_table(labelled, names, scheme.name, source.official))
+    console.print(_subject_table(labelled, names))
+
+    problems, notes = _inspect(table, config.clip_length, console)
+    notes = [*clip_notes(table), *notes]
+    absent = sorted(set(table["subject"]) - set(labelled["subject"]))
+    notes += [f"{subject} has no clip in labels={scheme.name}" for subject in absent]
+    wrong = differences(labelled, scheme=scheme.name, datasets=source.asserted)
+    problems += wrong
+    partial = differences(labelled, scheme=scheme.name, datasets=source.official)
+    notes += [f"{line}: allowed by allow_partial=true" for line in partial if line not in wrong]
+    for line in notes:
+        console.print(f"[yellow]note[/] {escape(line)}")
+    for line in problems:
+        console.print(f"[red]wrong[/] {escape(line)}")
+    console.print(f"sample list {sample_list_hash(labelled)}: {len(labelled)} clips with labels={scheme.name}")
+    if problems:
+        raise MefusionError(
+            f"{len(problems)} problems in data={source.name} ({source.root}), see above: mend them and check again"
+        )
+
+
+def _inspect(table: "pd.DataFrame", clip_length: int, console: "Console") -> tuple[list[str], list[str]]:
+    from rich.progress import track
+
+    from mefusion.datasets.inspection import inspect_clip
+
+    problems: list[str] = []
+    notes: list[str] = []
+    clips = table.to_dict("records")
+    for clip in track(clips, "Looking at files", console=console, transient=True, disable=not console.is_terminal):
+        found = inspect_clip(clip, clip_length=clip_length)
+        name = f"{clip['subject']}/{clip['clip_id']}"
+        problems += [f"{name}: {line}" for line in found.problems]
+        notes += [f"{name}: {line}" for line in found.notes]
+    return problems, notes
+
+
+def _counts(values: "pd.Series") -> str:
+    counts = values.value_counts()
+    return ", ".join(f"{value} {count}" for value, count in counts.items()) or "none"
+
+
+def _class_table(labelled: "pd.DataFrame", names: list[str], scheme: str, datasets: tuple[str, ...]) -> "Table":
+    from rich.table import Table
+
+    from mefusion.datasets.counts import COUNTS
+
+    shown = Table("dataset", "class", "clips", "expected", title=f"labels={scheme}", title_justify="left")
+    for dataset, clips in labelled.groupby("dataset"):
+        expected = COUNTS.get(dataset, {}).get(scheme) if dataset in datasets else None
+        for name in names:
+            known = str(expected.classes.get(name, "-")) if expected else "-"
+            shown.add_row(dataset, name, str((clips["label"] == name).sum()), known)
+        shown.add_row(dataset, "all", str(len(clips)), str(expected.total) if expected else "-")
+        shown.add_row(dataset, "subjects", str(clips["subject"].nunique()), str(expected.subjects) if expected else "-")
+    return shown
+
+
+def _subject_table(labelled: "pd.DataFrame", names: list[str]) -> "Table":
+    from rich.markup import escape
+    from rich.table import Table
+
+    shown = Table("subject", *names, "all", title="clips of each subject", title_justify="left")
+    for subject, clips in labelled.groupby("subject"):
+        shown.add_row(escape(str(subject)), *(str((clips["label"] == name).sum()) for name in names), str(len(clips)))
+    return shown
+
+
+def main() -> None:
+    """Console script."""
+    run(check, config_name="check", program="mefusion-check")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,113 @@
+"""What the entry points share: where the configuration is, and errors as one sentence."""
+
+import functools
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.plugins import Plugins
+from hydra.errors import HydraException, InstantiationException, MissingConfigException, OverrideParseException
+from hydra.plugins.search_path_plugin import SearchPathPlugin
+from hydra.types import RunMode
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from mefusion.common.errors import MefusionError
+from mefusion.configuration.schema import register_schemas
+
+
+def configuration_folder(name: str) -> Path:
+    """`conf` or `experiments`: the checkout's where there is one, else the installed package's."""
+    package = Path(__file__).parents[1]
+    checkout = package.parents[1]
+    return checkout / name if (checkout / "pyproject.toml").exists() else package / name
+
+
+class ExperimentsSearchPath(SearchPathPlugin):
+    """Lets `+ablation=tasks` find experiments/ablation/tasks.yaml."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        """Append experiments/ to where Hydra looks."""
+        search_path.append("experiments", f"file://{configuration_folder('experiments')}")
+
+
+def compose(overrides: Sequence[str]) -> DictConfig:
+    """conf/train.yaml with overrides, as `mefusion-train` sees it."""
+    register_schemas()
+    Plugins.instance().register(ExperimentsSearchPath)
+    with hydra.initialize_config_dir(str(configuration_folder("conf")), version_base="1.3"):
+        return hydra.compose("train", overrides=list(overrides))
+
+
+def run(task: Callable[[DictConfig], Any], *, config_name: str, program: str) -> None:
+    """Run an entry point under Hydra; what the user can mend is one sentence and exit code 1."""
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # let exceptions come here instead of being printed with hints
+    register_schemas()
+    Plugins.instance().register(ExperimentsSearchPath)
+
+    @functools.wraps(task)
+    def quietly(config: DictConfig) -> Any:
+        if HydraConfig.get().mode == RunMode.MULTIRUN:  # a job of another launcher than ours, which hears of errors
+            return task(config)
+        with one_sentence(program):  # here too, since Hydra would print a line of its own on the way out
+            return task(config)
+
+    with one_sentence(program):
+        hydra.main(version_base="1.3", config_path=str(configuration_folder("conf")), config_name=config_name)(
+            quietly
+        )()
+
+
+@contextmanager
+def one_sentence(program: str) -> Iterator[None]:
+    """End the program where the block raises what the user can mend: one sentence and exit code 1."""
+    try:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+    except MefusionError as error:
+        sys.exit(f"{program}: {error}")
+    except (HydraException, OmegaConfBaseException) as error:
+        sys.exit(f"{program}: {_explain(error)}; {program} --help shows what there is")
+    except BrokenPipeError:  # who read the output, as `head` does, has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains on its way out
+        sys.exit(1)
+    except OSError as error:
+        sys.exit(f"{program}: {error.filename or 'a file'} cannot be used: {error.strerror or error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _explain(error: Exception) -> str:
+    """Hydra's and OmegaConf's messages in one line that names the value."""
+    message = str(error).strip()
+    key = re.search(r"full_key: (\S+)", message)
+    if isinstance(error, InstantiationException) and error.__cause__ is not None:
+        return (
+            str(error.__cause__)
+            if isinstance(error.__cause__, MefusionError)
+            else f"{key and key[1]} cannot be built: {error.__cause__}"
+        )
+    if isinstance(error, MissingConfigException) and error.options is not None:
+        group, _, option = str(error.missing_cfg_file).rpartition("/")
+        if option.startswith("submitit_"):
+            return f"{group}={option} needs a package: pip install hydra-submitit-launcher"
+        return f"{group}={option} is not known: choose from {', '.join(error.options)}"
+    if override := re.match(r"Could not override '([^']+)'", message):
+        return f"there is no setting or group called {override[1]}"
+    if missing := re.match(r"Missing mandatory value: (\S+)", message):
+        return f"{missing[1]} has no value: give it as {missing[1]}=VALUE"
+    if message.startswith("Error merging override") and error.__cause__ is not None:
+        return f"{message.removeprefix('Error merging override ')}: {str(error.__cause__).splitlines()[0]}"
+    if isinstance(error, OverrideParseException):
+        return f"the override {error.override} cannot be read: write key=value"
+    first = message.splitlines()[0].rstrip(".")
+    return f"{key[1]}: {first}" if key and key[1] not in first else first

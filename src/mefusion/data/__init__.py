@@ -1,1 +1,0 @@
-"""Clip tables, sources, faces, motion, cache and the data module."""

@@ -1,1 +1,0 @@
-"""Readers of official downloads, one a file; each gives a clip table."""

@@ -1,0 +1,1 @@
+"""Datasets: from an official download to the clip table."""

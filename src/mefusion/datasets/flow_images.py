@@ -1,0 +1,117 @@
+"""A folder of onset-to-apex flow images, as passed around for the composite of 2019."""
+
+import hashlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+
+from mefusion.clips.table import clip_table
+from mefusion.common.errors import MefusionError
+from mefusion.datasets.base import Source
+from mefusion.datasets.folders import inside
+from mefusion.datasets.tables import SUBJECT_NAMES, subject_name
+
+COLUMNS = ("dataset", "sub", "filename_o", "label")
+LABELS = {"0": "negative", "1": "positive", "2": "surprise"}
+
+
+class FlowImagesSource(Source):
+    """One 28x28 PNG a clip (horizontal flow, vertical flow, optical strain as R, G, B) and a CSV that labels them.
+
+    The clip's path is its PNG; there are no frames, so no onset, apex and offset either.
+
+    Args:
+        root: folder of the CSV, with the images in it or in a folder below.
+        name: of the data.
+        allow_partial: whether to go on where clips are missing; every result then says so.
+    """
+
+    faces = "none"  # nothing to look for
+    official = ("casme2", "samm", "smic")
+
+    def __init__(self, *, root: str, name: str = "flow_images", allow_partial: bool = False):
+        self.name, self.root, self.allow_partial = name, Path(root), allow_partial
+
+    def identity(self) -> dict[str, object]:
+        """See `Source.identity`."""
+        return {"flow_images": str(self.root.resolve())}
+
+    def digest(self) -> str | None:
+        """See `Source.digest`."""
+        try:
+            return hashlib.sha256(self._csv().read_bytes()).hexdigest()
+        except MefusionError:
+            return None
+
+    def table(self, *, workers: int | None = None) -> pd.DataFrame:
+        """Clip table.
+
+        Raises:
+            MefusionError: the CSV is missing or wrong, or a row has no image or an image no row.
+        """
+        return clip_table(self._rows(), origin=self._csv(), root=self.root)
+
+    def _csv(self) -> Path:
+        if not self.root.is_dir():
+            raise MefusionError(f"data.root={self.root} is no folder: give that of the images and their CSV")
+        listed = [path for path in sorted(self.root.glob("*.csv")) if path.is_file()]
+        if len(listed) != 1:
+            names = ", ".join(path.name for path in listed) or "none"
+            raise MefusionError(
+                f"{self.root} must hold one CSV with the columns {', '.join(COLUMNS)}, there is {names}: keep one there"
+            )
+        return inside(listed[0], self.root)
+
+    def _rows(self) -> Iterator[dict[str, object]]:
+        csv = self._csv()
+        images = self._images()
+        for row in _read(csv):
+            dataset, label = row["dataset"].lower(), row["label"]
+            if dataset not in SUBJECT_NAMES or label not in LABELS:
+                raise MefusionError(
+                    f"{csv} has the dataset '{row['dataset']}' with label '{label}': datasets are "
+                    f"{', '.join(self.official)}, labels {', '.join(f'{k} ({v})' for k, v in LABELS.items())}"
+                )
+            subject = subject_name(dataset, row["sub"])
+            # The subject's zeros are lost where a spreadsheet has been at the CSV.
+            keys = [f"{sub}_{row['filename_o']}" for sub in (row["sub"], subject)]
+            image = next((images.pop(key) for key in keys if key in images), None)
+            if image is None:
+                raise MefusionError(f"{csv} lists {keys[0]} and {self.root} has no {keys[0]}.png: add it")
+            clip_id = re.sub(r"^s0*(?=\d)", "s", row["filename_o"]) if dataset == "smic" else row["filename_o"]
+            yield {
+                "dataset": dataset,
+                "subject": f"{dataset}/{subject}",
+                "clip_id": clip_id,
+                "path": str(image),
+                "emotion": LABELS[label],
+            }
+        if images:
+            raise MefusionError(
+                f"{csv} has no row for {len(images)} images, such as {next(iter(images.values())).name}: "
+                "add rows, or take the images out"
+            )
+
+    def _images(self) -> dict[str, Path]:
+        """Image of each clip; blanks may stand before `.png`."""
+        images: dict[str, Path] = {}
+        for path in sorted(self.root.rglob("*.png")):
+            if path.stem.strip() in images:
+                raise MefusionError(f"{path} and {images[path.stem.strip()]} show the same clip: keep one")
+            images[path.stem.strip()] = inside(path, self.root)
+        return images
+
+
+def _read(csv: Path) -> list[dict[str, str]]:
+    try:
+        rows = pd.read_csv(csv, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise MefusionError(f"{csv} cannot be read as a CSV file ({str(error).strip()}): copy it anew") from error
+    rows = rows.rename(columns=lambda name: str(name).strip().lower()).map(str.strip)
+    missing = [column for column in COLUMNS if column not in rows]
+    if missing:
+        raise MefusionError(f"{csv} lacks the column {', '.join(missing)}: its header must have {', '.join(COLUMNS)}")
+    rows = rows[list(COLUMNS)]
+    return rows[(rows != "").any(axis=1)].to_dict("records")  # some copies end in lines of commas

@@ -1,0 +1,124 @@
+"""Label schemes: maps from a dataset's emotions to classes."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import pandas as pd
+
+from mefusion.common.errors import MefusionError
+from mefusion.datasets.counts import COUNTS
+
+Classes = Mapping[str, Sequence[str]]  # class -> the emotions that count as it
+
+
+@dataclass(frozen=True)
+class DatasetLabels:
+    """What a scheme is in one dataset.
+
+    Attributes:
+        classes: class -> emotions, in place of the scheme's own; empty keeps those.
+        leave_out: clips, as `subject/clip`, that have no class.
+    """
+
+    classes: Classes = field(default_factory=dict)
+    leave_out: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """A label scheme.
+
+    Attributes:
+        name: as in `labels=name`.
+        classes: class -> the emotions that count as it; empty makes every value of the column a class.
+        column: of the clip table that is labelled.
+        datasets: what differs in single datasets.
+    """
+
+    name: str
+    classes: Classes
+    column: str = "emotion"
+    datasets: Mapping[str, DatasetLabels] = field(default_factory=dict)
+
+    def classes_of(self, dataset: str) -> Classes:
+        """Class -> emotions in a dataset."""
+        own = self.datasets.get(dataset)
+        return own.classes if own and own.classes else self.classes
+
+    def class_names(self, table: pd.DataFrame) -> list[str]:
+        """Classes in the scheme's order, for the datasets of a clip table.
+
+        Raises:
+            MefusionError: the scheme has other classes in one of the datasets than in another.
+        """
+        if not self.classes:
+            return sorted(table[self.column].dropna().unique())
+        names = {dataset: list(self.classes_of(dataset)) for dataset in sorted(table["dataset"].unique())}
+        first, *others = names
+        for other in others:
+            if set(names[other]) != set(names[first]):
+                raise MefusionError(
+                    f"labels={self.name} has the classes {', '.join(names[first])} in {first} and "
+                    f"{', '.join(names[other])} in {other}: choose a scheme that they share, such as labels=three"
+                )
+        return names[first]
+
+
+def label_clips(table: pd.DataFrame, scheme: Scheme) -> pd.DataFrame:
+    """Clips that have a class in the scheme, with the column `label`; the others are left out.
+
+    Args:
+        table: clip table; emotions are compared in lower case.
+        scheme: which classes, and what counts as them.
+
+    Raises:
+        MefusionError: a class has no clip, an emotion counts as two classes, or the datasets' classes differ.
+    """
+    parts = [_label(clips, scheme, str(dataset)) for dataset, clips in table.groupby("dataset", sort=False)]
+    labels = pd.concat(parts) if parts else pd.Series(dtype="string")
+    labelled = table.assign(label=labels.astype("string")).dropna(subset="label").reset_index(drop=True)
+    names = scheme.class_names(table)
+    absent = [name for name in names if name not in set(labelled["label"])]
+    if absent or not names:
+        raise MefusionError(_no_such_scheme(table, scheme, absent))
+    return labelled
+
+
+def _label(clips: pd.DataFrame, scheme: Scheme, dataset: str) -> pd.Series:
+    values = clips[scheme.column]
+    if scheme.classes:
+        values = values.str.strip().str.lower().map(_class_of(scheme.classes_of(dataset), scheme.name))
+    own = scheme.datasets.get(dataset)
+    if own and own.leave_out:
+        names = clips["subject"].str.removeprefix(f"{dataset}/") + "/" + clips["clip_id"]
+        values = values.mask(names.isin(own.leave_out))
+    return values
+
+
+def _class_of(classes: Classes, scheme: str) -> dict[str, str]:
+    class_of: dict[str, str] = {}
+    for name, emotions in classes.items():
+        for emotion in emotions:
+            if emotion in class_of:
+                raise MefusionError(
+                    f"labels={scheme} counts the emotion '{emotion}' as {class_of[emotion]} and as {name}"
+                )
+            class_of[emotion] = name
+    return class_of
+
+
+def _no_such_scheme(table: pd.DataFrame, scheme: Scheme, absent: Sequence[str]) -> str:
+    datasets = sorted(table["dataset"].unique())
+    present = ", ".join(sorted(table[scheme.column].dropna().unique())) or "missing throughout"
+    what = f"class {', '.join(absent)}" if absent else "any class"
+    column = {"emotion": "emotions", "objective_class": "objective classes"}.get(scheme.column, scheme.column)
+    return (
+        f"labels={scheme.name} has no clip of {what} in {', '.join(datasets)}, whose {column} are {present}: "
+        f"choose {_alternatives(datasets)}"
+    )
+
+
+def _alternatives(datasets: Iterable[str]) -> str:
+    known = [set(COUNTS.get(dataset, {})) for dataset in datasets]
+    shared = sorted(set.intersection(*known)) if known else []
+    return " or ".join(f"labels={name}" for name in shared) or "another scheme"

@@ -1,0 +1,125 @@
+"""Anyone's own data: a CSV file that lists clips."""
+
+import hashlib
+import re
+import warnings
+from pathlib import Path
+
+import pandas as pd
+
+from mefusion.clips.table import clip_table
+from mefusion.common.errors import MefusionError
+from mefusion.datasets import facs
+from mefusion.datasets.base import Source
+
+REQUIRED = ("clip_id", "subject", "path", "emotion")
+NUMBERS = ("onset", "apex", "offset", "fps")
+
+
+class ManifestSource(Source):
+    """Clips listed in `<root>/manifest.csv`.
+
+    Args:
+        root: folder of the manifest.
+        name: of the dataset, for rows that name none.
+    """
+
+    def __init__(self, *, root: str, name: str = "manifest"):
+        self.name, self.root = name, Path(root)
+
+    def identity(self) -> dict[str, object]:
+        """See `Source.identity`."""
+        return {"manifest": str(self.root.resolve())}
+
+    def digest(self) -> str | None:
+        """See `Source.digest`."""
+        return manifest_digest(self.root / "manifest.csv")
+
+    def table(self, *, workers: int | None = None) -> pd.DataFrame:
+        """See `Source.table` and `read_manifest`."""
+        return read_manifest(self.root / "manifest.csv", dataset=self.name)
+
+
+def manifest_digest(manifest: Path) -> str | None:
+    """Hash of the file, None where it is not there."""
+    return hashlib.sha256(manifest.read_bytes()).hexdigest() if manifest.exists() else None
+
+
+def read_manifest(manifest: Path, *, dataset: str) -> pd.DataFrame:
+    """Clip table of a manifest.
+
+    Args:
+        manifest: CSV with a header: clip_id, subject, path, emotion and optionally dataset, onset, apex,
+            offset, action_units, fps, landmarks. A path is a folder of frames or a video file, landmarks a file
+            of them (see `read_landmarks`), both relative to the manifest's folder, which they may not leave.
+        dataset: name for rows that have none.
+
+    Raises:
+        MefusionError: the file is missing, is no CSV, lacks a column, or holds a bad value; names it.
+    """
+    rows = _read(manifest)
+    missing = [column for column in REQUIRED if column not in rows]
+    if missing:
+        raise MefusionError(
+            f"{manifest} lacks the column {', '.join(missing)}: its header must have {', '.join(REQUIRED)}"
+        )
+    clips = (_clip(row, manifest, dataset) for row in rows.to_dict("records"))
+    return clip_table(clips, origin=manifest, root=manifest.parent.resolve())
+
+
+def _read(manifest: Path) -> pd.DataFrame:
+    try:
+        # Text only: pandas would read the subject 006 as the number 6.
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # of values beyond the header's columns
+            rows = pd.read_csv(manifest, dtype=str, keep_default_na=False, skipinitialspace=True, index_col=False)
+    except FileNotFoundError as error:
+        raise MefusionError(f"{manifest} is not there: data.root must be the folder of a manifest.csv") from error
+    except pd.errors.ParserWarning as error:
+        raise MefusionError(
+            f"{manifest} has a row of more values than its header has columns: put quotes around those with commas"
+        ) from error
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise MefusionError(
+            f"{manifest} cannot be read as a CSV file ({str(error).strip()}): save it as CSV in UTF-8"
+        ) from error
+    return rows.rename(columns=str.strip).map(str.strip)
+
+
+def _clip(row: dict[str, str], manifest: Path, default_dataset: str) -> dict[str, object]:
+    for column in REQUIRED:
+        if not row[column]:
+            raise MefusionError(f"{manifest} leaves {column} empty for the clip '{row['clip_id']}': fill it in")
+    dataset = row.get("dataset") or default_dataset
+    return {
+        "dataset": dataset,
+        "subject": f"{dataset}/{row['subject']}",
+        "clip_id": row["clip_id"],
+        "path": _path(row, "path", manifest),
+        "emotion": row["emotion"].lower(),
+        "landmarks": _path(row, "landmarks", manifest) if row.get("landmarks") else None,
+        **facs.columns(row.get("action_units")),
+    } | {column: _number(row, column, manifest) for column in NUMBERS}
+
+
+def _path(row: dict[str, str], column: str, manifest: Path) -> str:
+    root = manifest.parent.resolve()
+    path = (root / row[column]).resolve()
+    if not path.is_relative_to(root):
+        raise MefusionError(
+            f"{manifest}: the {column} '{row[column]}' of clip {row['clip_id']} leaves {root}: keep it inside"
+        )
+    return str(path)
+
+
+def _number(row: dict[str, str], column: str, manifest: Path) -> float | int | None:
+    text = row.get(column, "")
+    if not text:
+        return None
+    # Frame numbers have at most nine digits, rates are finite: anything else is a slip.
+    pattern = r"\d+(\.\d+)?" if column == "fps" else r"\d{1,9}"
+    if not re.fullmatch(pattern, text):
+        raise MefusionError(
+            f"{manifest}: {column} of clip {row['clip_id']} is '{text}': give a number or leave it empty"
+        )
+    return float(text) if column == "fps" else int(text)

@@ -1,0 +1,82 @@
+"""Several sources as one."""
+
+import hashlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+
+from mefusion.clips.table import KEY
+from mefusion.common.errors import MefusionError
+from mefusion.datasets.base import Source
+
+
+class PooledSource(Source):
+    """The clips of several sources together; subjects carry their dataset's name, so that they stay apart.
+
+    Args:
+        sources: by names of one's choice.
+        name: of the data.
+        allow_partial: whether to go on where clips of any source are missing; each source has one of its own too.
+
+    Raises:
+        MefusionError: there is no source.
+    """
+
+    def __init__(
+        self, *, sources: Mapping[str, Source] | None = None, name: str = "pooled", allow_partial: bool = False
+    ):
+        if not sources:
+            raise MefusionError(f"data={name} has no sources: name them, as in data/sources=[casme2,samm]")
+        self.name, self.allow_partial = name, allow_partial
+        self.sources = dict(sorted(sources.items()))
+        parts = self.sources.values()
+        self.official = tuple(dataset for part in parts for dataset in part.official)
+        self.root = Path(os.path.commonpath([part.root.absolute() for part in parts]))
+
+    @property
+    def asserted(self) -> tuple[str, ...]:
+        """See `Source.asserted`."""
+        return () if self.allow_partial else tuple(name for part in self.sources.values() for name in part.asserted)
+
+    @property
+    def faces(self) -> str:  # type: ignore[override]
+        """Backend where none is named, the sources' own.
+
+        Raises:
+            MefusionError: they differ.
+        """
+        backends = sorted({part.faces for part in self.sources.values()})
+        if len(backends) > 1:
+            raise MefusionError(f"data={self.name} has sources for faces={' and '.join(backends)}: name one for all")
+        return backends[0]
+
+    def identity(self) -> dict[str, object]:
+        """See `Source.identity`."""
+        return {"pooled": [{"name": part.name, **part.identity()} for part in self.sources.values()]}
+
+    def digest(self) -> str | None:
+        """See `Source.digest`; None while one of the sources is not there."""
+        digests = [part.digest() for part in self.sources.values()]
+        return None if None in digests else hashlib.sha256("".join(map(str, digests)).encode()).hexdigest()
+
+    def table(self, *, workers: int | None = None) -> pd.DataFrame:
+        """See `Source.table`.
+
+        Raises:
+            MefusionError: a source cannot be read, or two of them have the same dataset.
+        """
+        tables: list[pd.DataFrame] = []
+        origin: dict[str, str] = {}
+        for name, part in self.sources.items():
+            table = part.table(workers=workers)
+            for dataset in table["dataset"].unique():
+                if dataset in origin:  # its subjects could not be told from those of the other
+                    raise MefusionError(
+                        f"data.sources.{origin[dataset]} and data.sources.{name} both hold the dataset {dataset}: "
+                        f"leave one out, or give a dataset of your own another name with data.sources.{name}.name"
+                    )
+                origin[dataset] = name
+            tables.append(table)
+        return pd.concat(tables).sort_values(KEY, ignore_index=True)

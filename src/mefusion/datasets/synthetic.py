@@ -1,0 +1,167 @@
+"""The synthetic source: pseudo-subjects acting emotions, written to disk as any download would be."""
+
+import contextlib
+import functools
+import json
+import os
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from PIL import Image
+
+from mefusion.clips.cache import load_arrays
+from mefusion.common.errors import MefusionError
+from mefusion.common.files import write_table
+from mefusion.common.parallel import parallel_map
+from mefusion.datasets.base import Source
+from mefusion.datasets.manifest import manifest_digest, read_manifest
+from mefusion.synthetic.expressions import EMOTIONS
+from mefusion.synthetic.scene import (
+    SyntheticClip,
+    SyntheticSettings,
+    list_clips,
+    make_clip,
+    render_frame,
+    synthetic_folder,
+)
+
+JPEG_QUALITY = 92
+FPS = 50
+
+
+class SyntheticSource(Source):
+    """A synthetic set, rendered under `root` where it is not there yet.
+
+    Args:
+        root: folder of synthetic sets, which each have a folder of their own there.
+        name: of the dataset.
+        layout: a dataset whose official download is to be written instead, with rendered faces in it.
+        write_to: where that download goes.
+        settings: see `SyntheticSettings`.
+
+    Raises:
+        MefusionError: a setting makes no sense, or one of layout and write_to is given without the other.
+    """
+
+    faces = "dlib"
+
+    def __init__(
+        self,
+        *,
+        root: str,
+        name: str = "synthetic",
+        layout: str | None = None,
+        write_to: str | None = None,
+        **settings: Any,
+    ):
+        self.name, self.root = name, Path(root)
+        self.layout, self.write_to = layout, write_to
+        self.settings = SyntheticSettings(**settings)
+        if (layout is None) != (write_to is None):
+            raise MefusionError(
+                f"data.layout={layout} with data.write_to={write_to}: give both to write a download, or neither"
+            )
+
+    def identity(self) -> dict[str, object]:
+        """See `Source.identity`."""
+        return {"synthetic": synthetic_folder(self.root, self.settings).name}
+
+    def digest(self) -> str | None:
+        """See `Source.digest`."""
+        if self.layout is not None:
+            raise MefusionError(
+                f"data.layout={self.layout} writes a download and is nothing to train on: "
+                "leave it out, or choose the dataset's own data=..."
+            )
+        return manifest_digest(synthetic_folder(self.root, self.settings) / "manifest.csv")
+
+    def table(self, *, workers: int | None = None) -> pd.DataFrame:
+        """Clip table.
+
+        Raises:
+            MefusionError: the portraits cannot be used or the amplitude is too large.
+        """
+        return read_manifest(
+            write_synthetic(self.root, self.settings, workers=workers) / "manifest.csv", dataset=self.name
+        )
+
+    def write_download(self, *, workers: int | None = None) -> str:
+        """Write the download that `layout` names; returns the command that prepares it.
+
+        Raises:
+            MefusionError: the layout is not known, or `write_to` is not empty.
+        """
+        from mefusion.synthetic.rendered_download import write_rendered_download
+
+        assert self.layout is not None
+        assert self.write_to is not None
+        return write_rendered_download(self.layout, Path(self.write_to), self.settings, workers=workers)
+
+    def against_truth(self, index: pd.DataFrame, folder: Path) -> list[str]:
+        """Lines that tell how far prepared landmarks and flow are from the exact ones."""
+        from mefusion.synthetic.truth import compare
+
+        whole = index[index["offset"] - index["onset"] + 1 == index["n_frames"]]  # not those interpolated in time
+        first = whole.groupby(["subject", "emotion"], as_index=False).first()
+        if first.empty:
+            return []
+        clips = {clip.name(self.settings): clip for clip in list_clips(self.settings)}
+        pairs = (
+            (make_clip(self.settings, clips[row.clip_id]), load_arrays(folder / row.file), row.stride)
+            for row in first.itertuples()
+        )
+        return compare(pairs)
+
+
+def write_synthetic(root: Path, settings: SyntheticSettings, *, workers: int | None = None) -> Path:
+    """Render a synthetic set as folders of JPEG frames and a manifest.
+
+    Returns:
+        The set's folder: `<root>/<hash of the settings>`. Its manifest is written last, so a set that was
+        interrupted is completed by the next call.
+
+    Raises:
+        MefusionError: the portraits cannot be used, or the amplitude folds the face.
+    """
+    folder = synthetic_folder(root, settings)
+    if (folder / "manifest.csv").exists():
+        return folder
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "settings.json").write_text(json.dumps(asdict(settings), indent=2))
+    clips = list_clips(settings)
+    done = parallel_map(
+        functools.partial(_write_clip, folder, settings), clips, description="Rendering", workers=workers
+    )
+    rows = pd.DataFrame([row for _, row in done]).sort_values("clip_id")
+    write_table(folder / "manifest.csv", rows)
+    return folder
+
+
+def _write_clip(folder: Path, settings: SyntheticSettings, clip: SyntheticClip) -> dict[str, object]:
+    made, name = make_clip(settings, clip), clip.name(settings)
+    target = folder / "frames" / clip.subject_name / name
+    if not target.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".partial-", dir=target.parent) as folder_name:
+            partial = Path(folder_name) / name
+            partial.mkdir()
+            for t in range(len(made)):
+                Image.fromarray(render_frame(made, t, settings)).save(
+                    partial / f"img{t + 1:03d}.jpg", quality=JPEG_QUALITY
+                )
+            with contextlib.suppress(OSError):  # another process may have written the same clip meanwhile
+                partial.rename(target)
+    return {
+        "clip_id": name,
+        "subject": clip.subject_name,
+        "path": os.fspath(target.relative_to(folder)),
+        "emotion": list(EMOTIONS[settings.scheme])[clip.emotion],
+        "onset": 1,
+        "apex": made.apex + 1,
+        "offset": len(made),
+        "action_units": "+".join(map(str, sorted(made.action_units))),
+        "fps": FPS,
+    }

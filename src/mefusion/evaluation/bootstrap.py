@@ -1,0 +1,181 @@
+"""Uncertainty of scores: bootstrap over subjects, paired comparison of two studies, McNemar's test.
+
+The subject is what is drawn, not the clip: clips of one face are alike, and so are a network's errors on them. Of a
+composite, each resample has as many subjects of each dataset as there are. A class that no subject of a resample shows
+counts 0 there, as in the scores themselves. Intervals are percentile intervals of the score, averaged over a study's
+seeds; they say how much the score depends on which subjects were recorded.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mefusion.clips.table import KEY
+from mefusion.common.errors import MefusionError
+from mefusion.evaluation import metrics
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+RESAMPLES = 10_000
+LEVEL = 0.95
+
+_SUBJECT = ["dataset", "subject"]
+
+
+def subject_matrices(predictions: "pd.DataFrame", classes: Sequence[str]) -> tuple[np.ndarray, list[str]]:
+    """Count each subject's clips of each label and prediction.
+
+    Args:
+        predictions: a study's prediction table, of one seed or several.
+        classes: the scheme's classes, in order.
+
+    Returns:
+        Confusion matrices [seeds, subjects, C, C], rows are labels; and the dataset of each subject. Subjects are
+        sorted by dataset and name, so that two tables of the same clips give the same order.
+    """
+    index = {name: i for i, name in enumerate(classes)}
+    seed = predictions.groupby("seed").ngroup().to_numpy()
+    by_subject = predictions.groupby(_SUBJECT)
+    subject = by_subject.ngroup().to_numpy()
+    matrices = np.zeros((seed.max() + 1, by_subject.ngroups, len(index), len(index)))
+    label, prediction = (predictions[name].map(index).to_numpy() for name in ("label", "prediction"))
+    np.add.at(matrices, (seed, subject, label, prediction), 1)
+    return matrices, by_subject["dataset"].first().tolist()
+
+
+def resample_counts(strata: Sequence[str], resamples: int = RESAMPLES, seed: int = 0) -> np.ndarray:
+    """Draw subjects with replacement, within each stratum as many as it has.
+
+    Args:
+        strata: the stratum of each subject.
+        resamples: how often.
+        seed: of the draws.
+
+    Returns:
+        float64 [resamples, subjects]: how often each subject was drawn.
+    """
+    generator = np.random.default_rng(seed)
+    counts = np.zeros((resamples, len(strata)))
+    for stratum in dict.fromkeys(strata):
+        members = np.flatnonzero(np.asarray(strata) == stratum)
+        counts[:, members] = generator.multinomial(len(members), np.full(len(members), 1 / len(members)), resamples)
+    return counts
+
+
+def resampled_scores(
+    matrices: np.ndarray, counts: np.ndarray, score: Callable[[np.ndarray], np.ndarray] = metrics.uf1
+) -> np.ndarray:
+    """Score each resample: its subjects' matrices are added up for each seed, and the seeds' scores averaged.
+
+    Args:
+        matrices: [seeds, subjects, C, C], from `subject_matrices`.
+        counts: [resamples, subjects], from `resample_counts`.
+        score: of confusion matrices [..., C, C].
+
+    Returns:
+        [resamples].
+    """
+    return score(np.tensordot(counts, matrices, axes=(1, 1))).mean(axis=1)
+
+
+def score_intervals(predictions: "pd.DataFrame", classes: Sequence[str]) -> dict[str, list[float]]:
+    """95 % intervals of the four scores of recognition.
+
+    Args:
+        predictions: a study's prediction table, of one seed or several.
+        classes: the scheme's classes, in order.
+
+    Returns:
+        Lower and upper end of `uf1`, `uar`, `acc` and `wf1`; empty where no dataset has two subjects to draw from.
+    """
+    matrices, datasets = subject_matrices(predictions, classes)
+    if not _can_be_drawn(datasets):
+        return {}
+    counts = resample_counts(datasets)
+    return {name: _interval(resampled_scores(matrices, counts, score)) for name, score in metrics.SCORES.items()}
+
+
+def mcnemar(only_first: int, only_second: int) -> float:
+    """McNemar's exact test of two studies on the same clips (McNemar 1947, with the binomial distribution).
+
+    Args:
+        only_first: clips that the first alone recognised.
+        only_second: clips that the second alone recognised.
+
+    Returns:
+        Two-sided p; 1 where they never differ.
+    """
+    from scipy.stats import binomtest
+
+    differing = only_first + only_second
+    return float(binomtest(only_first, differing, 0.5).pvalue) if differing else 1.0
+
+
+def compare(
+    predictions: "pd.DataFrame", reference: "pd.DataFrame", classes: Sequence[str], resamples: int = RESAMPLES
+) -> dict[str, Any]:
+    """Compare two studies on the clips that both have.
+
+    The same draws of subjects serve both, so that what makes a subject hard for both cancels out. McNemar's test takes
+    one prediction a clip: with several seeds the class of the largest mean probability. It takes clips as independent,
+    which clips of one subject are not: where it and the interval disagree, the interval is the safer one.
+
+    Args:
+        predictions: prediction table of the one.
+        reference: prediction table of the other.
+        classes: the scheme's classes, which both have.
+        resamples: of the bootstrap.
+
+    Returns:
+        `clips` that both have; `difference`, UF1 less the reference's, means over seeds; `interval`, its 95 % interval,
+        None where no dataset has two subjects; `only_study` and `only_reference`, clips that the one alone recognised;
+        and `mcnemar`, the exact test's p.
+
+    Raises:
+        MefusionError: no clip is in both, or their labels differ.
+    """
+    first, second = _common(predictions, reference), _common(reference, predictions)
+    if first.empty:
+        raise MefusionError("the two studies have no clip in common")
+    one, other = _by_clip(first, classes), _by_clip(second, classes)
+    if not one["label"].equals(other["label"]):
+        raise MefusionError("the two studies label the same clips differently")
+    (matrices, datasets), (reference_matrices, _) = (subject_matrices(table, classes) for table in (first, second))
+    interval = None
+    if _can_be_drawn(datasets):
+        counts = resample_counts(datasets, resamples)
+        interval = _interval(resampled_scores(matrices, counts) - resampled_scores(reference_matrices, counts))
+    right, reference_right = (table["label"] == table["prediction"] for table in (one, other))
+    only_study, only_reference = int((right & ~reference_right).sum()), int((~right & reference_right).sum())
+    pooled = [metrics.uf1(each.sum(axis=1)).mean() for each in (matrices, reference_matrices)]
+    return {
+        "clips": len(one),
+        "difference": float(pooled[0] - pooled[1]),
+        "interval": interval,
+        "only_study": only_study,
+        "only_reference": only_reference,
+        "mcnemar": mcnemar(only_study, only_reference),
+    }
+
+
+def _can_be_drawn(datasets: Sequence[str]) -> bool:
+    return len({*datasets}) < len(datasets)
+
+
+def _interval(values: np.ndarray) -> list[float]:
+    return [float(end) for end in np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])]
+
+
+def _common(table: "pd.DataFrame", other: "pd.DataFrame") -> "pd.DataFrame":
+    return table[table.set_index(KEY).index.isin(other.set_index(KEY).index)]
+
+
+def _by_clip(table: "pd.DataFrame", classes: Sequence[str]) -> "pd.DataFrame":
+    """`label` and `prediction` of each clip, over the seeds, sorted by clip."""
+    clips = table.groupby(KEY)
+    if len({*table["seed"]}) == 1:
+        return clips[["label", "prediction"]].first()
+    mean = clips[[f"probability_{name}" for name in classes]].mean().to_numpy()
+    return clips[["label"]].first().assign(prediction=np.array(classes)[mean.argmax(axis=1)])

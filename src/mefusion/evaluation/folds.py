@@ -1,0 +1,267 @@
+"""Protocols: how the subjects of labelled clips are split into folds of disjoint training and test subjects."""
+
+import re
+import zlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import numpy as np
+import pandas as pd
+
+from mefusion.clips.table import file_name
+from mefusion.common.errors import MefusionError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Disjoint training, validation and test subjects; the name is that of the fold's folder and of its rows.
+
+    `validation` is who the best epoch is found on: nobody where no epoch is chosen, and the test subjects under the
+    rule `oracle` alone.
+    """
+
+    name: str
+    train: tuple[str, ...]
+    test: tuple[str, ...]
+    validation: tuple[str, ...] = ()
+
+
+def leave_one_subject_out(subjects: Iterable[str]) -> list[Fold]:
+    """One fold a subject, in the order of their names.
+
+    Raises:
+        MefusionError: there are fewer than two subjects.
+    """
+    ordered = sorted(set(subjects))
+    if len(ordered) < 2:
+        raise MefusionError(
+            "leave-one-subject-out needs at least two subjects with labelled clips, "
+            f"there is {', '.join(ordered) or 'none'}"
+        )
+    return [_fold(_subject_fold_name(subject), ordered, {subject}) for subject in ordered]
+
+
+def k_fold(clips: pd.DataFrame, *, k: int = 5, seed: int = 0) -> list[Fold]:
+    """Groups of subjects that have about the same share of each class's clips; each group is tested once.
+
+    As in scikit-learn's StratifiedGroupKFold, subjects are dealt out one by one, those with most clips first, each
+    to the group where the classes' shares then differ least between groups.
+
+    Args:
+        clips: labelled clips with the columns subject and label.
+        k: number of groups.
+        seed: of the order among subjects with equally many clips.
+
+    Raises:
+        MefusionError: k is below 2 or above the number of subjects.
+    """
+    counts = pd.crosstab(clips["subject"].astype(str), clips["label"].astype(str))
+    subjects = list(counts.index)
+    if not 2 <= k <= len(subjects):
+        raise MefusionError(
+            f"protocol.k={k}: choose from 2 to {len(subjects)}, the number of subjects with labelled clips"
+        )
+    if seed < 0:
+        raise MefusionError(f"protocol.seed={seed}: give a number from 0 up")
+    clips_of = counts.sum(axis=1).to_numpy()
+    shares = (counts / counts.sum()).to_numpy()  # of each class: a rare one counts as much as a common one
+    order = np.random.default_rng(seed).permutation(len(subjects))
+    groups: list[set[str]] = [set() for _ in range(k)]
+    held, sizes = np.zeros((k, shares.shape[1])), np.zeros(k, int)
+    for subject in order[np.argsort(-clips_of[order], kind="stable")]:
+        # Adding x to a group that holds h raises the sum of squares, and so the variance over groups, by
+        # x^2 + 2 h x, of which only h x differs. It is 0 for an empty group: none stays empty.
+        rise = held @ shares[subject]
+        group = min(range(k), key=lambda number: (rise[number], sizes[number]))
+        groups[group].add(subjects[subject])
+        held[group] += shares[subject]
+        sizes[group] += clips_of[subject]
+    width = len(str(k))
+    return [_fold(f"fold{number:0{width}d}", subjects, group) for number, group in enumerate(groups, 1)]
+
+
+def cross_dataset(clips: pd.DataFrame, *, test: Sequence[str] | None = None) -> list[Fold]:
+    """Train on some datasets, test on others.
+
+    Args:
+        clips: labelled clips with the columns dataset and subject.
+        test: the datasets of the one fold's test; None makes a fold of each dataset in turn.
+
+    Raises:
+        MefusionError: a dataset is not there, none is left on one side, or a subject is on both.
+    """
+    subjects = {str(name): set(rows["subject"]) for name, rows in clips.groupby("dataset")}
+    present = ", ".join(subjects) or "none"
+    if len(subjects) < 2:
+        raise MefusionError(
+            f"protocol=cross_dataset needs clips of two datasets, there is {present}: join some with data=pooled"
+        )
+    chosen = [[name] for name in subjects] if test is None else [list(dict.fromkeys(map(str, test)))]
+    folds = []
+    for names in chosen:
+        unknown = [name for name in names if name not in subjects]
+        if unknown:
+            raise MefusionError(f"protocol.test: {unknown[0]} is no dataset with labelled clips; choose from {present}")
+        if not 0 < len(names) < len(subjects):
+            raise MefusionError(
+                f"protocol.test=[{', '.join(names)}]: choose some of the datasets {present} and leave one to train on"
+            )
+        tested = set().union(*(subjects[name] for name in names))
+        for other in sorted(set(subjects) - set(names)):
+            if shared := sorted(tested & subjects[other]):
+                raise MefusionError(
+                    f"protocol=cross_dataset: {shared[0]} is in {' or '.join(names)} and in {other}, so it would be on "
+                    f"both sides: leave one of these datasets out of data.sources"
+                )
+        folds.append(_fold(file_name("-".join(names)), set().union(*subjects.values()), tested))
+    return folds
+
+
+def hold_out(clips: pd.DataFrame, *, test: Sequence[str] = ()) -> list[Fold]:
+    """One fold that tests the named subjects and trains on all others.
+
+    Args:
+        clips: labelled clips with the column subject.
+        test: subjects; a name may leave out the dataset.
+
+    Raises:
+        MefusionError: a name is no subject's or that of several, or none is left on one side.
+    """
+    subjects = sorted(set(clips["subject"]))
+    tested = {_the_one(str(name), subjects, "protocol.test") for name in test}
+    if not 0 < len(tested) < len(subjects):
+        raise MefusionError(
+            f"protocol.test=[{', '.join(map(str, test))}]: name some of the {len(subjects)} subjects to test and leave "
+            "one to train on"
+        )
+    return [_fold("holdout", subjects, tested)]
+
+
+PROTOCOLS: Mapping[str, Callable[..., list[Fold]]] = {
+    "loso": lambda clips: leave_one_subject_out(clips["subject"]),
+    "kfold": k_fold,
+    "cross_dataset": cross_dataset,
+    "holdout": hold_out,
+}
+OPTIONS: Mapping[str, tuple[str, ...]] = {
+    "loso": (),
+    "kfold": ("k", "seed"),
+    "cross_dataset": ("test",),
+    "holdout": ("test",),
+}
+
+
+def make_folds(protocol: str, clips: pd.DataFrame, **options: object) -> list[Fold]:
+    """Folds of a protocol by name.
+
+    Args:
+        protocol: a key of `PROTOCOLS`.
+        clips: labelled clips with the columns dataset, subject and label.
+        options: of the protocol; those that are None are left to it.
+
+    Raises:
+        MefusionError: there is no such protocol, an option is not its own, or the clips do not allow it.
+    """
+    if protocol not in PROTOCOLS:
+        raise MefusionError(f"protocol.name={protocol}: choose from {', '.join(PROTOCOLS)}")
+    given = {name: value for name, value in options.items() if value is not None}
+    for name, value in given.items():
+        if name not in OPTIONS[protocol]:
+            users = " or ".join(f"protocol={user}" for user, names in OPTIONS.items() if name in names)
+            raise MefusionError(f"protocol.{name}={value} says nothing to protocol={protocol}: it is for {users}")
+    return PROTOCOLS[protocol](clips, **given)
+
+
+def take_out_validation(fold: Fold, clips: pd.DataFrame, *, share: float, seed: int) -> Fold:
+    """Take validation subjects out of a fold's training subjects.
+
+    They are drawn one by one from the seed and the fold's name: of the next subject whose loss costs the training no
+    class, the one who brings the validation most new classes.
+
+    Args:
+        fold: without validation subjects.
+        clips: labelled clips with the columns subject and label.
+        share: of the training subjects, above 0 and below 1; at least one is taken, and one stays.
+        seed: of the draw.
+
+    Raises:
+        MefusionError: the share is none, or the fold has a single training subject.
+    """
+    if not 0 < share < 1:
+        raise MefusionError(f"protocol.validation={share}: give a share above 0 and below 1")
+    if len(fold.train) < 2:
+        raise MefusionError(
+            f"rule=inner_val needs two training subjects, one of them to validate on; fold {fold.name} has only "
+            f"{fold.train[0]}: take rule=last or rule=average"
+        )
+    rng = np.random.default_rng(zlib.crc32(f"{seed}/{fold.name}/validation".encode()))
+    subjects = rng.permutation(fold.train)
+    shows = (pd.crosstab(clips["subject"], clips["label"]).loc[subjects] > 0).to_numpy()
+    chosen = np.zeros(len(subjects), bool)
+    for _ in range(min(max(1, round(share * len(subjects))), len(subjects) - 1)):
+        last, held = shows[~chosen].sum(axis=0) == 1, shows[chosen].any(axis=0)
+        lost, new = (shows & last).sum(axis=1), (shows & ~held).sum(axis=1)
+        gain = new - (1 + shows.shape[1]) * lost
+        chosen[np.where(chosen, gain.min() - 1, gain).argmax()] = True
+    train, validation = (tuple(sorted(map(str, subjects[mask]))) for mask in (~chosen, chosen))
+    return replace(fold, train=train, validation=validation)
+
+
+def select_shard(runs: Sequence[T], shard: str | None) -> list[T]:
+    """Every n-th of some things from the i-th on, for a shard `i/n`; all if None.
+
+    Raises:
+        MefusionError: the shard is no i/n with i from 1 to n.
+    """
+    if shard is None:
+        return list(runs)
+    found = re.fullmatch(r"(\d+)/(\d+)", shard)
+    number, count = (int(found[1]), int(found[2])) if found else (0, 0)
+    if not 1 <= number <= count:
+        raise MefusionError(f"protocol.shard={shard}: give i/n with i from 1 to n, as 1/4 for the first of four")
+    return list(runs[number - 1 :: count])
+
+
+def select_folds(folds: list[Fold], names: Iterable[str] | None) -> list[Fold]:
+    """The folds of these names or test subjects, all if None; a subject's name may leave out the dataset.
+
+    Raises:
+        MefusionError: a name is no fold's.
+    """
+    if names is None:
+        return folds
+    chosen = [_named(str(name), folds) for name in names]
+    if not chosen:
+        raise MefusionError("protocol.folds names no fold and no subject: name some, or leave it out for all")
+    return list(dict.fromkeys(chosen))
+
+
+def _named(name: str, folds: list[Fold]) -> Fold:
+    fold_of = {subject: fold for fold in folds for subject in fold.test}
+    by_name = {fold.name: fold for fold in folds}
+    return by_name[name] if name in by_name else fold_of[_the_one(name, list(fold_of), "protocol.folds", by_name)]
+
+
+def _the_one(name: str, subjects: Sequence[str], setting: str, choices: Iterable[str] = ()) -> str:
+    """The subject of a name, which may leave out the dataset."""
+    if name in subjects:
+        return name
+    found = [subject for subject in subjects if subject.split("/")[-1] == name]
+    if len(found) == 1:
+        return found[0]
+    problem = "is in several datasets" if found else "is no subject with labelled clips"
+    raise MefusionError(f"{setting}: {name} {problem}; choose from {', '.join(found or choices or subjects)}")
+
+
+def _fold(name: str, subjects: Iterable[str], test: set[str]) -> Fold:
+    return Fold(name, train=tuple(sorted(set(subjects) - test)), test=tuple(sorted(test)))
+
+
+def _subject_fold_name(subject: str) -> str:
+    """As `casme2-sub01`; where this is no file name, or could be read in two ways, a name with a hash."""
+    dataset, _, _ = subject.partition("/")
+    plain = subject.replace("/", "-", 1)
+    return plain if "-" not in dataset and file_name(plain) == plain else file_name(subject)

@@ -1,0 +1,233 @@
+"""Metrics of pooled predictions; recognition's come from one confusion matrix.
+
+A class of the scheme that occurs neither among the labels nor among the predictions counts with F1 = 0 and
+recall = 0: a mean over the scheme's classes keeps its denominator whatever the data hold. It is what
+scikit-learn gives with `labels=classes, zero_division=0`.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from mefusion.common.errors import MefusionError
+
+LANDMARK_FAILURE_NME = 8.0
+"""A clip's landmarks have failed above this error, in per cent of the inter-ocular distance."""
+
+
+def confusion_matrix(labels: Sequence[str], predictions: Sequence[str], classes: Sequence[str]) -> np.ndarray:
+    """Count the clips of each label and prediction.
+
+    Args:
+        labels: true class names, one a clip.
+        predictions: predicted class names, in the same order.
+        classes: the scheme's classes, in the order of the rows and columns.
+
+    Returns:
+        int64 [C, C]; row i, column j: clips of class i predicted as class j.
+
+    Raises:
+        MefusionError: there is no clip, or a name is not among `classes`.
+    """
+    if len(labels) != len(predictions):
+        raise MefusionError(f"There are {len(labels)} labels but {len(predictions)} predictions; give one a clip.")
+    if len(labels) == 0:
+        raise MefusionError("There is no clip to score; give at least one prediction.")
+    index = {name: i for i, name in enumerate(classes)}
+    unknown = sorted(({*labels} | {*predictions}) - index.keys(), key=str)
+    if unknown:
+        raise MefusionError(f"Class {unknown[0]!r} is not one of the scheme's classes: {', '.join(classes)}.")
+    matrix = np.zeros((len(index), len(index)), dtype=np.int64)
+    np.add.at(matrix, ([index[name] for name in labels], [index[name] for name in predictions]), 1)
+    return matrix
+
+
+def f1_per_class(matrix: np.ndarray) -> np.ndarray:
+    """F1 = 2TP / (2TP + FP + FN) of each class.
+
+    Args:
+        matrix: confusion matrices [..., C, C], rows are labels.
+
+    Returns:
+        [..., C] in 0..1; 0 for a class that occurs neither as label nor as prediction.
+    """
+    return _ratio(2 * _right(matrix), matrix.sum(axis=-2) + matrix.sum(axis=-1))
+
+
+def recall_per_class(matrix: np.ndarray) -> np.ndarray:
+    """Share of each class's clips that were recognised.
+
+    Args:
+        matrix: confusion matrices [..., C, C], rows are labels.
+
+    Returns:
+        [..., C] in 0..1; 0 for a class without a clip.
+    """
+    return _ratio(_right(matrix), matrix.sum(axis=-1))
+
+
+def uf1(matrix: np.ndarray) -> np.ndarray:
+    """Unweighted F1 (macro F1): the mean of `f1_per_class` over the scheme's classes (MEGC 2019)."""
+    return f1_per_class(matrix).mean(axis=-1)
+
+
+def uar(matrix: np.ndarray) -> np.ndarray:
+    """Unweighted average recall: the mean of `recall_per_class` over the scheme's classes (MEGC 2019)."""
+    return recall_per_class(matrix).mean(axis=-1)
+
+
+def accuracy(matrix: np.ndarray) -> np.ndarray:
+    """Share of all clips that were recognised, in 0..1."""
+    return _ratio(_right(matrix).sum(axis=-1), matrix.sum(axis=(-2, -1)))
+
+
+def weighted_f1(matrix: np.ndarray) -> np.ndarray:
+    """The mean of `f1_per_class`, weighted by each class's number of clips."""
+    support = matrix.sum(axis=-1)
+    return _ratio((f1_per_class(matrix) * support).sum(axis=-1), support.sum(axis=-1))
+
+
+SCORES = {"uf1": uf1, "uar": uar, "acc": accuracy, "wf1": weighted_f1}
+"""The four scores of recognition, of confusion matrices [..., C, C] each; 0..1."""
+
+
+def recognition_metrics(matrix: np.ndarray) -> dict[str, float]:
+    """All four scores of one confusion matrix.
+
+    Args:
+        matrix: confusion matrix [C, C] of at least one clip, pooled over the folds.
+
+    Returns:
+        `uf1`, `uar`, `acc` and `wf1`, each in 0..1.
+    """
+    return {name: float(score(matrix)) for name, score in SCORES.items()}
+
+
+def majority_matrix(matrix: np.ndarray) -> np.ndarray:
+    """Confusion matrix of the baseline that always predicts the commonest label of the same clips.
+
+    Args:
+        matrix: confusion matrix [C, C] of any prediction of these clips.
+
+    Returns:
+        int64 [C, C] with one filled column; of equally common labels it predicts the first.
+    """
+    support = matrix.sum(axis=1)
+    baseline = np.zeros_like(matrix)
+    baseline[:, support.argmax()] = support
+    return baseline
+
+
+def mean_of_folds_uf1(
+    labels: Sequence[str], predictions: Sequence[str], folds: Sequence[str], classes: Sequence[str]
+) -> float:
+    """The mean over folds of each fold's macro F1, as older papers report it; never the headline.
+
+    A fold's F1 is averaged over the classes that occur in it, as label or prediction (scikit-learn's default,
+    which such code calls). One wrong guess on a subject who shows a single emotion thereby halves the fold's
+    score: the pooled `uf1` is the number to quote.
+
+    Args:
+        labels: true class names, one a clip.
+        predictions: predicted class names, in the same order.
+        folds: the fold of each clip.
+        classes: the scheme's classes.
+
+    Returns:
+        The mean, in 0..1.
+
+    Raises:
+        MefusionError: there is no clip, or a name is not among `classes`.
+    """
+    label_array, prediction_array, fold_array = (
+        np.asarray(values, dtype=object) for values in (labels, predictions, folds)
+    )
+    scores = []
+    for fold in dict.fromkeys(folds):
+        chosen = fold_array == fold
+        matrix = confusion_matrix(list(label_array[chosen]), list(prediction_array[chosen]), classes)
+        occurs = matrix.sum(axis=0) + matrix.sum(axis=1) > 0
+        scores.append(f1_per_class(matrix)[occurs].mean())
+    if not scores:
+        raise MefusionError("There is no fold to score; give at least one prediction.")
+    return float(np.mean(scores))
+
+
+def recognition_report(
+    labels: Sequence[str], predictions: Sequence[str], folds: Sequence[str], classes: Sequence[str]
+) -> dict[str, Any]:
+    """Everything that the labels and predictions of a study say, as plain data.
+
+    Args:
+        labels: true class names, one a clip.
+        predictions: predicted class names, in the same order.
+        folds: the fold of each clip.
+        classes: the scheme's classes, in order.
+
+    Returns:
+        `clips`, `folds` (their numbers), `classes`; `uf1`, `uar`, `acc`, `wf1`, pooled over the folds;
+        `mean_of_folds_uf1`; `per_class` (`f1`, `recall`, `clips`); `confusion_matrix` (rows are labels);
+        `majority` (`class`, and the four scores of always predicting it).
+
+    Raises:
+        MefusionError: there is no clip, or a name is not among `classes`.
+    """
+    matrix = confusion_matrix(labels, predictions, classes)
+    majority = majority_matrix(matrix)
+    rows = zip(classes, f1_per_class(matrix), recall_per_class(matrix), matrix.sum(axis=1), strict=True)
+    return {
+        "clips": len(labels),
+        "folds": len({*folds}),
+        "classes": list(classes),
+        **recognition_metrics(matrix),
+        "mean_of_folds_uf1": mean_of_folds_uf1(labels, predictions, folds, classes),
+        "per_class": {
+            name: {"f1": float(f1), "recall": float(recall), "clips": int(clips)} for name, f1, recall, clips in rows
+        },
+        "confusion_matrix": matrix.tolist(),
+        "majority": {
+            "class": classes[int(majority.sum(axis=0).argmax())],
+            **recognition_metrics(majority),
+        },
+    }
+
+
+def flow_report(epe: Sequence[float], epe_zero: Sequence[float]) -> dict[str, float | None]:
+    """Summarise the end-point error of the predicted flow.
+
+    Args:
+        epe: mean end-point error of each clip, px.
+        epe_zero: the error that predicting no motion would have made on each clip, px.
+
+    Returns:
+        `flow_epe`, px, the mean over clips; `flow_epe_relative`, that over the mean of `epe_zero`: below 1 is
+        better than predicting no motion; None where nothing moves.
+    """
+    mean, zero = float(np.mean(epe)), float(np.mean(epe_zero))
+    return {"flow_epe": mean, "flow_epe_relative": mean / zero if zero > 0 else None}
+
+
+def landmark_report(nme: Sequence[float]) -> dict[str, float]:
+    """Summarise the normalised mean error of the predicted landmarks.
+
+    Args:
+        nme: the error of each clip, per cent of the inter-ocular distance.
+
+    Returns:
+        `landmarks_nme`, the mean over clips, per cent; `landmarks_failure_rate`, the share (0..1) of clips
+        above `LANDMARK_FAILURE_NME`.
+    """
+    errors = np.asarray(nme, dtype=float)
+    return {
+        "landmarks_nme": float(errors.mean()),
+        "landmarks_failure_rate": float((errors > LANDMARK_FAILURE_NME).mean()),
+    }
+
+
+def _right(matrix: np.ndarray) -> np.ndarray:
+    return np.diagonal(matrix, axis1=-2, axis2=-1)
+
+
+def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+    return np.divide(numerator, denominator, out=np.zeros(np.shape(numerator)), where=denominator > 0)

@@ -1,0 +1,112 @@
+"""Every score of a study, computed from its pooled prediction table."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mefusion.common.errors import MefusionError
+from mefusion.evaluation import metrics
+from mefusion.evaluation.bootstrap import score_intervals
+from mefusion.evaluation.predictions import AUXILIARY_COLUMNS, classes_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_AUXILIARY_MEANS = tuple(name for name in AUXILIARY_COLUMNS if name.startswith(("dynamic_image", "rank")))
+_CHOSEN_ON_TEST = (
+    *metrics.SCORES, "mean_of_folds_uf1", "f1", "recall", "confusion_matrix", *AUXILIARY_COLUMNS,
+    "flow_epe_relative", "landmarks_failure_rate",
+)  # fmt: skip
+"""What the rule `oracle` makes no result of: its names get the prefix `oracle_`."""
+
+
+def score(predictions: "pd.DataFrame", classes: Sequence[str] | None = None) -> dict[str, Any]:
+    """Compute every metric of one study from its pooled prediction table.
+
+    Args:
+        predictions: the table of one study and rule, of one seed or several, from `load_predictions`.
+        classes: the scheme's classes in order; by default those of the probability columns.
+
+    Returns:
+        Plain data, ready for JSON. What `metrics.recognition_report` gives, averaged over the seeds (of
+        `confusion_matrix` the sum); `intervals`, see `statistics.score_intervals`; `subjects`, the accuracy on each;
+        where the tasks were on, `metrics.flow_report`, `metrics.landmark_report` and the means of the other
+        `AUXILIARY_COLUMNS`; with several seeds `seeds`, the scores of each, and `sd`, their standard deviations; with
+        several datasets `datasets`, the same restricted to each. Of the rule `oracle` every metric's name begins with
+        `oracle_`.
+
+    Raises:
+        MefusionError: the table mixes studies or rules.
+    """
+    classes = list(classes) if classes is not None else classes_of(predictions)
+    for column in ("study", "rule"):
+        found = sorted(map(str, predictions[column].unique()))
+        if len(found) > 1:
+            raise MefusionError(f"The table mixes {column} {', '.join(found)}; score each {column} by itself.")
+    scores = _score_part(predictions, classes)
+    datasets = sorted(predictions["dataset"].unique())
+    if len(datasets) > 1:
+        parts = {name: predictions[predictions["dataset"] == name] for name in datasets}
+        scores["datasets"] = {name: _score_part(part, classes) for name, part in parts.items()}
+    return _named_oracle(scores) if predictions["rule"].iloc[0] == "oracle" else scores
+
+
+def spread(scores: Mapping[str, Any], name: str) -> str:
+    """A score as text, with the standard deviation over seeds and the 95 % interval where they are known."""
+    text = f"{scores[name]:.3f}"
+    if name in scores.get("sd", {}):
+        text += f" ± {scores['sd'][name]:.3f}"
+    if name in scores["intervals"]:
+        text += " [{:.3f}, {:.3f}]".format(*scores["intervals"][name])
+    return text
+
+
+def _score_part(table: "pd.DataFrame", classes: list[str]) -> dict[str, Any]:
+    by_seed = {str(seed): _recognition(part, classes) for seed, part in table.groupby("seed")}
+    scores = _over_seeds(list(by_seed.values()))
+    scores["intervals"] = score_intervals(table, classes)
+    right = table.assign(acc=table["label"] == table["prediction"]).groupby(["dataset", "subject"])
+    subjects = right.agg(clips=("clip_id", "nunique"), acc=("acc", "mean")).reset_index()
+    scores |= {"clips": int(subjects["clips"].sum()), "subjects": subjects.to_dict("records")}
+    if len(by_seed) > 1:
+        scores["seeds"] = {seed: {name: part[name] for name in metrics.SCORES} for seed, part in by_seed.items()}
+        values = {name: [part[name] for part in by_seed.values()] for name in metrics.SCORES}
+        scores["sd"] = {name: float(np.std(of_seeds, ddof=1)) for name, of_seeds in values.items()}
+    if "flow_epe" in table:
+        scores |= metrics.flow_report(table["flow_epe"].tolist(), table["flow_epe_zero"].tolist())
+    if "landmarks_nme" in table:
+        scores |= metrics.landmark_report(table["landmarks_nme"].tolist())
+    return scores | {name: float(table[name].mean()) for name in _AUXILIARY_MEANS if name in table}
+
+
+def _recognition(table: "pd.DataFrame", classes: list[str]) -> dict[str, Any]:
+    labels, predictions, folds = (table[name].tolist() for name in ("label", "prediction", "fold"))
+    return metrics.recognition_report(labels, predictions, folds, classes)
+
+
+def _over_seeds(reports: list[dict[str, Any]]) -> dict[str, Any]:
+    """The seeds' reports as one; counts of clips and the majority class are the same in all."""
+    scores = dict(reports[0])
+    for name in (*metrics.SCORES, "mean_of_folds_uf1"):
+        scores[name] = float(np.mean([report[name] for report in reports]))
+    scores["confusion_matrix"] = np.sum([report["confusion_matrix"] for report in reports], axis=0).tolist()
+    for name, part in scores["per_class"].items():
+        means = {key: np.mean([report["per_class"][name][key] for report in reports]) for key in ("f1", "recall")}
+        scores["per_class"][name] = part | {key: float(mean) for key, mean in means.items()}
+    return scores
+
+
+def _named_oracle(scores: dict[str, Any]) -> dict[str, Any]:
+    return {
+        f"oracle_{name}" if name in _CHOSEN_ON_TEST else name: _named_oracle_value(name, value)
+        for name, value in scores.items()
+    }
+
+
+def _named_oracle_value(name: str, value: Any) -> Any:
+    if isinstance(value, dict) and name != "majority":  # which nothing was chosen for
+        return _named_oracle(value)
+    if name == "subjects":
+        return [_named_oracle(subject) for subject in value]
+    return value

@@ -1,0 +1,1 @@
+"""From a clip's raw frames to what the models read."""

@@ -1,0 +1,165 @@
+"""What the models read of a clip, computed from its raw frames."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from mefusion.clips.motion import tvl1_flow
+from mefusion.common.errors import MefusionError
+from mefusion.faces.alignment import alignment_matrix, fill_missing, stabilised_matrices, transform, warp
+from mefusion.faces.detectors import FaceBackend
+
+ALIGNMENTS = ("stabilised", "frame")
+SHORT_CLIPS = ("interpolate", "leave_out")
+MISSING_APEX = ("midpoint", "largest_motion")
+FLOW_IMAGE = (28, 28, 3)
+
+
+@dataclass(frozen=True)
+class PreparationSettings:
+    """How clips are prepared; the cache's folder is named by it.
+
+    Attributes:
+        faces: landmark backend, a name that `make_backend` knows.
+        clip_length: frames T of a window.
+        canvas: side of the aligned frames that MOL crops from, px.
+        small: side of the aligned frames of FDP, px.
+        enlarge: see `alignment_matrix`.
+        alignment: `stabilised`, see `stabilised_matrices`, or `frame`, each frame by its own landmarks as published.
+        short_clips: what becomes of clips shorter than T: `interpolate` in time, or `leave_out`.
+        missing_apex: what stands for an apex that is unknown, outside the clip or its onset: the `midpoint` between
+            first and last frame, or the frame of `largest_motion`, that differs most from the first.
+        max_missing: most frames in a row without a face whose landmarks are taken from their neighbours'.
+        landmark_folder: see `with_landmark_files`.
+    """
+
+    faces: str = "dlib"
+    clip_length: int = 8
+    canvas: int = 144
+    small: int = 64
+    enlarge: float = 2.5
+    short_clips: str = "interpolate"
+    alignment: str = "stabilised"
+    missing_apex: str = "midpoint"
+    max_missing: int = 5
+    landmark_folder: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.clip_length < 2:
+            raise MefusionError(f"clip_length={self.clip_length}: a window needs at least 2 frames")
+        if self.alignment not in ALIGNMENTS:
+            raise MefusionError(f"faces.alignment={self.alignment}: choose from {', '.join(ALIGNMENTS)}")
+        if self.short_clips not in SHORT_CLIPS:
+            raise MefusionError(f"short_clips={self.short_clips}: choose from {', '.join(SHORT_CLIPS)}")
+        if self.missing_apex not in MISSING_APEX:
+            raise MefusionError(f"missing_apex={self.missing_apex}: choose from {', '.join(MISSING_APEX)}")
+        if self.max_missing < 0:
+            raise MefusionError(f"faces.max_missing={self.max_missing}: give a number of frames from 0 up")
+
+
+def prepare_clip(
+    frames: Sequence[np.ndarray], backend: FaceBackend | None, settings: PreparationSettings, *, apex: int | None = None
+) -> dict[str, np.ndarray]:
+    """Aligned frames and targets of one clip.
+
+    Of n frames the first T s make windows, s = n // T. Window j is the frames i s + j, so that its flow from
+    frame f goes to frame f + s.
+
+    Args:
+        frames: n >= T pictures [H, W, 3] uint8 RGB.
+        backend: finds the landmarks; None where the frames are cut to the face already, which are then resized whole.
+        settings: sizes and clip length.
+        apex: place of the apex among the frames, None where it is unknown.
+
+    Returns:
+        frames [T s, 144, 144] uint8, frames_small [T s, 64, 64] uint8, landmarks [T s, 68, 2] float32 px on
+        the 144 canvas, flow [(T - 1) s, 2, 144, 144] float16 px, onset_apex_flow [2, 144, 144] float16
+        px, matrices [T s, 2, 3] float32 from the picture to the canvas; apex_place [] among the n frames.
+        Without a backend there are no landmarks.
+
+    Raises:
+        MefusionError: no face is found, or in too many frames in a row.
+    """
+    stride = len(frames) // settings.clip_length
+    used = slice(stride * settings.clip_length)
+    grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames]
+    arrays = {}
+    if backend is None:
+        canvas, matrices = resize(grey, size=settings.canvas)
+        small, _ = resize(grey, size=settings.small)
+    else:
+        landmarks = fill_missing(backend.landmarks(frames), limit=settings.max_missing)
+        canvas, matrices = align(grey, landmarks, settings, size=settings.canvas)
+        small, _ = align(grey, landmarks, settings, size=settings.small)
+        points = np.stack([transform(p, m) for p, m in zip(landmarks, matrices, strict=True)])
+        arrays["landmarks"] = points[used].astype(np.float32)
+    if not apex:
+        apex = largest_motion(canvas) if settings.missing_apex == "largest_motion" else len(canvas) // 2
+    pairs = zip(canvas[used][:-stride], canvas[used][stride:], strict=True)
+    return arrays | {
+        "frames": canvas[used],
+        "frames_small": small[used],
+        "flow": np.stack([tvl1_flow(first, second) for first, second in pairs]).astype(np.float16),
+        "onset_apex_flow": tvl1_flow(canvas[0], canvas[apex]).astype(np.float16),
+        "matrices": matrices[used].astype(np.float32),
+        "apex_place": np.array(apex),
+    }
+
+
+def align(
+    grey: Sequence[np.ndarray], landmarks: np.ndarray, settings: PreparationSettings, *, size: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Pictures [H, W] aligned by their landmarks [n, 68, 2]: [n, size, size], and the matrices [n, 2, 3] there."""
+    if settings.alignment == "stabilised":
+        matrices = stabilised_matrices(landmarks, size=size, enlarge=settings.enlarge)
+    else:
+        matrices = np.stack([alignment_matrix(p, size=size, enlarge=settings.enlarge) for p in landmarks])
+    return np.stack([warp(g, m, size=size) for g, m in zip(grey, matrices, strict=True)]), matrices
+
+
+def resize(grey: Sequence[np.ndarray], *, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Pictures [H, W] stretched to a square: [n, size, size], and the matrices [n, 2, 3] there."""
+    height, width = grey[0].shape
+    way = cv2.INTER_AREA if min(height, width) > size else cv2.INTER_LINEAR
+    down, right = size / height, size / width
+    # A picture's corner is half a pixel from the centre of its first pixel.
+    matrix = np.array([[right, 0, (right - 1) / 2], [0, down, (down - 1) / 2]])
+    return np.stack([cv2.resize(g, (size, size), interpolation=way) for g in grey]), np.stack([matrix] * len(grey))
+
+
+def flow_image_arrays(image: np.ndarray) -> dict[str, np.ndarray]:
+    """Arrays of a clip that is a flow image: flow_image [3, 28, 28] uint8, flow to the right, downwards, and strain.
+
+    Args:
+        image: [28, 28, 3] uint8.
+
+    Raises:
+        MefusionError: it has another size.
+    """
+    if image.shape != FLOW_IMAGE:
+        height, width, _ = image.shape
+        raise MefusionError(
+            f"it is an image of {width}x{height}: a clip is a flow image of 28x28, a folder of frames or a video file"
+        )
+    return {"flow_image": image.transpose(2, 0, 1)}
+
+
+def largest_motion(frames: np.ndarray) -> int:
+    """Place of the frame that differs most from the first, by its mean absolute difference; frames [n, H, W]."""
+    return int(np.abs(frames.astype(np.int16) - frames[0]).mean(axis=(1, 2)).argmax())
+
+
+def interpolate_in_time(frames: Sequence[np.ndarray], length: int) -> list[np.ndarray]:
+    """`length` frames evenly spread over a clip, blended linearly between neighbours."""
+    return list(np.rint(blend_in_time(np.stack(frames).astype(np.float32), length)).astype(np.uint8))
+
+
+def blend_in_time(values: np.ndarray, length: int) -> np.ndarray:
+    """`length` values evenly spread over the first axis of an array, linear between neighbours."""
+    positions = np.linspace(0, len(values) - 1, length)
+    lower = np.minimum(positions.astype(int), max(len(values) - 2, 0))
+    weight = (positions - lower).reshape(-1, *[1] * (values.ndim - 1))
+    upper = np.minimum(lower + 1, len(values) - 1)
+    return values[lower] * (1 - weight) + values[upper] * weight

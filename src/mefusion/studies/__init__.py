@@ -1,0 +1,1 @@
+"""Studies: one configuration run over all its folds and seeds, and its results on disk."""

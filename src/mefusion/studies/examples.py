@@ -1,0 +1,95 @@
+"""The example clips that a fold keeps for the report's pictures."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from safetensors import SafetensorError, safe_open
+
+from mefusion.clips.cache import save_arrays
+from mefusion.common.errors import MefusionError
+
+HALF = ("flow", "dynamic_image", "attention")
+"""Arrays that are kept as float16."""
+
+
+def save_examples(path: Path, examples: Sequence[dict[str, Any]], table: pd.DataFrame) -> None:
+    """Keep a fold's example clips for the report's pictures; no file where there are none.
+
+    Args:
+        path: the file.
+        examples: see `mefusion.training.examples.predict_examples`.
+        table: the fold's predictions, whose answers are shown: those of all of a clip's windows.
+    """
+    if not examples:
+        return
+    arrays: dict[str, np.ndarray] = {}
+    metadata: dict[str, str] = {}
+    answers = table.set_index(["subject", "clip_id"])["prediction"]
+    for example in examples:
+        clip_id, subject = example["clip_id"], example["subject"]
+        key = clip_id if clip_id not in metadata else f"{subject} {clip_id}"  # clips of two subjects may share an id
+        for name, array in example.items():
+            if isinstance(array, np.ndarray):
+                half = name.removesuffix("_target") in HALF
+                arrays[f"{key}|{name}"] = array.astype(np.float16) if half else array
+        answer = {"label": example["label"], "prediction": answers[subject, clip_id], "subject": subject}
+        metadata[key] = json.dumps(answer)
+    save_arrays(path, arrays, metadata)
+
+
+def load_examples(file: str | Path) -> list[dict[str, Any]]:
+    """Read the example clips that a fold kept for pictures.
+
+    Args:
+        file: an `examples.safetensors`.
+
+    Returns:
+        One dict a clip, by `clip_id`: that, `label`, `prediction`, `subject`, `frames` uint8 [T, H, W];
+        where the tasks were on also `flow`, `flow_target` float16 [T-1, 2, H, W] px, `landmarks`,
+        `landmarks_target` float32 [T-1, 68, 2] px, `dynamic_image`, `dynamic_image_target` float16 [H, W], 0..1 and
+        `rank_scores` float32 [T]; `attention` float16 [T, H, W], 0..1, where the network learns.
+
+    Raises:
+        MefusionError: the file cannot be read, or a clip in it is not as above.
+    """
+    examples: dict[str, dict[str, Any]] = {}
+    try:
+        with safe_open(str(file), framework="np") as archive:
+            metadata = archive.metadata() or {}
+            for key in sorted(archive.keys()):
+                clip_id, _, name = key.rpartition("|")
+                examples.setdefault(clip_id, {})[name] = archive.get_tensor(key)
+        for clip_id, example in examples.items():
+            _check_shapes(example)
+            description = json.loads(metadata[clip_id])
+            example |= {key: str(description[key]) for key in ("label", "prediction", "subject")}
+            example["clip_id"] = clip_id
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise MefusionError(
+            f"{file} has no readable example clips ({reason}); delete it to report without a contact sheet."
+        ) from error
+    return list(examples.values())
+
+
+def _check_shapes(example: dict[str, Any]) -> None:
+    frames = example["frames"]
+    if frames.ndim != 3:
+        raise ValueError(f"frames have the shape {frames.shape}, not [T, H, W]")
+    length, height, width = frames.shape
+    shapes = {
+        "flow": (length - 1, 2, height, width),
+        "landmarks": (length - 1, 68, 2),
+        "dynamic_image": (height, width),
+        "attention": frames.shape,
+    }
+    if example.get("rank_scores", frames[:, 0, 0]).shape != (length,):
+        raise ValueError(f"rank_scores have the shape {example['rank_scores'].shape}, not {(length,)}")
+    for name, shape in shapes.items():
+        for key in (name, f"{name}_target"):
+            if key in example and example[key].shape != shape:
+                raise ValueError(f"{key} has the shape {example[key].shape}, not {shape}")

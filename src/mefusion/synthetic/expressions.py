@@ -1,0 +1,86 @@
+"""Facial action units as landmark displacements, and emotions as sets of action units.
+
+Displacements are in face coordinates: x away from the nose on either side, y down, one unit being the
+largest displacement that the action unit causes. Points are named on the left half of the image (iBUG
+numbering); their mirror images move alike, so that either side can be given an intensity of its own.
+Sources: Ekman, Friesen and Hager, Facial Action Coding System, 2002; EMFACS prototypes.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from mefusion.faces.alignment import LANDMARK_MIRROR
+
+# Skin between the landmarks moves too: these points stand behind the 68 as extra controls.
+CHEEK, CHEEK_RIGHT, FOREHEAD, FOREHEAD_RIGHT = 68, 69, 70, 71
+CONTROL_MIRROR = np.array([*LANDMARK_MIRROR, CHEEK_RIGHT, CHEEK, FOREHEAD_RIGHT, FOREHEAD])
+
+# action unit -> point -> (outwards, downwards)
+ACTION_UNITS: Mapping[int, Mapping[int, tuple[float, float]]] = {
+    1: {21: (0, -1), 20: (0, -0.9), 19: (0, -0.4), FOREHEAD: (0, -0.4)},
+    2: {17: (0, -0.9), 18: (0, -1), 19: (0, -0.6), FOREHEAD: (0, -0.3)},
+    4: {21: (-0.4, 0.9), 20: (-0.4, 0.8), 19: (-0.3, 0.6), 18: (-0.1, 0.4), 17: (0, 0.3), FOREHEAD: (0, 0.3)},
+    5: {37: (0, -0.6), 38: (0, -0.6)},
+    6: {40: (0, -0.5), 41: (0, -0.6), 36: (-0.2, -0.2), CHEEK: (0.1, -1)},
+    7: {37: (0, 0.4), 38: (0, 0.4), 40: (0, -0.4), 41: (0, -0.4)},
+    9: {31: (0.2, -0.8), 32: (0, -0.5), 33: (0, -0.3), 29: (0, -0.3), 21: (-0.2, 0.4), 50: (0, -0.5), CHEEK: (0, -0.4)},
+    10: {49: (0, -0.5), 50: (0, -1), 51: (0, -0.8), 61: (0, -0.8), 62: (0, -0.7), 31: (0, -0.2)},
+    12: {48: (0.7, -0.7), 60: (0.6, -0.6), 49: (0.4, -0.4), 59: (0.4, -0.3), CHEEK: (0.2, -0.5)},
+    14: {48: (0.8, 0.1), 60: (0.6, 0.1), 49: (0.4, 0), 59: (0.4, 0)},
+    15: {48: (0.2, 1), 60: (0.2, 0.8), 59: (0.1, 0.5), 49: (0, 0.4)},
+    17: {57: (0, -0.7), 58: (0, -0.6), 66: (0, -0.5), 67: (0, -0.4), 8: (0, -0.7), 7: (0, -0.5), 59: (0, -0.2)},
+    20: {48: (0.9, 0.3), 60: (0.7, 0.2), 59: (0.5, 0.2), 49: (0.4, 0.1)},
+    23: {48: (-0.4, 0), 49: (-0.3, 0.3), 50: (-0.1, 0.5), 51: (0, 0.5),
+         59: (-0.3, -0.3), 58: (-0.1, -0.5), 57: (0, -0.5)},
+    24: {50: (0, 0.5), 51: (0, 0.6), 61: (0, 0.5), 58: (0, -0.5), 57: (0, -0.6), 67: (0, -0.5)},
+    26: {57: (0, 1), 58: (0, 0.9), 59: (0, 0.5), 66: (0, 0.9), 67: (0, 0.8),
+         8: (0, 1), 7: (0, 0.9), 6: (0, 0.7), 5: (0, 0.4)},
+}  # fmt: skip
+
+# Eyelids closing, in units of the eye's opening.
+BLINK: Mapping[int, tuple[float, float]] = {37: (0, 1), 38: (0, 1)}
+
+# scheme -> emotion -> action unit -> probability of taking part in a clip
+EMOTIONS: Mapping[str, Mapping[str, Mapping[int, float]]] = {
+    "three": {
+        "negative": {4: 1.0, 9: 0.5, 15: 0.7, 7: 0.3},
+        "positive": {12: 1.0, 6: 0.8},
+        "surprise": {1: 1.0, 2: 0.9, 5: 0.7, 26: 0.5},
+    },
+    "five": {
+        "happiness": {12: 1.0, 6: 0.8},
+        "surprise": {1: 1.0, 2: 0.9, 5: 0.7, 26: 0.5},
+        "disgust": {9: 1.0, 10: 0.5, 4: 0.5, 7: 0.3},
+        "repression": {15: 1.0, 17: 0.7, 24: 0.4},
+        "others": {4: 0.5, 14: 1.0, 7: 0.3},
+    },
+    "seven": {
+        "happiness": {12: 1.0, 6: 0.8},
+        "surprise": {1: 1.0, 2: 0.9, 5: 0.7, 26: 0.5},
+        "disgust": {9: 1.0, 10: 0.6, 17: 0.2},
+        "fear": {1: 0.9, 2: 0.6, 4: 0.9, 5: 0.6, 20: 1.0},
+        "anger": {4: 1.0, 7: 0.7, 23: 0.8, 24: 0.4},
+        "sadness": {1: 1.0, 4: 0.6, 15: 0.9, 17: 0.4},
+        "others": {14: 1.0, 10: 0.3},
+    },
+}
+
+
+def displacement(motion: Mapping[int, tuple[float, float]], *, left: float = 1.0, right: float = 1.0) -> np.ndarray:
+    """Displacement of every control point when each side moves with its own intensity.
+
+    Points on the midline belong to both sides and move with the mean of the two.
+
+    Returns:
+        [72, 2] (right, down) in face coordinates of the image.
+    """
+    field = np.zeros((len(CONTROL_MIRROR), 2))
+    for point, (outwards, downwards) in motion.items():
+        mirror = CONTROL_MIRROR[point]
+        if mirror == point:
+            field[point] = (0, 0.5 * (left + right) * downwards)
+        else:
+            field[point] = (-left * outwards, left * downwards)
+            field[mirror] = (right * outwards, right * downwards)
+    return field

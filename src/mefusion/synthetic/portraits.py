@@ -1,0 +1,58 @@
+"""Photographs that pseudo-subjects are made from."""
+
+import functools
+import hashlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from mefusion.clips.video import IMAGES, read_image
+from mefusion.common.errors import MefusionError
+from mefusion.faces.detectors import DlibFaces
+from mefusion.synthetic.render import Portrait, crop_portrait
+
+
+def portrait_files(folder: str | None) -> Sequence[Path]:
+    """Photographs of a folder; none where the built-in portrait is used.
+
+    Raises:
+        MefusionError: the folder is not there or holds no image.
+    """
+    if folder is None:
+        return ()
+    files = sorted(p for p in Path(folder).glob("*") if p.suffix.lower() in IMAGES)
+    if not files:
+        raise MefusionError(
+            f"data.portraits={folder} holds no images ({', '.join(sorted(IMAGES))}): put photographs there"
+        )
+    return files
+
+
+def portrait_digests(folder: str | None) -> list[str]:
+    """Hash of each photograph."""
+    return [hashlib.sha256(path.read_bytes()).hexdigest() for path in portrait_files(folder)]
+
+
+@functools.lru_cache(maxsize=1)
+def load_portraits(folder: str | None, size: int) -> list[Portrait]:
+    """Portraits cut to the head with their landmarks; photographs that cannot be used are left out.
+
+    Raises:
+        MefusionError: none can be used; says why for each.
+    """
+    from skimage.data import astronaut  # public domain, NASA
+
+    backend, portraits, problems = DlibFaces(), [], []
+    images: dict[Path, Callable[[], np.ndarray]] = {
+        path: functools.partial(read_image, path) for path in portrait_files(folder)
+    }
+    for path, read in (images or {Path("astronaut"): astronaut}).items():
+        try:
+            image = read()
+            portraits.append(crop_portrait(image, backend.landmarks([image])[0], size=size))
+        except MefusionError as error:
+            problems.append(str(error) if str(path) in str(error) else f"{path}: {error}")
+    if not portraits:
+        raise MefusionError(f"data.portraits={folder} has no photograph that can be used: {'; '.join(problems)}")
+    return portraits

@@ -1,0 +1,243 @@
+"""Pseudo-subjects made from portraits, and the clips that they act.
+
+A frame t is the subject's picture S moved by the expression and then by the head: the point x of S is
+seen at A_t(x + c_t E(x) + b_t B(x)), where E is the clip's expression, c_t its course from onset over apex
+to offset, B and b_t the blink and A_t a similarity. So the landmarks of every frame and the flow between
+any two frames are known exactly.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from mefusion.faces.alignment import LANDMARK_MIRROR, alignment_matrix, eye_centres, transform
+from mefusion.synthetic.expressions import ACTION_UNITS, BLINK, CONTROL_MIRROR, displacement
+from mefusion.synthetic.warps import invert, pixel_grid, sample, spline_basis
+
+FACE_HEIGHTS = 4.6  # side of the picture in inter-ocular distances: the whole head, with room to move
+
+SKIN = 3e-4  # smoothing of the motion's spline: lips and lids that lie close do not tear apart
+
+
+@dataclass(frozen=True)
+class Portrait:
+    """A square picture of one face: `image` [S, S, 3] uint8 RGB, `landmarks` [68, 2] px."""
+
+    image: np.ndarray
+    landmarks: np.ndarray
+
+
+def crop_portrait(image: np.ndarray, landmarks: np.ndarray, *, size: int) -> Portrait:
+    """Cut the head out of a photograph [H, W, 3] and resize it to `size` px."""
+    left, right = eye_centres(landmarks)
+    scale = size / (FACE_HEIGHTS * np.linalg.norm(right - left))
+    centre = (landmarks.min(0) + landmarks.max(0)) / 2 - (0, 0.25 * np.linalg.norm(right - left))
+    matrix = np.array([[scale, 0, size / 2 - scale * centre[0]], [0, scale, size / 2 - scale * centre[1]]])
+    picture = cv2.warpAffine(image, matrix, (size, size), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    return Portrait(picture, landmarks * scale + matrix[:, 2])
+
+
+def _controls(landmarks: np.ndarray, size: int) -> np.ndarray:
+    """The 72 points that action units move, then points on the border that hold still."""
+    cheeks = [(landmarks[a] + landmarks[b] + landmarks[c]) / 3 for a, b, c in ((36, 31, 4), (45, 35, 12))]
+    up = np.array(eye_centres(landmarks)).mean(0) - landmarks[33]
+    foreheads = [landmarks[brow] + 0.6 * up for brow in (19, 24)]
+    edge = np.linspace(0, size - 1, 5)
+    border = np.array([(x, y) for x in edge for y in edge if x in edge[[0, -1]] or y in edge[[0, -1]]])
+    return np.concatenate([landmarks, cheeks, foreheads, border])
+
+
+class Subject:
+    """A pseudo-subject: another face shape, skin, light and camera than the portrait's.
+
+    Attributes:
+        image: neutral picture [S, S, 3] float32, 0..255.
+        landmarks: [68, 2] px, exact.
+    """
+
+    def __init__(self, portrait: Portrait, *, seed: int):
+        rng = np.random.default_rng(seed)
+        size = len(portrait.image)
+        landmarks, image = portrait.landmarks, portrait.image
+        if rng.random() < 0.5:
+            image = image[:, ::-1]
+            landmarks = (landmarks * (-1, 1) + (size - 1, 0))[LANDMARK_MIRROR]
+        self.size = size
+        self.landmarks = landmarks + _identity(landmarks, rng)
+        backward = spline_basis(_controls(self.landmarks, size), pixel_grid(size).reshape(-1, 2), scale=size)
+        shift = np.zeros((backward.shape[1], 2), np.float32)
+        shift[:68] = landmarks - self.landmarks
+        source = pixel_grid(size) + (backward @ shift).reshape(size, size, 2)
+        warped = cv2.remap(np.ascontiguousarray(image), source, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+        self.image = _appearance(warped, rng)
+        self._skin = spline_basis(
+            _controls(self.landmarks, size), pixel_grid(size).reshape(-1, 2), scale=size, smoothing=SKIN
+        )
+
+    def field(self, motion: np.ndarray) -> np.ndarray:
+        """Dense displacement [S, S, 2] px when the 72 control points move by `motion` [72, 2] px."""
+        dense = self._skin[:, : len(motion)] @ motion.astype(np.float32)
+        return dense.reshape(self.size, self.size, 2)
+
+    def to_pixels(self, motion: np.ndarray) -> np.ndarray:
+        """Turn face coordinates [72, 2] into the picture's: the face may be tilted."""
+        left, right = eye_centres(self.landmarks)
+        along = (right - left) / np.linalg.norm(right - left)
+        return motion @ np.array([along, (-along[1], along[0])])
+
+    @property
+    def crop_scale(self) -> float:
+        """Pixels of the aligned 128 crop for one pixel of the picture."""
+        return float(np.linalg.norm(alignment_matrix(self.landmarks, size=144)[0, :2]))
+
+
+def _identity(landmarks: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Smooth random displacement [68, 2] px: neighbouring landmarks move alike, both sides mostly alike."""
+    left, right = eye_centres(landmarks)
+    unit = np.linalg.norm(right - left)
+    distance = np.linalg.norm(landmarks[:, None] - landmarks[None], axis=-1) / unit
+    covariance = np.exp(-0.5 * (distance / 0.6) ** 2) + 1e-6 * np.eye(68)
+    field = np.linalg.cholesky(covariance) @ rng.standard_normal((68, 2))
+    symmetric = (field + field[LANDMARK_MIRROR] * (-1, 1)) / 2
+    return unit * (0.06 * symmetric + 0.02 * field)
+
+
+def _appearance(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Skin and light of a subject: gamma, colour, a light from one side, a softer lens."""
+    size = len(image)
+    picture = 255 * (image / 255.0) ** rng.uniform(0.7, 1.4) * rng.uniform(0.9, 1.1, size=3)
+    angle, strength = rng.uniform(0, 2 * np.pi), rng.uniform(0, 0.3)
+    ramp = (pixel_grid(size) / size - 0.5) @ np.array([np.cos(angle), np.sin(angle)])
+    lit = picture * (1 + strength * 2 * ramp)[..., None]
+    blurred = cv2.GaussianBlur(lit.astype(np.float32), (0, 0), rng.uniform(0.3, 0.9))
+    return np.clip(blurred, 0, 255)
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One acted expression; every random choice is made, frames and truth follow from it.
+
+    Attributes:
+        action_units: those that take part.
+        expression, blink: dense displacements [S, S, 2] px at full strength.
+        course, blink_course: their strengths a frame [n], the first 0..1 from onset over apex to offset.
+        head: similarity of every frame [n, 2, 3].
+        gains: brightness of every frame [n].
+    """
+
+    subject: Subject
+    action_units: tuple[int, ...]
+    apex: int
+    expression: np.ndarray
+    blink: np.ndarray
+    course: np.ndarray
+    blink_course: np.ndarray
+    head: np.ndarray
+    gains: np.ndarray
+    noise_seed: int
+
+    def __len__(self) -> int:
+        return len(self.course)
+
+    def displacement(self, t: int) -> np.ndarray:
+        """Facial displacement of frame t before the head moves, [S, S, 2] px."""
+        return self.course[t] * self.expression + self.blink_course[t] * self.blink
+
+    def landmarks(self, t: int) -> np.ndarray:
+        """Exact landmarks [68, 2] px of frame t."""
+        return self._forward(self.subject.landmarks.astype(np.float32), t)
+
+    def _origins(self, t: int) -> np.ndarray:
+        """For every pixel of frame t the point of the neutral picture that is seen there, [S, S, 2] px."""
+        unmoved = cv2.transform(pixel_grid(self.subject.size), cv2.invertAffineTransform(self.head[t]))
+        return invert(self.displacement(t), unmoved.astype(np.float32))
+
+    def _forward(self, points: np.ndarray, t: int) -> np.ndarray:
+        return transform(points + sample(self.displacement(t), points), self.head[t])
+
+    def flow(self, first: int, second: int) -> np.ndarray:
+        """Exact flow [2, S, S] px (right, down) from frame `first` to frame `second`, on the first's pixels."""
+        seen = self._forward(self._origins(first), second)
+        return (seen - pixel_grid(self.subject.size)).transpose(2, 0, 1)
+
+    def frame(self, t: int) -> np.ndarray:
+        """Frame t as the camera gives it, [S, S, 3] uint8 RGB, with flicker and sensor noise."""
+        picture = cv2.remap(
+            self.subject.image, self._origins(t), None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
+        )
+        rng = np.random.default_rng((self.noise_seed, t))
+        noise = rng.standard_normal((*picture.shape[:2], 1), dtype=np.float32)
+        return np.clip(self.gains[t] * picture + 2.0 * noise + 0.5, 0, 255).astype(np.uint8)
+
+
+def act(subject: Subject, emotion: Mapping[int, float], *, frames: int, amplitude: float, seed: int) -> Clip:
+    """Let a subject show an emotion once.
+
+    Args:
+        subject: who.
+        emotion: action unit -> probability of taking part.
+        frames: number of frames from onset to offset.
+        amplitude: px on the aligned 128 crop that the most moved landmark goes from onset to apex,
+            times an intensity of the clip's own, drawn from 0.7 to 1.3.
+        seed: of every random choice.
+    """
+    rng = np.random.default_rng(seed)
+    units = tuple(unit for unit, probability in emotion.items() if rng.random() < probability)
+    motion = np.zeros((len(CONTROL_MIRROR), 2))
+    for unit in units:
+        intensity, lean = rng.uniform(0.7, 1.3), rng.uniform(-0.25, 0.25)
+        motion += displacement(ACTION_UNITS[unit], left=intensity * (1 + lean), right=intensity * (1 - lean))
+    expression = subject.field(subject.to_pixels(motion))
+    reach = np.linalg.norm(sample(expression, subject.landmarks), axis=-1).max()
+    expression *= rng.uniform(0.7, 1.3) * amplitude / subject.crop_scale / reach
+    apex = round(frames * rng.uniform(0.35, 0.6))
+    lids = subject.landmarks[[40, 41]].mean(0) - subject.landmarks[[37, 38]].mean(0)
+    return Clip(
+        subject=subject,
+        action_units=units,
+        apex=apex,
+        expression=expression,
+        blink=subject.field(subject.to_pixels(displacement(BLINK)) * np.linalg.norm(lids)),
+        course=_course(frames, apex, rng).astype(np.float32),
+        blink_course=_blink_course(frames, rng).astype(np.float32),
+        head=_head(frames, subject.size, rng),
+        gains=1 + 0.003 * rng.standard_normal(frames),
+        noise_seed=int(rng.integers(2**31)),
+    )
+
+
+def _course(frames: int, apex: int, rng: np.random.Generator) -> np.ndarray:
+    """Strength of the expression [n]: 0 at onset, 1 at apex, down to a rest of 0 to 0.3 at offset."""
+    rest = rng.uniform(0, 0.3)
+    rising = np.linspace(0, 1, apex + 1)
+    falling = np.linspace(1, 0, frames - apex)[1:]
+    smooth = [3 * u**2 - 2 * u**3 for u in (rising, falling)]
+    return np.concatenate([smooth[0], rest + (1 - rest) * smooth[1]])
+
+
+def _blink_course(frames: int, rng: np.random.Generator) -> np.ndarray:
+    """Partial blink in one clip of five, [n] in 0..0.6 of the eye's opening."""
+    if rng.random() > 0.2:
+        return np.zeros(frames)
+    centre, depth = rng.uniform(0, frames), rng.uniform(0.3, 0.6)
+    return depth * np.exp(-0.5 * ((np.arange(frames) - centre) / 1.5) ** 2)
+
+
+def _head(frames: int, size: int, rng: np.random.Generator) -> np.ndarray:
+    """Slow drift of the head, [n, 2, 3]: about a pixel, half a degree and half a percent over a clip."""
+    time = np.linspace(0, 1, frames)
+    waves = [
+        rng.standard_normal((4, 1)) * np.sin(np.pi * k * time + rng.uniform(0, 2 * np.pi, (4, 1))) / k
+        for k in (1, 2, 3)
+    ]
+    drift = np.sum(waves, axis=0)
+    dx, dy = 0.7 * drift[0], 0.7 * drift[1]
+    angle, scale = np.deg2rad(0.3) * drift[2], 1 + 0.003 * drift[3]
+    cos, sin, centre = scale * np.cos(angle), scale * np.sin(angle), (size - 1) / 2
+    rows = [
+        [cos, -sin, centre - cos * centre + sin * centre + dx],
+        [sin, cos, centre - sin * centre - cos * centre + dy],
+    ]
+    return np.array(rows).transpose(2, 0, 1)

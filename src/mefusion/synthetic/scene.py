@@ -1,0 +1,132 @@
+"""A synthetic set: which pseudo-subjects it has, which clips they act, and each clip with its exact truth."""
+
+import functools
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from mefusion.clips.cache import settings_hash
+from mefusion.common.errors import MefusionError
+from mefusion.synthetic.expressions import EMOTIONS
+from mefusion.synthetic.portraits import load_portraits, portrait_digests
+from mefusion.synthetic.render import Clip, Subject, act
+
+RENDERING = 1  # raise it when the same settings come to give other frames
+
+
+@dataclass(frozen=True)
+class SyntheticSettings:
+    """What a synthetic set is made from; equal settings give equal files.
+
+    Attributes:
+        scheme: which emotions are acted, a key of `EMOTIONS`.
+        subjects: number of pseudo-subjects.
+        clips_per_class: clips of each emotion a subject acts.
+        amplitude: motion of the most moved landmark at apex, px on the aligned 128 crop.
+        frames: fewest and most frames a clip.
+        size: side of the frames, px.
+        seed: of subjects and clips.
+        portraits: folder of photographs with one face each; None is scikit-image's public-domain portrait.
+    """
+
+    scheme: str = "three"
+    subjects: int = 6
+    clips_per_class: int = 6
+    amplitude: float = 2.5
+    frames: Sequence[int] = (16, 23)
+    size: int = 256
+    seed: int = 0
+    portraits: str | None = None
+
+    def __post_init__(self) -> None:
+        for name, kind in (("subjects", int), ("clips_per_class", int), ("size", int), ("amplitude", (int, float))):
+            value = getattr(self, name)
+            if not isinstance(value, kind) or not 0 < value < math.inf:
+                raise MefusionError(f"data.{name}={value}: give a number above 0")
+        if not isinstance(self.seed, int) or self.seed < 0:
+            raise MefusionError(f"data.seed={self.seed}: give a whole number from 0 up")
+        if self.scheme not in EMOTIONS:
+            raise MefusionError(
+                f"the synthetic set has no emotions for labels={self.scheme}: choose from {', '.join(EMOTIONS)}"
+            )
+        try:
+            fewest, most = map(int, self.frames)
+        except (TypeError, ValueError) as error:
+            raise MefusionError(
+                f"data.frames={self.frames}: give two numbers, the fewest and the most, as [16,23]"
+            ) from error
+        if not 2 <= fewest <= most:
+            raise MefusionError(f"data.frames={[fewest, most]}: give the fewest and the most frames, at least 2")
+        object.__setattr__(self, "frames", (fewest, most))
+
+
+@dataclass(frozen=True)
+class SyntheticClip:
+    """Which clip of a synthetic set: subject and emotion by their numbers, and the how-manieth."""
+
+    subject: int
+    emotion: int
+    take: int
+
+    @property
+    def subject_name(self) -> str:
+        """As `sub01`."""
+        return f"sub{self.subject + 1:02d}"
+
+    def name(self, settings: SyntheticSettings) -> str:
+        """Id of the clip, as `sub01_surprise_02`."""
+        emotion = list(EMOTIONS[settings.scheme])[self.emotion]
+        return f"{self.subject_name}_{emotion}_{self.take + 1:02d}"
+
+
+def synthetic_folder(root: Path, settings: SyntheticSettings) -> Path:
+    """Where a set with these settings stands; photographs count by their content."""
+    content = asdict(settings) | {"portraits": portrait_digests(settings.portraits), "rendering": RENDERING}
+    return root / f"{settings.scheme}-{settings_hash(content)}"
+
+
+def list_clips(settings: SyntheticSettings) -> list[SyntheticClip]:
+    """Every clip of a set, a subject's clips together."""
+    emotions = range(len(EMOTIONS[settings.scheme]))
+    takes = range(settings.clips_per_class)
+    return [SyntheticClip(s, e, t) for s in range(settings.subjects) for e in emotions for t in takes]
+
+
+@functools.lru_cache(maxsize=2)
+def make_subject(settings: SyntheticSettings, number: int) -> Subject:
+    """Pseudo-subject of a set; photographs are taken in turn."""
+    portraits = load_portraits(settings.portraits, settings.size)
+    return Subject(portraits[number % len(portraits)], seed=derived_seed(settings.seed, number))
+
+
+def make_clip(settings: SyntheticSettings, clip: SyntheticClip) -> Clip:
+    """One clip of a set with its exact truth, the same whenever it is asked for."""
+    seed = derived_seed(settings.seed, clip.subject, clip.emotion, clip.take)
+    fewest, most = settings.frames
+    return act(
+        make_subject(settings, clip.subject),
+        list(EMOTIONS[settings.scheme].values())[clip.emotion],
+        frames=int(np.random.default_rng(seed).integers(fewest, most + 1)),
+        amplitude=settings.amplitude,
+        seed=seed,
+    )
+
+
+def derived_seed(*numbers: int) -> int:
+    """A seed from several numbers, as of the set, the subject and the clip."""
+    return int(np.random.SeedSequence(numbers).generate_state(1)[0])
+
+
+def render_frame(clip: Clip, t: int, settings: SyntheticSettings) -> np.ndarray:
+    """Frame t of a clip, [S, S, 3] uint8 RGB.
+
+    Raises:
+        MefusionError: the amplitude is too large for the face.
+    """
+    try:
+        return clip.frame(t)
+    except ArithmeticError as error:
+        raise MefusionError(f"data.amplitude={settings.amplitude} folds the face: choose a smaller one") from error

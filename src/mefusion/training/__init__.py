@@ -1,0 +1,1 @@
+"""The LightningModule, the tasks' losses, checkpoints, logging and resuming."""

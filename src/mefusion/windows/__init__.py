@@ -1,0 +1,1 @@
+"""Windows cut from prepared clips, and the LightningDataModule of a fold."""

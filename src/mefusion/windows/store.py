@@ -1,0 +1,216 @@
+"""Prepared clips in memory, and the windows that are cut from them."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+
+from mefusion.common.errors import MefusionError
+from mefusion.windows.augmentation import Augmentation
+from mefusion.windows.views import Crop, Span, View, Window
+
+WINDOWS = ("random", "all", "first", "dual_phase")
+RANDOM_PHASE = -1
+
+
+@dataclass
+class Batch:
+    """Windows of one size; a target is None where the view has none.
+
+    Attributes:
+        inputs: what the network sees, as the view cuts it or as normalised: [B, T, 1, S, S], or [B, 3, S, S] of
+            flow images.
+        label: [B] class numbers.
+        clip: [B] row numbers of the clip table.
+        flow: [B, T-1, 2, S, S] px.
+        landmarks: [B, T-1, 68, 2] px of frames 2..T.
+        dynamic_image: [B, S, S], 0..1.
+    """
+
+    inputs: Tensor
+    label: Tensor
+    clip: Tensor
+    flow: Tensor | None = None
+    landmarks: Tensor | None = None
+    dynamic_image: Tensor | None = None
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> "Batch":
+        """The same with every tensor changed."""
+        present = {name: change(value) for name, value in vars(self).items() if value is not None}
+        return Batch(**present)
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same on another device."""
+        return self.map(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+
+class ClipStore:
+    """All prepared clips of a table, read once and shared by the folds of a process.
+
+    Args:
+        index: rows of the cache's index with the column `label`.
+        folder: the cache's folder.
+        classes: class names in order.
+        clip_length: frames T of a window.
+        view: what of a clip the network sees.
+
+    Raises:
+        MefusionError: a cache file is broken.
+    """
+
+    def __init__(self, index: pd.DataFrame, folder: Path, *, classes: Sequence[str], clip_length: int, view: View):
+        self.index = index.reset_index(drop=True)
+        self.clip_length, self.view = clip_length, view
+        self.classes = tuple(classes)
+        self.labels = np.array([self.classes.index(label) for label in self.index["label"]])
+        self.arrays = [view.read(folder / file) for file in self.index["file"]]
+        apexes = self.index["apex_place"] if "apex_place" in self.index else [None] * len(self.index)
+        self.spans = [
+            view.spans(int(stride), clip_length, None if pd.isna(apex) else int(apex))
+            for stride, apex in zip(self.index["stride"], apexes, strict=True)
+        ]
+        self.canvas = view.pictures(self.arrays[0]).shape[-1]
+
+    def rows(self, subjects: Sequence[str]) -> np.ndarray:
+        """Row numbers of these subjects' clips."""
+        return np.flatnonzero(self.index["subject"].isin(subjects))
+
+    def phases(self, clip: int) -> int:
+        """Number of windows of a clip."""
+        return len(self.spans[clip])
+
+    def centre(self, size: int) -> Crop:
+        """The square of `size` px amid the prepared pictures."""
+        start = (self.canvas - size) // 2
+        return Crop(top=start, left=start, size=size)
+
+    def window(self, clip: int, phase: int, crop: Crop) -> Window:
+        """Window of a clip as the view shows it."""
+        return self.window_of(clip, self.spans[clip][phase], crop)
+
+    def window_of(self, clip: int, span: Span, crop: Crop) -> Window:
+        """Window of the T frames of a clip that lie nearest to evenly between two of its frames."""
+        return self.view.window(self.arrays[clip], span.times(self.clip_length), crop)
+
+    def batch(self, clips: Sequence[int], windows: Sequence[Window]) -> Batch:
+        """Batch of windows; `clips` names the clip of each."""
+        tensors = {name: torch.from_numpy(array) for name, array in self.view.collate(windows).items()}
+        return Batch(label=torch.from_numpy(self.labels[list(clips)]), clip=torch.tensor(list(clips)), **tensors)
+
+
+class TrainingWindows(Dataset[Batch]):
+    """Random windows; item (epoch, number, clip, phase) is the same whenever it is asked for.
+
+    What is drawn for the window of a number in an epoch depends on the seed and the two alone, so a resumed run
+    sees what an uninterrupted one sees.
+
+    Raises:
+        MefusionError: the store's view or size does not allow the augmentation.
+    """
+
+    def __init__(self, store: ClipStore, *, size: int, augmentation: Augmentation, seed: int):
+        self.store, self.size, self.augmentation, self.seed = store, size, augmentation, seed
+        margin = (store.canvas - size) // 2
+        if margin < 0:
+            raise MefusionError(f"model.network.image_size={size}: the prepared frames are {store.canvas} px")
+        if not 0 <= augmentation.crop_jitter <= margin:
+            raise MefusionError(f"model.training.crop_jitter={augmentation.crop_jitter}: choose 0 to {margin} px")
+        augmentation.require(store.view)
+
+    def __getitems__(self, items: Sequence[tuple[int, int, int, int]]) -> Batch:
+        """Batch of the windows (epoch, number, clip, phase)."""
+        rngs = [np.random.default_rng((self.seed, epoch, number)) for epoch, number, _, _ in items]
+        windows = [self._window(rng, clip, phase) for rng, (_, _, clip, phase) in zip(rngs, items, strict=True)]
+        batch = self.store.batch([clip for _, _, clip, _ in items], windows)
+        if self.augmentation.changes_grey:  # once the targets are there, which are those of the clean frames
+            changed = [
+                self.augmentation.change_grey(frames.numpy(), rng)
+                for frames, rng in zip(batch.inputs, rngs, strict=True)
+            ]
+            batch.inputs = torch.from_numpy(np.stack(changed))
+        return batch
+
+    def _window(self, rng: np.random.Generator, clip: int, phase: int) -> Window:
+        jitter, centre = self.augmentation.crop_jitter, self.store.centre(self.size)
+        down, right = rng.integers(-jitter, jitter + 1, size=2)
+        if phase == RANDOM_PHASE:
+            phase = int(rng.integers(self.store.phases(clip)))
+        flip = self.augmentation.flip and bool(rng.random() < 0.5)
+        crop = Crop(centre.top + down, centre.left + right, self.size, flip)
+        spans = self.store.spans[clip]
+        end = max(span.last for span in spans)
+        return self.store.window_of(
+            clip, self.augmentation.move_ends(spans[phase], rng, end=end, length=self.store.clip_length), crop
+        )
+
+
+class TestWindows(Dataset[Batch]):
+    """Windows of the given clips, cut from the centre: all, or each clip's first where training takes only that."""
+
+    __test__ = False  # no test of pytest's
+
+    def __init__(self, store: ClipStore, clips: np.ndarray, *, size: int, windows: str = "all"):
+        self.store, self.crop = store, store.centre(size)
+        self.windows = [
+            (int(clip), phase) for clip in clips for phase in range(1 if windows == "first" else store.phases(clip))
+        ]
+
+    def __len__(self) -> int:
+        return len(self.windows)
+
+    def __getitems__(self, items: Sequence[int]) -> Batch:
+        """Batch of windows by their numbers."""
+        chosen = [self.windows[item] for item in items]
+        return self.store.batch([clip for clip, _ in chosen], [self.store.window(*item, self.crop) for item in chosen])
+
+
+class EpochSampler(Sampler[tuple[int, int, int, int]]):
+    """Items (epoch, number, clip, phase) of `TrainingWindows`, drawn the same for the same seed and epoch.
+
+    Args:
+        store: the clips.
+        clips: row numbers of the training clips.
+        windows: `random`, one random window a clip and epoch; `all`, every window of every clip, which
+            `dual_phase` is too, of a view with these windows; or `first`, the first one of every clip.
+        seed: of the order.
+        balanced: draw windows with replacement, each class as often as the others, rather than each once.
+
+    Raises:
+        MefusionError: `windows` is none of them.
+    """
+
+    def __init__(self, store: ClipStore, clips: np.ndarray, *, windows: str, seed: int, balanced: bool = False):
+        if windows not in WINDOWS:
+            raise MefusionError(f"model.training.windows={windows}: choose from {', '.join(WINDOWS)}")
+        phases = {"random": lambda clip: [RANDOM_PHASE], "first": lambda clip: [0]}.get(
+            windows, lambda clip: range(store.phases(clip))
+        )
+        self.items = [(int(clip), phase) for clip in clips for phase in phases(clip)]
+        labels = store.labels[[clip for clip, _ in self.items]]
+        share = 1 / np.bincount(labels)[labels] if len(labels) else labels
+        self.probabilities = share / share.sum() if balanced else None
+        self.seed, self.epoch = seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by Lightning before each epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __iter__(self) -> Iterator[tuple[int, int, int, int]]:
+        rng, count = np.random.default_rng((self.seed, self.epoch)), len(self.items)
+        if self.probabilities is None:
+            order = rng.permutation(count)
+        else:
+            order = rng.choice(count, size=count, p=self.probabilities)
+        for number, item in enumerate(order):
+            yield (self.epoch, number, *self.items[item])

@@ -1,0 +1,43 @@
+"""The benchmarks of experiments/, on less than they are meant for."""
+
+import re
+import runpy
+import subprocess
+import sys
+
+import pytest
+
+from mefusion.configuration.cli import configuration_folder
+
+
+@pytest.mark.slow
+def test_ours_prepares_faster_than_the_published_order_and_says_how_fast_it_reads():
+    script = configuration_folder("experiments") / "benchmarks" / "preparation.py"
+    done = subprocess.run([sys.executable, script, "16"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert float(re.search(r"([0-9.]+) times the throughput", done.stdout)[1]) > 2.5
+    assert re.search(r"a prepared clip of 16 frames: 1\.\d\d MB", done.stdout)
+    assert re.findall(r"for the view (\w+):", done.stdout) == ["canvas", "small", "flow_image"]
+
+
+@pytest.mark.parametrize(("model", "size"), [("mol", 64), ("fdp", 32)])
+def test_ours_and_the_authors_order_agree_and_are_timed(model, size, capsys):
+    script = configuration_folder("experiments") / "benchmarks" / "authors_order.py"
+    small = ["model.network.width=0.125", f"model.network.image_size={size}"]
+    main = runpy.run_path(str(script))["main"]
+    main(["--model", model, "--batch-size", "2", "--steps", "1", "--threads", "1", *small])
+    assert f"{model}_released, batch 2, 1 threads" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_time_outside_training_steps_is_told(tiny, tmp_path):
+    script = configuration_folder("experiments") / "benchmarks" / "fold_overhead.py"
+    small = ("model.network.image_size=64", "model.network.width=0.0625", "trainer=smoke", "protocol.folds=[sub01]")
+    command = [sys.executable, script, *tiny.overrides, *small]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    found = re.search(r"folds ([0-9.]+) s, .*steps ([0-9.]+) s: ([0-9.]+)% outside", done.stdout)
+    whole, steps, outside = map(float, found.groups())
+    assert 0 <= steps < whole
+    assert 0 < outside < 100
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,35 @@
+import cv2
+import numpy as np
+import pytest
+from scipy.ndimage import gaussian_filter, shift
+
+from mefusion.clips.motion import tvl1_flow
+
+
+@pytest.fixture(scope="module")
+def texture():
+    """Smooth random texture over all grey values, [96, 96]."""
+    noise = gaussian_filter(np.random.default_rng(0).standard_normal((96, 96)), 2.5)
+    return 255 * (noise - noise.min()) / (noise.max() - noise.min())
+
+
+def test_tvl1_comes_from_opencv_contrib():
+    # Installing opencv-python beside opencv-contrib takes it away.
+    assert hasattr(cv2.optflow, "DualTVL1OpticalFlow_create")
+
+
+@pytest.mark.parametrize(("right", "down"), [(0.6, -0.4), (-1.3, 0.7)])
+def test_flow_recovers_a_known_subpixel_shift(texture, right, down):
+    moved = shift(texture, (down, right), order=5, mode="nearest")
+    flow = tvl1_flow(texture.round().astype(np.uint8), moved.clip(0, 255).round().astype(np.uint8))
+    assert flow.shape == (2, 96, 96)
+    assert flow.dtype == np.float32
+    inner = flow[:, 12:-12, 12:-12]
+    error = np.linalg.norm(inner - np.array([right, down])[:, None, None], axis=0)
+    assert error.mean() < 0.1
+    np.testing.assert_allclose(inner.mean((1, 2)), (right, down), atol=0.05)
+
+
+def test_no_motion_gives_no_flow(texture):
+    picture = texture.astype(np.uint8)
+    np.testing.assert_allclose(tvl1_flow(picture, picture), 0, atol=1e-4)

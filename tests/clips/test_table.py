@@ -1,0 +1,49 @@
+import re
+
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mefusion.clips.table import CLIP_DTYPES, clip_table, file_name
+from mefusion.common.errors import MefusionError
+
+
+def row(subject, clip_id, dataset="d", **columns):
+    return {"dataset": dataset, "subject": f"{dataset}/{subject}", "clip_id": clip_id, "path": "p", **columns}
+
+
+def test_a_clip_table_is_typed_and_sorted():
+    table = clip_table([row("2", "b", onset=7), row("10", "a", fps=200), row("2", "a")], origin="x", root="x")
+    assert dict(table.dtypes.astype(str)) == {
+        name: kind if kind != "string" else str(pd.StringDtype()) for name, kind in CLIP_DTYPES.items()
+    }
+    assert list(zip(table["subject"], table["clip_id"], strict=True)) == [("d/10", "a"), ("d/2", "a"), ("d/2", "b")]
+    assert table["onset"].isna().tolist() == [True, True, False]
+    assert table["onset"][2] == 7
+
+
+def test_two_clips_with_one_id_are_named():
+    rows = [row("1", "a"), row("2", "a"), row("1", "a")]
+    with pytest.raises(MefusionError, match=r"list\.csv lists the clip d/1/a twice"):
+        clip_table(rows, origin="list.csv", root="list.csv")
+
+
+def test_the_same_id_may_serve_two_subjects_and_two_datasets():
+    assert len(clip_table([row("1", "a"), row("2", "a"), row("1", "a", dataset="e")], origin="x", root="x")) == 3
+
+
+def test_no_clip_is_an_error():
+    with pytest.raises(MefusionError, match=r"list\.csv lists no clip"):
+        clip_table([], origin="list.csv", root="list.csv")
+
+
+@given(st.text(min_size=1), st.text(min_size=1))
+def test_file_names_are_safe_and_tell_names_apart(one, other):
+    for name in (file_name(one), file_name(other)):
+        assert re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", name)
+    assert (file_name(one) == file_name(other)) == (one == other)
+
+
+def test_plain_names_stay():
+    assert [file_name(name) for name in ("sub01", "006", "EP02_01f")] == ["sub01", "006", "EP02_01f"]

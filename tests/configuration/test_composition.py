@@ -1,0 +1,194 @@
+import itertools
+
+import pandas as pd
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.core.plugins import Plugins
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+
+from mefusion.common.errors import MefusionError
+from mefusion.configuration import composition
+from mefusion.configuration.cli import ExperimentsSearchPath, configuration_folder
+from mefusion.configuration.schema import register_schemas
+from mefusion.datasets.base import Source
+
+CONF, EXPERIMENTS = configuration_folder("conf"), configuration_folder("experiments")
+
+
+def options(group):
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+
+
+def configuration(name, *overrides, hydra=False):
+    register_schemas()
+    Plugins.instance().register(ExperimentsSearchPath)
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose(name, overrides=list(overrides), return_hydra_config=hydra)
+
+
+def experiments(kind):
+    return sorted(path.stem for path in (EXPERIMENTS / kind).glob("*.yaml"))
+
+
+@pytest.mark.parametrize("name", ["prepare", "check"])
+@pytest.mark.parametrize("data", sorted({*options("data")} - {"pooled"}))
+def test_every_source_is_built_from_its_configuration(name, data, tmp_path):
+    roots = ["data.casme2", "data.samm", "data.smic"] if data == "megc2019" else ["data.root"]
+    config = configuration(name, f"data={data}", *(f"{root}={tmp_path}" for root in roots))
+    source = instantiate(config.data)
+    assert source.name == config.data.name == data
+    assert source.root == tmp_path
+    assert source.digest() is None  # nothing is there
+    assert isinstance(source.official, tuple)
+    assert composition.preparation(config)[2].parent.name == data
+
+
+def test_every_source_of_a_pool_is_that_of_its_name(tmp_path):
+    names = options("data/sources")
+    roots = [f"data.sources.{name}.root={tmp_path}" for name in names]
+    config = configuration("prepare", "data=pooled", f"data/sources=[{','.join(names)}]", *roots)
+    for name in names:
+        alone = configuration("prepare", f"data={name}", f"data.root={tmp_path}")
+        assert config.data.sources[name] == alone.data
+    source = instantiate(config.data)
+    assert source.root == tmp_path
+    assert source.digest() is None
+    assert {"casme2", "samm", "smic", "cas_me_3"} <= set(source.official)
+
+
+def test_a_pool_takes_a_kind_of_source_twice(tmp_path):
+    lab = ["+data@data.sources.lab=manifest", "data.sources.lab.name=lab", f"data.sources.lab.root={tmp_path}"]
+    own = ["data/sources=[manifest]", f"data.sources.manifest.root={tmp_path}"]
+    source = instantiate(configuration("prepare", "data=pooled", *lab, *own).data)
+    assert [(name, part.name) for name, part in source.sources.items()] == [("lab", "lab"), ("manifest", "manifest")]
+
+
+def test_where_pooled_sources_lie_does_not_change_a_study():
+    def content(*overrides):
+        pool = ("data=pooled", "data/sources=[casme2,samm]", "data.sources.casme2.root=x", "data.sources.samm.root=y")
+        return composition.study_content(configuration("train", *pool, *overrides))
+
+    assert content("data.sources.samm.root=z", "data.allow_partial=true", "workers=3") == content()
+    assert content("data.sources.casme2.frames=cropped") != content()
+
+
+@pytest.mark.parametrize("labels", options("labels"))
+def test_every_scheme_is_built_from_its_configuration(labels):
+    scheme = composition.label_scheme(configuration("prepare", f"labels={labels}"))
+    assert scheme.name == labels
+    assert scheme.classes or scheme.column != "emotion"
+
+
+class Own(Source):
+    name = "own"
+    identity = digest = table = None  # nothing here asks for them
+
+
+class Smic(Own):
+    name, official = "smic", ("smic",)
+
+
+def test_a_partial_download_stops_a_study_unless_it_is_allowed(tmp_path):
+    clip = {"dataset": "smic", "subject": "smic/s1", "clip_id": "s1_ne_01"}
+    labelled = pd.DataFrame([clip | {"label": "negative"}])
+    failures = tmp_path / "failures.csv"
+    pd.DataFrame([clip | {"clip_id": "s1_ne_02", "problem": "no face"}]).to_csv(failures, index=False)
+    with pytest.raises(MefusionError) as error:
+        composition.require_whole(labelled, Smic(), "three", failures=failures)
+    for part in ("negative 1 of 70 clips (69 missing)", "not prepared: smic/s1/s1_ne_02", "data.allow_partial=true"):
+        assert part in str(error.value)
+    allowed = type("Allowed", (Smic,), {"allow_partial": True})
+    composition.require_whole(labelled, allowed(), "three", failures=failures)
+
+
+def test_a_source_without_official_counts_is_never_partial(tmp_path):
+    labelled = pd.DataFrame([{"dataset": "smic", "subject": "smic/s1", "label": "negative"}])
+    composition.require_whole(labelled, Own(), "three", failures=tmp_path / "none")
+
+
+def network_of(config):
+    """The network of a configuration, without memory for its weights."""
+    with torch.device("meta"):
+        return composition.make_network(config, num_classes=3)
+
+
+ROOTS = {"megc2019": ["data.casme2=a", "data.samm=b", "data.smic=c"]}
+CLASSES = {"five": 5, "four": 4, "three": 3}
+
+
+@pytest.mark.parametrize("name", experiments("reproduce"))
+def test_every_published_experiment_is_composed_as_its_name_says(name):
+    model, rest = name.split("_", 1) if not name.startswith("off_apexnet") else ("off_apexnet", name[12:])
+    data, _, labels = rest.rpartition("_") if rest.endswith(("_five", "_three")) else (rest, "", "")
+    config = configuration("train", f"+reproduce={name}", *ROOTS.get(data, ["data.root=a"]))
+    assert (config.model.name, config.data.name) == (model, data)
+    assert not labels or config.labels.name == labels
+    assert len(composition.label_scheme(config).classes) == CLASSES[config.labels.name]
+    assert config.protocol.name == "loso"
+    assert config.faces.alignment == ("frame" if model in ("mol", "fdp") else "stabilised")
+    training = {"mol": (32, 1000, -1), "fdp": (36, 500, -1)}.get(model, (256, -1, 150))
+    assert (
+        config.model.training.batch_size,
+        config.model.training.max_steps,
+        config.model.training.max_epochs,
+    ) == training
+    assert instantiate(config.data).name == data
+    assert sum(parameter.numel() for parameter in network_of(config).parameters()) > 1000
+    first = (EXPERIMENTS / "reproduce" / f"{name}.yaml").read_text().splitlines()
+    assert any(line.startswith(f"# mefusion-train +reproduce={name} ") for line in first)
+
+
+def test_what_is_given_beside_an_experiment_wins():
+    given = ["model.optimizer.lr=3e-4", "labels=three", "faces.alignment=stabilised", "model=mol_tiny"]
+    config = configuration("train", "+reproduce=mol_casme2_five", "data.root=a", *given)
+    assert config.model.optimizer.lr == 3e-4
+    assert (config.labels.name, config.faces.alignment, config.model.name) == ("three", "stabilised", "mol_tiny")
+
+
+@pytest.mark.parametrize("name", experiments("ablation"))
+def test_every_job_of_an_ablation_is_another_study_whose_network_can_be_built(name):
+    config = configuration("train", f"+ablation={name}", hydra=True)
+    params = OmegaConf.to_container(config.hydra.sweeper.params)
+    jobs = [
+        [f"{key}={value}" for key, value in zip(params, values, strict=True)]
+        for values in itertools.product(*(str(values).split(",") for values in params.values()))
+    ]
+    studies = []
+    for job in jobs:
+        config = configuration("train", f"+ablation={name}", *job)
+        network_of(config)
+        studies.append(str(composition.study_content(config)))
+    assert len(set(studies)) == len(jobs) > 1
+    assert f"# mefusion-train -m +ablation={name}" in (EXPERIMENTS / "ablation" / f"{name}.yaml").read_text()
+
+
+def test_preparing_is_told_what_an_experiment_chose():
+    from hydra.core.hydra_config import HydraConfig
+
+    def command(*overrides):
+        HydraConfig.instance().set_config(configuration("train", *overrides, hydra=True))
+        return composition.preparing_command(configuration("train", *overrides))
+
+    chosen = "mefusion-prepare data=casme2 labels=five data.root=a faces.alignment=frame"
+    assert command("+reproduce=mol_casme2_five", "data.root=a", "model.optimizer.lr=1") == chosen
+    own = ["data=manifest", "data.root=a", "faces=dlib", "clip_length=4"]
+    assert command(*own) == "mefusion-prepare data=manifest labels=three faces=dlib data.root=a clip_length=4"
+
+
+@pytest.mark.parametrize("name", experiments("search"))
+def test_every_search_has_a_space_and_looks_at_validation_subjects(name):
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    config = configuration("train", "hydra/sweeper=search", f"+search={name}", hydra=True)
+    assert config.rule == "inner_val"
+    params = [f"{key}={value}" for key, value in config.hydra.sweeper.params.items()]
+    assert len(params) > 1
+    for override in OverridesParser.create().parse_overrides(params):
+        assert override.is_sweep_override()
+        assert OmegaConf.select(config, override.get_key_element(), throw_on_missing=True) is not None or (
+            override.get_key_element().startswith("tasks.")
+        )
+    # As a job reads it.
+    assert configuration("train", f"+search={name}").model.name == name

@@ -1,0 +1,136 @@
+import sys
+
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
+
+from mefusion.commands import train
+
+optuna = pytest.importorskip("optuna")
+
+from hydra_plugins.mefusion_sweeper import distribution  # noqa: E402
+
+# Stands for `python -m mefusion.commands.train ...`: the score is best at lr = .001 and dropout = 0; it notes what
+# it was given.
+JOB = """#!{python}
+import json, math, os, sys
+from pathlib import Path
+job = dict(text.split("=", 1) for text in sys.argv[3:])
+with Path("jobs.txt").open("a") as jobs:
+    print(*sys.argv[3:], file=jobs)
+if Path("fail").exists():
+    sys.exit("mefusion-train: no such luck")
+score = 1 - abs(math.log10(float(job["model.optimizer.lr"])) + 3) / 10 - int(job["model.network.neighbors"]) / 100
+result = {{"complete": True, "uf1": 0.9, "objective": None if Path("partly").exists() else score, "trained": 2}}
+Path(os.environ["MEFUSION_RESULT_FILE"]).write_text(json.dumps(result))
+"""
+SPACE = ("model.optimizer.lr=tag(log,interval(1e-5,1e-1))", "model.network.neighbors=range(1,8)")
+
+
+@pytest.fixture
+def search(tmp_path, monkeypatch):
+    program = tmp_path / "job"
+    program.write_text(JOB.format(python=sys.executable))
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(program))
+    monkeypatch.chdir(tmp_path)
+
+    def search(*arguments):
+        fixed = ("hydra/sweeper=search", "rule=inner_val", "labels=three", "hydra.sweeper.n_trials=6")
+        monkeypatch.setattr(sys, "argv", ["mefusion-train", "-m", *fixed, *arguments])
+        train.main()
+        return OmegaConf.load(next(tmp_path.glob("outputs/search-*/best.yaml")))
+
+    return search
+
+
+def jobs(folder):
+    return [
+        dict(text.split("=", 1) for text in line.split()) for line in (folder / "jobs.txt").read_text().splitlines()
+    ]
+
+
+def score_of(job):
+    import math
+
+    return 1 - abs(math.log10(float(job["model.optimizer.lr"])) + 3) / 10 - int(job["model.network.neighbors"]) / 100
+
+
+def test_the_best_trial_on_the_validation_subjects_is_told_and_written(search, tmp_path, capfd):
+    best = search(*SPACE, "hydra.sweeper.at_once=2")
+    done = jobs(tmp_path)
+    assert len(done) == 6
+    assert all(job["rule"] == "inner_val" and job["labels"] == "three" for job in done)
+    assert all(1e-5 <= float(job["model.optimizer.lr"]) <= 1e-1 for job in done)
+    assert {int(job["model.network.neighbors"]) for job in done} <= set(range(1, 8))
+    assert best.validation_uf1 == pytest.approx(max(map(score_of, done)))  # and not the test subjects' .9
+    assert best.validation_uf1 == pytest.approx(score_of(dict(text.split("=") for text in best.overrides)))
+    printed = capfd.readouterr().out
+    assert f"UF1 {best.validation_uf1:.3f}: {' '.join(best.overrides)}" in printed
+    assert f"[{best.trial}] UF1 {best.validation_uf1:.3f} on the validation subjects" in printed
+
+
+def test_the_same_command_goes_on_where_a_search_stopped(search, tmp_path):
+    (tmp_path / "fail").touch()
+    with pytest.raises(SystemExit, match="1 of 1 jobs failed"):
+        search(*SPACE)
+    (failed,) = jobs(tmp_path)
+    (tmp_path / "fail").unlink()
+    search(*SPACE, "hydra.sweeper.n_trials=2")
+    search(*SPACE, "hydra.sweeper.n_trials=3")
+    again = jobs(tmp_path)[1:]
+    assert again[0] == failed  # what failed is tried again, and keeps what it finished
+    assert len({job["model.optimizer.lr"] for job in again}) == 3  # nothing is tried twice
+    search(*SPACE, "hydra.sweeper.n_trials=3")
+    assert len(jobs(tmp_path)) == 4
+    # Another space is another search.
+    search(SPACE[0], "model.network.neighbors=range(2,8)", "hydra.sweeper.n_trials=1")
+    assert len(list(tmp_path.glob("outputs/search-*"))) == 2
+
+
+def test_a_search_that_was_killed_tries_its_values_again(search, tmp_path):
+    search(*SPACE, "hydra.sweeper.n_trials=1")
+    (storage,) = tmp_path.glob("outputs/search-*/trials.sqlite")
+    study = optuna.load_study(study_name=None, storage=f"sqlite:///{storage}")
+    trial = study.ask(study.trials[0].distributions)  # runs, as after kill -9
+    search(*SPACE, "hydra.sweeper.n_trials=2")
+    assert float(jobs(tmp_path)[1]["model.optimizer.lr"]) == trial.params["model.optimizer.lr"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        ([*SPACE, "rule=last"], "rule=last: a search maximises the UF1 of validation subjects"),
+        (["model.optimizer.lr=0.1"], "nothing is searched"),
+        ([*SPACE, "hydra.sweeper.n_trials=0"], "hydra.sweeper.n_trials=0"),
+        (["model.optimizer.lr=range(0.1,0.5,0.1)"], "model.optimizer.lr=range(0.1,0.5,0.1) cannot be searched"),
+        ([*SPACE, "model.network.nonsense=choice(1,2)"], "nonsense"),
+    ],
+)
+def test_what_cannot_be_searched_is_one_sentence(search, tmp_path, arguments, part):
+    with pytest.raises(SystemExit) as stop:
+        search(*arguments)
+    assert part in stop.value.code
+    assert "\n" not in stop.value.code
+    assert not (tmp_path / "jobs.txt").exists()
+
+
+def test_trials_without_a_score_stop_a_search(search, tmp_path):
+    (tmp_path / "partly").touch()
+    with pytest.raises(SystemExit, match="a trial has no score"):
+        search(*SPACE)
+
+
+@pytest.mark.parametrize(
+    ("sweep", "expected"),
+    [
+        ("interval(0,1)", optuna.distributions.FloatDistribution(0, 1)),
+        ("tag(log,interval(1e-4,1e-2))", optuna.distributions.FloatDistribution(1e-4, 1e-2, log=True)),
+        ("int(interval(1,8))", optuna.distributions.IntDistribution(1, 8)),
+        ("range(2,9,3)", optuna.distributions.IntDistribution(2, 8, step=3)),
+        ("a,b", optuna.distributions.CategoricalDistribution(["a", "b"])),
+        ("choice(1,0.5,true)", optuna.distributions.CategoricalDistribution(["1", "0.5", "True"])),
+    ],
+)
+def test_hydra_s_words_are_optuna_s_distributions(sweep, expected):
+    assert distribution(OverridesParser.create().parse_override(f"key={sweep}")) == expected

@@ -1,0 +1,439 @@
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from fake_studies import CLASSES, fold_table, write_run, write_study
+from sklearn.metrics import f1_score
+
+from mefusion.common.errors import MefusionError
+from mefusion.studies import results
+
+
+def test_pool_gathers_the_folds(tmp_path):
+    directory = write_study(tmp_path / "mol-fake")
+    summary = results.pool(directory)
+    # negative: 2TP 4 of 4 -> 1. positive: TP 2, FP 1 -> 4/5. surprise: TP 1, FN 1 -> 2/3.
+    assert summary["uf1"] == pytest.approx((1 + 4 / 5 + 2 / 3) / 3)
+    assert summary["uar"] == pytest.approx((1 + 1 + 1 / 2) / 3)
+    assert summary["acc"] == pytest.approx(5 / 6)
+    # s1: 1. s2: negative 1, positive 2/3, surprise 0 -> 5/9.
+    assert summary["mean_of_folds_uf1"] == pytest.approx((1 + 5 / 9) / 2)
+    assert summary["flow_epe"] == pytest.approx(0.2)
+    assert summary["flow_epe_relative"] == pytest.approx(0.4)
+    assert summary["landmarks_nme"] == pytest.approx(6.0)
+    assert summary["landmarks_failure_rate"] == pytest.approx(1 / 3)
+    assert (summary["clips"], summary["folds"]) == (6, 2)
+    assert summary["provenance"]["config_hash"] == "c0ffee"
+    assert "datasets" not in summary
+
+    assert json.loads((directory / "summary.json").read_text()) == summary
+    pooled = results.load_predictions(directory)
+    assert results.score(pooled)["uf1"] == summary["uf1"]
+    assert pooled["subject"].tolist() == ["s1"] * 3 + ["s2"] * 3
+    assert results.classes_of(pooled) == CLASSES
+    assert not [path for path in directory.iterdir() if path.name.startswith(".")]
+
+
+def test_pooling_again_changes_nothing(tmp_path):
+    directory = write_study(tmp_path / "mol-fake")
+    first = results.pool(directory)
+    assert results.pool(directory) == first
+
+
+def test_recognition_alone_has_no_auxiliary_scores(tmp_path):
+    table = fold_table("s1").drop(columns=list(results.AUXILIARY_COLUMNS), errors="ignore")
+    summary = results.pool(write_study(tmp_path / "mol-fake", [table]))
+    assert not {"flow_epe", "flow_epe_relative", "landmarks_nme"} & summary.keys()
+
+
+def test_scores_of_dynamic_image_and_rank_are_means_over_clips(tmp_path):
+    columns = {
+        "dynamic_image_psnr": [20.0, 22.0, 24.0],
+        "dynamic_image_psnr_flat": [15.0, 15.0, 18.0],
+        "dynamic_image_ssim": [-0.2, 0.1, 0.4],
+        "dynamic_image_cosine": [0.9, 0.8, 1.0],
+        "rank_accuracy": [1.0, 0.5, 0.0],
+    }
+    table = fold_table("s1").drop(columns=list(results.AUXILIARY_COLUMNS), errors="ignore").assign(**columns)
+    summary = results.pool(write_study(tmp_path / "mol-fake", [table]))
+    assert {name: summary[name] for name in columns} == pytest.approx(
+        {
+            "dynamic_image_psnr": 22,
+            "dynamic_image_psnr_flat": 16,
+            "dynamic_image_ssim": 0.1,
+            "dynamic_image_cosine": 0.9,
+            "rank_accuracy": 0.5,
+        }
+    )
+    headline = results.headline(summary)
+    assert "dynamic image 22.0 dB (flat grey 16.0); frame pairs in order 0.50 (chance 0.50)" in headline
+    folder = write_study(tmp_path / "bad" / "mol-fake", [table.assign(dynamic_image_ssim=-2.0)])
+    with pytest.raises(MefusionError, match=r"dynamic_image_ssim.* no number from -1 up"):
+        results.pool(folder)
+
+
+def test_incomplete_study_is_refused_by_name(tmp_path):
+    directory = write_study(tmp_path / "mol-fake")
+    (directory / "folds" / "s2" / "DONE").unlink()
+    with pytest.raises(MefusionError, match=r"1 of 2 folds are missing \(s2\)"):
+        results.pool(directory)
+    assert not (directory / "summary.json").exists()
+    assert [run.fold for run in results.planned_runs(directory) if run.done] == ["s1"]
+
+
+def test_the_complete_folds_of_an_incomplete_study_are_pooled_when_asked(tmp_path):
+    directory = write_study(tmp_path / "mol-fake")
+    (directory / "folds" / "s2" / "DONE").unlink()
+    summary = results.pool(directory, partial=True)
+    assert (summary["missing_folds"], summary["folds"], summary["clips"]) == (["s2"], 1, 3)
+    assert "without the folds s2" in results.headline(summary)
+    alone = results.pool(write_study(tmp_path / "alone" / "mol-fake", [fold_table("s1")]))
+    assert summary["uf1"] == alone["uf1"]
+    assert alone["missing_folds"] == []
+
+
+def test_a_fold_that_lacks_a_seed_is_left_out_with_every_seed(tmp_path):
+    tables = [fold_table(name, seed=seed) for name in ("s1", "s2") for seed in (3, 4)]
+    directory = write_study(tmp_path / "mol-fake", tables)
+    (directory / "folds" / "s2" / "seed4" / "DONE").unlink()
+    summary = results.pool(directory, partial=True)
+    assert (summary["missing_folds"], summary["clips"], summary["folds"]) == (["s2/seed4"], 3, 1)
+
+
+@pytest.mark.parametrize("partial", [False, True])
+def test_study_without_any_fold_is_refused(tmp_path, partial):
+    directory = write_study(tmp_path / "mol-fake")
+    shutil.rmtree(directory / "folds")
+    with pytest.raises(MefusionError, match=r"2 of 2 folds are missing \(s1, s2\)"):
+        results.pool(directory, partial)
+
+
+def test_validation_clips_are_pooled_over_the_folds(tmp_path):
+    two = ["negative", "positive"]
+    for fold, guesses in {"one": ["negative", "negative"], "two": ["positive", "positive"]}.items():
+        (tmp_path / fold).mkdir()
+        fold_table(fold, labels=two, predictions=guesses).to_parquet(tmp_path / fold / "validation.parquet")
+    # Negative and positive have TP 1, FP 1, FN 1 each; nobody shows surprise.
+    assert results.validation_uf1([tmp_path / "one", tmp_path / "two"]) == pytest.approx((0.5 + 0.5 + 0) / 3)
+    (tmp_path / "two" / "validation.parquet").write_bytes(b"PAR1")
+    with pytest.raises(MefusionError, match=r"two/validation\.parquet is no readable Parquet table"):
+        results.validation_uf1([tmp_path / "one", tmp_path / "two"])
+
+
+def test_failed_write_leaves_the_old_table(tmp_path, monkeypatch):
+    directory = write_study(tmp_path / "mol-fake")
+    results.pool(directory)
+    before = (directory / "predictions.parquet").read_bytes()
+
+    def fail_halfway(self, path, **_):
+        path.write_bytes(b"PAR1 half a table")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(pd.DataFrame, "to_parquet", fail_halfway)
+    with pytest.raises(MefusionError, match="No space left"):
+        results.pool(directory)
+    assert (directory / "predictions.parquet").read_bytes() == before
+    assert not list(directory.glob(".*"))
+
+
+def test_composite_is_scored_for_each_dataset_too(tmp_path):
+    wrong = ["positive", "surprise", "negative"]
+    tables = [
+        fold_table("s1", dataset="casme2"),
+        fold_table("s2", dataset="samm", predictions=wrong),
+    ]
+    summary = results.pool(write_study(tmp_path / "mol-fake", tables))
+    assert summary["uf1"] == pytest.approx(0.5)
+    assert {name: part["uf1"] for name, part in summary["datasets"].items()} == {"casme2": 1.0, "samm": 0.0}
+    assert summary["datasets"]["samm"]["clips"] == 3
+
+
+def test_dataset_of_a_composite_is_scored_as_scikit_learn_scores_its_clips(tmp_path):
+    generator = np.random.default_rng(0)
+    tables = [
+        fold_table(
+            f"s{i}", dataset=name, **{key: generator.choice(CLASSES, 9).tolist() for key in ("labels", "predictions")}
+        )
+        for i, name in enumerate(["casme2"] * 4 + ["samm"] * 3)
+    ]
+    directory = write_study(tmp_path / "mol-fake", tables)
+    summary, table = results.pool(directory), results.load_predictions(directory)
+    for name, part in [(None, table), *table.groupby("dataset")]:
+        scores = summary["datasets"][name] if name else summary
+        expected = f1_score(part["label"], part["prediction"], average="macro")
+        assert (scores["uf1"], scores["clips"]) == (pytest.approx(expected), len(part))
+
+
+def test_dataset_without_a_class_keeps_the_schemes_denominator(tmp_path):
+    two = ["negative", "positive"]
+    tables = [
+        fold_table("s1", dataset="casme2"),
+        fold_table("s2", dataset="samm", labels=two, predictions=two),
+    ]
+    summary = results.pool(write_study(tmp_path / "mol-fake", tables))
+    assert summary["uf1"] == 1
+    assert summary["datasets"]["samm"]["uf1"] == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda table: table.drop(columns="epoch"), "no column 'epoch'"),
+        (lambda table: table.drop(columns="flow_epe_zero"), "no column 'flow_epe_zero'"),
+        (
+            lambda table: table[[c for c in table if not c.startswith("prob")]],
+            "no column 'probability_<class>'",
+        ),
+        (lambda table: table.iloc[:0], "holds no prediction"),
+        (lambda table: table.assign(label=["negative", "joy", "surprise"]), "the label 'joy'"),
+        (lambda table: table.assign(prediction="disgust"), "the prediction 'disgust'"),
+        (lambda table: table.assign(label=["negative", None, "surprise"]), "empty cell in column 'label'"),
+        (lambda table: table.assign(label=[[name] for name in CLASSES]), "in column 'label' that is no text"),
+        (lambda table: table.assign(subject=1), "in column 'subject' that is no text"),
+        (lambda table: table.assign(dataset=b"synthetic"), "in column 'dataset' that is no text"),
+        (lambda table: table.assign(prediction=CLASSES[::-1]), "clip 's1_0' that is not the one of the largest prob"),
+        (lambda table: table.assign(probability_negative=0.9), "do not add up to 1"),
+        (lambda table: table.assign(probability_negative=np.nan), "'probability_negative' that is no number"),
+        (lambda table: table.assign(flow_epe=[0.1, np.inf, 0.1]), "'flow_epe' that is no number"),
+        (lambda table: table.assign(landmarks_nme="4 %"), "'landmarks_nme' that is no number"),
+        (lambda table: table.assign(flow_epe=pd.array([0.1, None, 0.1], "Float64")), "'flow_epe' that is no number"),
+        (lambda table: pd.concat([table, table.iloc[:1]]), "clip 's1_0' of subject 's1' twice"),
+    ],
+)
+def test_broken_table_is_named(tmp_path, change, message):
+    path = tmp_path / "table.parquet"
+    change(fold_table("s1")).to_parquet(path, index=False)
+    with pytest.raises(MefusionError, match=message) as caught:
+        results.load_predictions(path)
+    assert str(path) in str(caught.value)
+
+
+def test_unreadable_and_missing_tables(tmp_path):
+    path = tmp_path / "predictions.parquet"
+    with pytest.raises(MefusionError, match="does not exist"):
+        results.load_predictions(tmp_path)
+    path.write_bytes(b"PAR1 cut off")
+    with pytest.raises(MefusionError, match="no readable Parquet table"):
+        results.load_predictions(path)
+    # What pandas notes of the columns is damaged: it stumbles over it in ways of its own.
+    for note in ('{"index_columns": [], "columns": [{}]}', '{"index_columns": [{"kind": "range"}], "columns": []}'):
+        table = pa.Table.from_pandas(fold_table("s1")).replace_schema_metadata({"pandas": note})
+        pq.write_table(table, path)
+        with pytest.raises(MefusionError, match="no readable Parquet table"):
+            results.load_predictions(path)
+
+
+def test_seeds_are_scored_one_by_one_and_averaged(tmp_path):
+    wrong = ["negative", "positive", "positive"]
+    tables = [
+        fold_table(fold, seed=seed, predictions=guesses)
+        for seed, guesses in ((3, CLASSES), (4, wrong))
+        for fold in ("s1", "s2")
+    ]
+    directory = write_study(tmp_path / "mol-fake", tables)
+    assert (directory / "folds" / "s2" / "seed4" / "DONE").exists()
+    summary = results.pool(directory)
+    # Seed 4: negative 1, positive 2 * 2 / (4 + 2) = 2/3, surprise 0.
+    assert {seed: scores["uf1"] for seed, scores in summary["seeds"].items()} == pytest.approx({"3": 1, "4": 5 / 9})
+    assert summary["uf1"] == pytest.approx((1 + 5 / 9) / 2)
+    assert summary["sd"]["uf1"] == pytest.approx((1 - 5 / 9) / 2**0.5)
+    assert summary["intervals"]["uf1"] == pytest.approx([summary["uf1"]] * 2)  # the subjects are alike
+    assert summary["per_class"]["surprise"] == pytest.approx({"f1": 0.5, "recall": 0.5, "clips": 2})
+    assert summary["confusion_matrix"] == [[4, 0, 0], [0, 4, 0], [0, 2, 2]]
+    assert (summary["clips"], summary["folds"]) == (6, 2)
+    assert summary["subjects"][0] == {"dataset": "synthetic", "subject": "s1", "clips": 3, "acc": pytest.approx(5 / 6)}
+    assert len(results.load_predictions(directory)) == 12
+    assert "6 clips and 2 seeds: UF1 0.778 ± 0.314 [0.778, 0.778] (majority class 0.167)" in results.headline(summary)
+
+    (directory / "folds" / "s2" / "seed4" / "DONE").unlink()
+    with pytest.raises(MefusionError, match=r"1 of 4 folds are missing \(s2/seed4\)"):
+        results.pool(directory)
+
+
+def test_oracle_is_named_so_in_every_metric(tmp_path):
+    tables = [
+        fold_table(name, rule="oracle", dataset=dataset, seed=seed)
+        for name, dataset in (("s1", "casme2"), ("s2", "casme2"), ("s3", "samm"))
+        for seed in (0, 1)
+    ]
+    summary = results.pool(write_study(tmp_path / "mol-fake", tables, rule="oracle"))
+    assert summary["oracle_uf1"] == 1
+    assert summary["intervals"].keys() == {"oracle_uf1", "oracle_uar", "oracle_acc", "oracle_wf1"}
+    assert summary["subjects"][0]["oracle_acc"] == 1
+    assert summary["majority"]["uf1"] == pytest.approx(1 / 6)  # for which nothing was chosen
+
+    def names(value):
+        if isinstance(value, dict):
+            return {*value} | set().union(*(names(part) for key, part in value.items() if key not in PLAIN))
+        return set().union(*map(names, value)) if isinstance(value, list) else set()
+
+    PLAIN = ("majority", "provenance")
+    metrics = {"uf1", "uar", "acc", "wf1", "f1", "recall", "mean_of_folds_uf1", "confusion_matrix"}
+    found = names(summary)
+    assert not found & (metrics | {"flow_epe", "flow_epe_relative", "landmarks_nme", "landmarks_failure_rate"})
+    assert {f"oracle_{name}" for name in metrics} <= found
+    assert results.headline(summary).startswith("the epoch was chosen on the test subjects, so this is no result")
+
+
+def test_rules_are_not_scored_as_one(tmp_path):
+    table = pd.concat([fold_table("s1"), fold_table("s2", rule="average")])
+    with pytest.raises(MefusionError, match="mixes rule average, last"):
+        results.score(table)
+
+
+def test_same_clip_name_of_two_subjects_is_two_clips(tmp_path):
+    path = tmp_path / "table.parquet"
+    tables = [fold_table(subject, clip_id=["EP01", "EP02", "EP03"]) for subject in ("s1", "s2")]
+    pd.concat(tables).to_parquet(path, index=False)
+    assert results.score(results.load_predictions(path))["clips"] == 6
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"study": "another"}, "has study another where mol-fake belongs"),
+        ({"seed": 7}, "has seed 7 where 0 belongs"),
+        ({"rule": "oracle"}, "has rule oracle where last belongs"),
+        ({"fold": "s9"}, "has fold s9 where s1 belongs"),
+    ],
+)
+def test_fold_of_another_study_is_refused(tmp_path, change, message):
+    directory = write_study(tmp_path / "mol-fake")
+    path = directory / "folds" / "s1" / "predictions.parquet"
+    fold_table("s1").assign(**change).to_parquet(path, index=False)
+    with pytest.raises(MefusionError, match=message) as caught:
+        results.pool(directory)
+    assert f"delete {path.parent}" in str(caught.value)
+
+
+def test_folds_of_different_settings_or_classes_are_refused(tmp_path):
+    directory = write_study(tmp_path / "mol-fake")
+    write_run(directory, fold_table("s2").drop(columns="landmarks_nme"))
+    with pytest.raises(MefusionError, match="folds s1 and s2 differ in column 'landmarks_nme'"):
+        results.pool(directory)
+    write_run(directory, fold_table("s2").assign(probability_fear=0.0))
+    with pytest.raises(MefusionError, match="other classes than the study"):
+        results.pool(directory)
+
+
+def test_folds_of_different_origins_are_told(tmp_path):
+    directory = write_study(tmp_path / "mol-fake")
+    assert results.pool(directory)["folds_differ"] == {}
+    write_run(directory, fold_table("s2"), git_revision=None, device="cuda:1", versions={"torch": "2.12.1"})
+    told = {"git_revision": ["0123abc", "None"], "device": ["cpu", "cuda"], "torch": ["2.12.1", "2.13.0"]}
+    assert results.pool(directory)["folds_differ"] == told
+    write_run(directory, fold_table("s1"), git_revision=None, device="cuda:0", versions={"torch": "2.12.1"})
+    assert results.pool(directory)["folds_differ"] == {}
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"device": 1}', "[" * 100_000, None])
+def test_fold_without_its_origin_is_refused(tmp_path, content):
+    path = write_study(tmp_path / "mol-fake") / "folds" / "s2" / "fold.json"
+    path.unlink() if content is None else path.write_text(content)
+    with pytest.raises(MefusionError, match=r"s2/fold\.json does not tell where the fold was run .* delete .*/s2 and"):
+        results.pool(tmp_path / "mol-fake")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda table: table.iloc[1:],
+        lambda table: table.assign(label=["positive", "positive", "surprise"]),
+        lambda table: table.assign(clip_id=["s2_0", "s2_1", "s2_9"]),
+    ],
+)
+def test_other_clips_or_labels_than_the_study_is_about_are_refused(tmp_path, change):
+    """Also where it is one seed of two."""
+    for name, seeds in (("one", [0]), ("two", [3, 4])):
+        tables = [fold_table(fold, study=name, seed=seed) for fold in ("s1", "s2") for seed in seeds]
+        directory = write_study(tmp_path / name, tables)
+        assert results.pool(directory)["uf1"] == 1
+        write_run(directory, change(tables[-1]), several=len(seeds) > 1)
+        with pytest.raises(MefusionError, match=f"the folds of seed {seeds[-1]} hold other clips or labels"):
+            results.pool(directory)
+
+
+def test_clip_in_two_folds_is_refused(tmp_path):
+    tables = [fold_table("s1"), fold_table("s1", fold="s2")]
+    directory = write_study(tmp_path / "mol-fake", tables)
+    with pytest.raises(MefusionError, match="clip 's1_0' of subject 's1' twice"):
+        results.pool(directory)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "cannot be read as JSON"),
+        ("[]", "no usable 'study'"),
+        ("[" * 100_000, "cannot be read as JSON"),
+        ('{"seeds": [' + 5000 * "9" + "]}", "cannot be read as JSON"),
+        ('{"study": "a", "model": "mol", "tasks": {"recognition": 1}}', "no usable 'classes'"),
+    ],
+)
+def test_broken_study_json(tmp_path, text, message):
+    (tmp_path / "study.json").write_text(text)
+    with pytest.raises(MefusionError, match=message):
+        results.load_study(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("study", "../elsewhere"),
+        ("study", ".."),
+        ("tasks", {"recognition": "much"}),
+        ("tasks", {"flow": {"weight": 1}}),
+        ("tasks", {}),
+        ("classes", ["negative", 2]),
+        ("classes", ["negative", "negative"]),
+        ("classes", []),
+        ("folds", ["/s1", "s2"]),
+        ("folds", [{"name": "s1"}]),
+        ("folds", ["s1", "s1"]),
+        ("seeds", [[0]]),
+        ("seeds", [0, 0]),
+        ("seeds", [0.0]),
+        ("seeds", [False]),
+        ("seeds", ["0"]),
+        ("sample_list_hash", None),
+        ("partial", 3),
+        ("versions", ["torch"]),
+    ],
+)
+def test_value_of_study_json_that_cannot_be(tmp_path, key, value):
+    directory = write_study(tmp_path / "mol-fake", **{key: value})
+    with pytest.raises(MefusionError, match=f"study.json has no usable '{key}'"):
+        results.pool(directory)
+
+
+def test_find_studies(tmp_path):
+    with pytest.raises(MefusionError, match="holds no study"):
+        results.find_studies(tmp_path)
+    with pytest.raises(MefusionError, match="is not a directory"):
+        results.find_studies(tmp_path / "absent")
+    second, first = write_study(tmp_path / "b"), write_study(tmp_path / "a")
+    (tmp_path / "report").mkdir()
+    assert results.find_studies(tmp_path) == [first, second]
+    assert results.find_studies(second) == [second]
+
+
+def test_study_that_cannot_be_read_is_not_left_out(tmp_path, monkeypatch):
+    pooled, closed = write_study(tmp_path / "a"), write_study(tmp_path / "b")
+    results.pool(pooled)
+    (pooled / "study.json").unlink()
+    is_file = Path.is_file
+
+    def refused(path):
+        if closed in path.parents:
+            raise PermissionError(13, "Permission denied")
+        return is_file(path)
+
+    monkeypatch.setattr(Path, "is_file", refused)
+    assert results.find_studies(tmp_path) == [pooled, closed]
+    with pytest.raises(MefusionError, match=r"a has no study\.json"):
+        results.pool(pooled)

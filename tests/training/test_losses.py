@@ -1,0 +1,231 @@
+import math
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from mefusion.common.errors import MefusionError
+from mefusion.training.losses import (
+    IMBALANCE,
+    TASKS,
+    DynamicImage,
+    Flow,
+    Landmarks,
+    Rank,
+    Recognition,
+    interocular,
+    make_recognition,
+)
+
+
+@pytest.fixture
+def output_and_batch():
+    """Random predictions and targets of 3 clips of 5 frames."""
+    generator = torch.Generator().manual_seed(0)
+
+    def normal(*shape):
+        return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+    output = SimpleNamespace(logits=normal(3, 4), flow=normal(3, 4, 2, 6, 7), landmarks=40 * normal(3, 4, 68, 2))
+    batch = SimpleNamespace(
+        label=torch.tensor([2, 0, 3]), flow=normal(3, 4, 2, 6, 7), landmarks=40 * normal(3, 4, 68, 2)
+    )
+    return output, batch
+
+
+def test_tasks_by_name():
+    assert {name: type(make(weight=2.0)) for name, make in TASKS.items()} == {
+        "recognition": Recognition,
+        "flow": Flow,
+        "landmarks": Landmarks,
+        "dynamic_image": DynamicImage,
+        "rank": Rank,
+    }
+    assert TASKS["flow"](weight=2.0).weight == 2.0
+
+
+def test_recognition_by_hand():
+    # Logits ln 1, ln 2, ln 1: probabilities 1/4, 1/2, 1/4. Labels 1 and 2: (ln 2 + ln 4) / 2 = 1.5 ln 2.
+    logits = torch.log(torch.tensor([[1.0, 2.0, 1.0]])).repeat(2, 1)
+    output, batch = SimpleNamespace(logits=logits), SimpleNamespace(label=torch.tensor([1, 2]))
+    assert Recognition().loss(output, batch).item() == pytest.approx(1.5 * math.log(2))
+    assert Recognition().errors(output, batch) == {}
+
+
+def test_flow_by_hand():
+    # One clip of three frames, 2 x 2 px; the target is (3, 4) in the first pair, 0 in the second; 0 is predicted.
+    target = torch.zeros(1, 2, 2, 2, 2)
+    target[0, 0, 0], target[0, 0, 1] = 3, 4
+    output, batch = SimpleNamespace(flow=torch.zeros_like(target)), SimpleNamespace(flow=target)
+    # 4 pixels of 9 and 4 of 16 among 16 values: 100 / 16, and once more over T - 1 = 2.
+    assert Flow().loss(output, batch).item() == pytest.approx(100 / 16 / 2)
+    errors = Flow().errors(output, batch)
+    # Length 5 in half the pixels; what is predicted is zero flow itself.
+    assert errors["flow_epe"].tolist() == pytest.approx([2.5])
+    assert errors["flow_epe_zero"].tolist() == pytest.approx([2.5])
+    output.flow = target.clone()
+    output.flow[0, 1, 0] = 1  # one px to the right where nothing moves: half the pixels again
+    errors = Flow().errors(output, batch)
+    assert errors["flow_epe"].tolist() == pytest.approx([0.5])
+    assert errors["flow_epe_zero"].tolist() == pytest.approx([2.5])
+
+
+def test_landmarks_by_hand():
+    # One clip of two frames after the first; eye centres 50 px apart; every point is (3, 4) px off in one frame.
+    target = torch.zeros(1, 2, 68, 2)
+    target[..., 42:48, 0] = 50
+    predicted = target.clone()
+    predicted[0, 0] += torch.tensor([3.0, 4.0])
+    output, batch = SimpleNamespace(landmarks=predicted), SimpleNamespace(landmarks=target)
+    # 68 (3 + 4) / (68 * 50) in the one frame, 0 in the other.
+    assert Landmarks().loss(output, batch).item() == pytest.approx(7 / 50)
+    # Distance 5 of 50 is 10 % in one of the two frames.
+    assert Landmarks().errors(output, batch)["landmarks_nme"].tolist() == pytest.approx([5.0])
+
+
+def test_flow_as_a_loop(output_and_batch):
+    output, batch = output_and_batch
+    clips, pairs, _, height, width = batch.flow.shape
+    squares, lengths, zeros = 0.0, torch.zeros(clips), torch.zeros(clips)
+    for b in range(clips):
+        for t in range(pairs):
+            for y in range(height):
+                for x in range(width):
+                    du, dv = (output.flow[b, t, :, y, x] - batch.flow[b, t, :, y, x]).tolist()
+                    squares += du**2 + dv**2
+                    lengths[b] += math.hypot(du, dv) / (pairs * height * width)
+                    zeros[b] += math.hypot(*batch.flow[b, t, :, y, x].tolist()) / (pairs * height * width)
+    assert Flow().loss(output, batch).item() == pytest.approx(squares / batch.flow.numel() / pairs)
+    errors = Flow().errors(output, batch)
+    assert errors["flow_epe"].tolist() == pytest.approx(lengths.tolist())
+    assert errors["flow_epe_zero"].tolist() == pytest.approx(zeros.tolist())
+
+
+def test_landmarks_as_a_loop(output_and_batch):
+    output, batch = output_and_batch
+    clips, frames = batch.landmarks.shape[:2]
+    loss, nme = 0.0, [0.0] * clips
+    for t in range(frames):
+        for b in range(clips):
+            target, predicted = batch.landmarks[b, t], output.landmarks[b, t]
+            left, right = (sum(target[i] for i in part) / 6 for part in (range(36, 42), range(42, 48)))
+            distance = math.dist(left.tolist(), right.tolist())
+            loss += (predicted - target).abs().sum().item() / (68 * distance) / clips
+            for p, q in zip(predicted.tolist(), target.tolist(), strict=True):
+                nme[b] += 100 * math.dist(p, q) / distance / 68 / frames
+    assert Landmarks().loss(output, batch).item() == pytest.approx(loss)
+    assert Landmarks().errors(output, batch)["landmarks_nme"].tolist() == pytest.approx(nme)
+
+
+def test_a_perfect_prediction_costs_nothing(output_and_batch):
+    _, batch = output_and_batch
+    for task in (Flow(), Landmarks()):
+        assert task.loss(batch, batch).item() == 0
+        assert all(not values.any() for name, values in task.errors(batch, batch).items() if "zero" not in name)
+
+
+def test_interocular_distance_is_between_the_eye_centres():
+    landmarks = torch.zeros(68, 2)
+    landmarks[36:42] = torch.tensor([1.0, 2.0])
+    landmarks[42:48] = torch.tensor([4.0, 6.0])
+    assert interocular(landmarks).item() == pytest.approx(5)
+
+
+# Class imbalance.
+
+
+def recognition_loss(imbalance, logits, labels, counts):
+    task = make_recognition(2.0, imbalance=imbalance, class_counts=torch.tensor(counts))
+    assert task.weight == 2
+    return task.loss(SimpleNamespace(logits=torch.tensor(logits)), SimpleNamespace(label=torch.tensor(labels))).item()
+
+
+def test_class_weights_by_hand():
+    # Counts 6, 3, 3: weights 12 / (3 n) = 2/3, 4/3, 4/3. Equal logits: every term is ln 3, so the mean is too.
+    task = make_recognition(1.0, imbalance="class_weights", class_counts=torch.tensor([6, 3, 3]))
+    assert task.class_weights.tolist() == pytest.approx([2 / 3, 4 / 3, 4 / 3])
+    # ln 4 for label 0 and ln 2 for label 1: (2/3 ln 4 + 4/3 ln 2) / 2.
+    logits = [[0.0, math.log(2), 0.0]] * 2
+    expected = (2 / 3 * math.log(4) + 4 / 3 * math.log(2)) / 2
+    assert recognition_loss("class_weights", logits, [0, 1], [6, 3, 3]) == pytest.approx(expected)
+
+
+def test_logit_adjustment_by_hand():
+    # Equal logits and shares 1/2, 1/4, 1/4: the adjusted probabilities are the shares.
+    loss = recognition_loss("logit_adjustment", [[1.0, 1.0, 1.0]] * 2, [0, 2], [6, 3, 3])
+    assert loss == pytest.approx((math.log(2) + math.log(4)) / 2)
+
+
+def test_focal_loss_by_hand():
+    # Probability 1/2 of the label: (1 - 1/2)^2 ln 2.
+    assert recognition_loss("focal", [[0.0, 0.0]], [1], [1, 1]) == pytest.approx(math.log(2) / 4)
+
+
+@pytest.mark.parametrize("imbalance", ["none", "sampler"])
+def test_the_loss_stays_where_nothing_or_the_data_makes_up(imbalance):
+    logits = [[0.3, -1.0, 2.0], [0.0, 0.5, 0.1]]
+    expected = torch.nn.functional.cross_entropy(torch.tensor(logits), torch.tensor([1, 0])).item()
+    assert recognition_loss(imbalance, logits, [1, 0], [9, 1, 2]) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("imbalance", IMBALANCE)
+def test_a_class_that_training_lacks_leaves_the_loss_finite(imbalance):
+    assert math.isfinite(recognition_loss(imbalance, [[0.3, -1.0, 2.0]], [1], [4, 2, 0]))
+
+
+def test_an_unknown_imbalance_is_named():
+    with pytest.raises(MefusionError, match=r"imbalance=some: choose from none, class_weights, .*focal"):
+        make_recognition(1.0, imbalance="some", class_counts=torch.ones(2))
+
+
+# Dynamic image and rank.
+
+
+def test_dynamic_image_by_hand():
+    target = torch.zeros(2, 16, 16)
+    target[:, :8] = 1  # half black, half white
+    predicted = target.clone()
+    predicted[0] = 0.5
+    output, batch = SimpleNamespace(dynamic_image=predicted), SimpleNamespace(dynamic_image=target)
+    # 1/4 in the one image, 0 in the other.
+    assert DynamicImage().loss(output, batch).item() == pytest.approx(1 / 8)
+    errors = DynamicImage().errors(output, batch)
+    # The first is the best flat picture: 10 log10 4 dB. The second is the target itself, shown as 100 dB.
+    assert errors["dynamic_image_psnr"].tolist() == pytest.approx([10 * math.log10(4), 100])
+    assert errors["dynamic_image_psnr_flat"].tolist() == pytest.approx([10 * math.log10(4)] * 2)
+    assert errors["dynamic_image_cosine"].tolist() == pytest.approx([math.sqrt(0.5), 1])
+    assert errors["dynamic_image_ssim"][1].item() == pytest.approx(1)
+    assert -1 <= errors["dynamic_image_ssim"][0].item() < 0.5
+
+
+def test_structural_similarity_is_scikit_image_s():
+    from skimage.metrics import structural_similarity
+
+    generator = torch.Generator().manual_seed(0)
+    one = torch.rand(3, 64, 64, generator=generator)
+    other = (one + torch.tensor([0.05, 0.2, 0.5])[:, None, None] * torch.randn(one.shape, generator=generator)).clamp(
+        0, 1
+    )
+    errors = DynamicImage().errors(SimpleNamespace(dynamic_image=one), SimpleNamespace(dynamic_image=other))
+    options = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 1.0}
+    for row in range(3):
+        expected = structural_similarity(one[row].double().numpy(), other[row].double().numpy(), **options)
+        assert errors["dynamic_image_ssim"][row].item() == pytest.approx(expected, abs=0.01)  # borders differ
+    assert errors["dynamic_image_ssim"][0] > 0.95 > 0.6 > errors["dynamic_image_ssim"][2]
+
+
+def test_rank_by_hand():
+    # Pairs of (0, 2, 1): 2, 1, -1 apart; short of the margin 1 by 0, 0, 2. Of (3, 3, 3): all short by 1, none in order.
+    output = SimpleNamespace(rank_scores=torch.tensor([[0.0, 2.0, 1.0], [3.0, 3.0, 3.0]]))
+    assert Rank().loss(output, None).item() == pytest.approx((2 / 3 + 1) / 2)
+    assert Rank().errors(output, None)["rank_accuracy"].tolist() == pytest.approx([2 / 3, 0])
+
+
+def test_rank_as_a_loop():
+    scores = torch.randn(4, 8, generator=torch.Generator().manual_seed(0))
+    output, length, margin = SimpleNamespace(rank_scores=scores), 8, 0.7
+    total = 0.0
+    for clip in scores.tolist():
+        pairs = [(i, j) for j in range(length) for i in range(j)]
+        total += 2 / (length * (length - 1)) * sum(max(0, margin - (clip[j] - clip[i])) for i, j in pairs)
+    assert Rank(margin=margin).loss(output, None).item() == pytest.approx(total / 4, rel=1e-5)

@@ -1,0 +1,233 @@
+"""The LightningModules, and that networks, tasks and configurations fit each other."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+from scipy.ndimage import gaussian_filter
+
+from mefusion.clips.motion import dynamic_image
+from mefusion.common.errors import MefusionError
+from mefusion.configuration import composition
+from mefusion.configuration.cli import configuration_folder
+from mefusion.configuration.schema import TaskConfig, register_schemas
+from mefusion.models import FDP, MOL, Majority
+from mefusion.training.baselines_module import MajorityModule
+from mefusion.training.fdp_module import FDPModule
+from mefusion.training.losses import TASKS
+from mefusion.training.module import MERModule, OptimizerSettings
+from mefusion.training.mol_module import MOLModule
+from mefusion.windows.datamodule import Statistics
+from mefusion.windows.store import Batch
+
+MODELS = sorted(path.stem for path in (configuration_folder("conf") / "model").glob("*.yaml"))
+
+
+def statistics(classes=3, mean_shape=None):
+    """As fitted on no one."""
+    shape = torch.zeros(68, 2) if mean_shape is None else mean_shape
+    return Statistics(torch.zeros(1, 1, 1), torch.ones(1, 1, 1), class_counts=torch.ones(classes), mean_shape=shape)
+
+
+def config_of(*overrides):
+    register_schemas()
+    with initialize_config_dir(str(configuration_folder("conf")), version_base="1.3"):
+        return compose("train", overrides=list(overrides))
+
+
+def moving_clips(count, size, length=8):
+    """A batch of textures that move by up to 2 px a frame, each its own way, with marks that move along."""
+    rng = np.random.default_rng(0)
+    frames, flow, marks = [], [], []
+    for _ in range(count):
+        world = gaussian_filter(rng.standard_normal((size + 40, size + 40)), 2)
+        step = rng.integers(-2, 3, 2)
+        first = rng.uniform(0.3 * size, 0.7 * size, (68, 2))
+        first[36:42, 0], first[42:48, 0] = 0.3 * size, 0.7 * size
+        corners = [20 - t * step for t in range(length)]
+        frames.append([world[y : y + size, x : x + size] for x, y in corners])
+        flow.append(np.broadcast_to(step[:, None, None], (length - 1, 2, size, size)))
+        marks.append([first + t * step for t in range(1, length)])
+    stack = np.array(frames)
+    return Batch(
+        inputs=torch.tensor(stack / stack.std(), dtype=torch.float32)[:, :, None],
+        label=torch.arange(count) % 3,
+        clip=torch.arange(count),
+        flow=torch.tensor(np.array(flow), dtype=torch.float32),
+        landmarks=torch.tensor(np.array(marks), dtype=torch.float32),
+        dynamic_image=torch.tensor(dynamic_image(stack)),
+    )
+
+
+def learn(module, batch, steps):
+    """Losses of the tasks in the first and the last steps, and the logits at the end."""
+    optimizer, history = module.make_optimizer(), []
+    for _ in range(steps):
+        optimizer.zero_grad()
+        result = module.step(batch)
+        result.loss.backward()
+        optimizer.step()
+        history.append({name: value.item() for name, value in result.losses.items()})
+    return history[0], history[-1], module.network(batch.inputs).logits
+
+
+@pytest.mark.parametrize("variant", ["paper", "released"])
+def test_mol_learns_eight_clips_by_heart(variant):
+    torch.manual_seed(0)
+    network = MOL(3, variant=variant, width=1 / 8, flow_width=1 / 16, image_size=64, correlation_radius=2, dropout=0.0)
+    tasks = {name: TASKS[name](weight=weight) for name, weight in (("recognition", 1), ("flow", 1), ("landmarks", 0.1))}
+    batch = moving_clips(8, 64)
+    module = MOLModule(network, tasks, OptimizerSettings(lr=2e-3), mean_shape=True)
+    module.initialise(statistics(mean_shape=batch.landmarks.mean((0, 1))))
+    first, last, logits = learn(module, batch, 60)
+    assert (logits.argmax(1) == batch.label).all()
+    assert last["flow"] < 0.5 * first["flow"]
+    assert last["landmarks"] < 0.7 * first["landmarks"]
+
+
+@pytest.mark.parametrize("variant", ["paper", "released"])
+def test_fdp_learns_eight_clips_by_heart(variant):
+    torch.manual_seed(0)
+    channels = {"stem_channels": (16, 8, 16, 16), "lra_channels": (24, 32, 48, 64), "gra_channels": (24, 32, 48, 64)}
+    network = FDP(
+        3,
+        variant=variant,
+        image_size=32,
+        lra_blocks=(1, 1, 1, 1),
+        head_size=8,
+        segnet_width=1 / 8,
+        drop_path=0.0,
+        **channels,
+    )
+    weights = {"recognition": 1, "dynamic_image": 10} | ({"rank": 1} if variant == "paper" else {})
+    tasks = {name: TASKS[name](weight=weight) for name, weight in weights.items()}
+    batch = moving_clips(8, 32)
+    first, last, logits = learn(FDPModule(network, tasks, OptimizerSettings(lr=5e-4)), batch, 120)
+    assert (logits.argmax(1) == batch.label).all()
+    assert last["dynamic_image"] < 0.6 * first["dynamic_image"]
+    assert "rank" not in first or last["rank"] < 0.5 * first["rank"]
+
+
+# Every configuration.
+
+
+def batch_for(module, config):
+    """Two random windows of the kind that a model sees."""
+    size, length = config.model.network.image_size, config.clip_length
+    if module.view == "flow_image":
+        return Batch(torch.randn(2, 3, size, size), label=torch.tensor([0, 2]), clip=torch.arange(2))
+    return moving_clips(2, size, length)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_every_model_is_built_and_takes_a_step(model):
+    config = config_of(f"model={model}")
+    module = composition.make_module(config, 3, statistics())
+    assert isinstance(module, MERModule)
+    batch = batch_for(module, config)
+    result = module.step(batch)
+    assert set(result.losses) == set(config.model.task_weights)
+    total = sum(config.model.task_weights[name] * loss.item() for name, loss in result.losses.items())
+    assert result.loss.item() == pytest.approx(total, rel=1e-4)
+    prediction = module.eval().predict_step(batch, 0)
+    assert prediction.probabilities.shape == (2, 3)
+    torch.testing.assert_close(prediction.probabilities.sum(1), torch.ones(2))
+    assert all(error.shape == (2,) and error.isfinite().all() for error in prediction.errors.values())
+    if model == "majority":
+        assert not list(module.parameters())
+        return
+    result.loss.backward()
+    learning = [name for name, parameter in module.named_parameters() if parameter.requires_grad]
+    assert learning == [name for name, parameter in module.named_parameters() if parameter.grad is not None]
+    optimizer = module.make_optimizer()
+    assert sum(len(group["params"]) for group in optimizer.param_groups) == len(learning)
+    optimizer.step()
+    assert module.step(batch).loss.isfinite()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "weights"),
+    [
+        (["model=mol"], {"recognition": 1, "flow": 10, "landmarks": 0.1}),
+        (["model=fdp"], {"recognition": 1, "dynamic_image": 100, "rank": 0.1}),
+        (["model=fdp_released"], {"recognition": 1, "dynamic_image": 100}),
+        (["model=mol", "tasks=recognition"], {"recognition": 1}),
+        (["model=mol", "tasks.flow.weight=3"], {"recognition": 1, "flow": 3, "landmarks": 0.1}),
+        (["model=mol", "tasks.flow.weight=0"], {"recognition": 1, "landmarks": 0.1}),
+        (["model=fdp_released", "tasks.flow.weight=3"], {"recognition": 1, "dynamic_image": 100}),
+    ],
+)
+def test_tasks_are_those_of_the_model_less_those_that_are_off(overrides, weights):
+    assert composition.task_weights(config_of(*overrides)) == weights
+
+
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        ("tasks.flow.weight=-1", "tasks.flow.weight=-1.0: give a number from 0 up"),
+        ("tasks.recognition.weight=0", "tasks has no recognition"),
+    ],
+)
+def test_weights_that_make_no_sense_are_named(override, sentence):
+    with pytest.raises(MefusionError, match=sentence.replace(".", r"\.")):
+        composition.task_weights(config_of(override))
+
+
+def test_a_task_that_no_model_has_is_named():
+    config = config_of()
+    OmegaConf.update(config, "tasks.pose", TaskConfig(), force_add=True)
+    with pytest.raises(MefusionError, match=r"tasks\.pose is not known: choose from recognition, flow"):
+        composition.task_weights(config)
+
+
+def test_a_task_that_is_off_has_no_parameters():
+    whole = composition.make_module(config_of("model=mol_tiny"), 3, statistics())
+    part = composition.make_module(config_of("model=mol_tiny", "tasks.flow.weight=0"), 3, statistics())
+    assert any("flow_net" in name for name, _ in whole.named_parameters())
+    assert not any("flow_net" in name for name, _ in part.named_parameters())
+
+
+@pytest.mark.parametrize("model", ["mol_tiny", "fdp_tiny"])
+@pytest.mark.parametrize("option", ["model.compile=true", "model.channels_last=true"])
+def test_compiling_and_channels_last_leave_the_outputs_as_they_are(model, option, monkeypatch):
+    # The inductor backend needs a C++ compiler; what is traced is the same.
+    plain_compile = torch.nn.Module.compile
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self: plain_compile(self, backend="eager"))
+    torch.manual_seed(0)
+    plain = composition.make_module(config_of(f"model={model}"), 3, statistics()).eval()
+    other = composition.make_module(config_of(f"model={model}", option), 3, statistics()).eval()
+    other.load_state_dict(plain.state_dict())
+    size = plain.network.frame_shape[-1]
+    frames = moving_clips(2, size).inputs
+    with torch.no_grad():
+        for name, expected in vars(plain(frames)).items():
+            torch.testing.assert_close(getattr(other(frames), name), expected, atol=1e-3, rtol=1e-3, msg=name)
+
+
+# Optimisers and the majority class.
+
+
+@pytest.mark.parametrize(("name", "kind"), [("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW)])
+def test_the_optimizer_is_the_one_asked_for(name, kind):
+    settings = OptimizerSettings(lr=3e-4, weight_decay=0.02, name=name)
+    optimizer = MOLModule(MOL(2, width=1 / 16, image_size=64), {}, settings).make_optimizer()
+    assert type(optimizer) is kind
+    assert (optimizer.defaults["lr"], optimizer.defaults["weight_decay"]) == (3e-4, 0.02)
+
+
+@pytest.mark.parametrize(("option", "value"), [("name", "sgd"), ("schedule", "steps")])
+def test_an_unknown_optimizer_or_schedule_is_named(option, value):
+    with pytest.raises(MefusionError, match=rf"model\.optimizer\.{option}={value}: choose from"):
+        OptimizerSettings(**{option: value})
+
+
+def test_the_majority_class_is_that_of_the_training_subjects():
+    module = MajorityModule(Majority(3), {}, OptimizerSettings())
+    module.initialise(Statistics(torch.zeros(1), torch.ones(1), class_counts=torch.tensor([2, 6, 0])))
+    batch = Batch(torch.randn(4, 3, 28, 28), label=torch.zeros(4, dtype=torch.long), clip=torch.arange(4))
+    prediction = module.predict_step(batch, 0)
+    torch.testing.assert_close(prediction.probabilities, torch.tensor([[0.25, 0.75, 0.0]]).repeat(4, 1))
+    assert math.isclose(prediction.probabilities.sum().item(), 4, rel_tol=1e-6)
