@@ -19,11 +19,17 @@ from mefusion.common.files import remove_leftovers, replacing
 from mefusion.datasets.synthetic import SyntheticSource
 from mefusion.faces.alignment import align_face
 from mefusion.faces.detectors import make_backend
-from mefusion.preparation.arrays import PreparationSettings, flow_image_arrays, interpolate_in_time, prepare_clip
+from mefusion.preparation.arrays import flow_image_arrays, interpolate_in_time, prepare_clip
+from mefusion.preparation.settings import Alignment, FaceSettings, MissingApex, PreparationSettings, ShortClips
+from mefusion.preparation import clips
 from mefusion.preparation.clips import cache_folder, prepare_clips
 from mefusion.synthetic.scene import SyntheticClip, SyntheticSettings, make_clip
 
 SETTINGS = PreparationSettings(canvas=48, small=16)  # small, so that TV-L1 takes no time
+
+
+def with_faces(**changes):
+    return dataclasses.replace(SETTINGS, faces=FaceSettings(**changes))
 
 
 class StillFace:
@@ -106,15 +112,10 @@ def test_the_onset_apex_flow_goes_to_the_apex(apex, missing_apex, place):
     assert down == pytest.approx(0, abs=0.1)
 
 
-def test_an_unknown_stand_in_for_the_apex_is_named():
-    with pytest.raises(MefusionError, match="missing_apex=end: choose from midpoint, largest_motion"):
-        PreparationSettings(missing_apex="end")
-
-
 @pytest.mark.parametrize("alignment", ["stabilised", "frame"])
 def test_a_face_that_stands_is_aligned_as_align_face_does(alignment):
     frames = moving_texture(8)
-    arrays = prepare_clip(frames, StillFace(), dataclasses.replace(SETTINGS, alignment=alignment))
+    arrays = prepare_clip(frames, StillFace(), with_faces(alignment=alignment))
     landmarks = StillFace().landmarks(frames)
     for t in (0, 7):
         picture, points = align_face(cv2.cvtColor(frames[t], cv2.COLOR_RGB2GRAY), landmarks[t], 48)
@@ -136,7 +137,7 @@ def test_the_canvas_shows_the_landmarks(alignment):
         def landmarks(self, frames):
             return np.stack([clip.landmarks(t) for t in range(len(frames))]).astype(np.float64)
 
-    arrays = prepare_clip(frames, Exact(), dataclasses.replace(SETTINGS, canvas=144, alignment=alignment))
+    arrays = prepare_clip(frames, Exact(), dataclasses.replace(with_faces(alignment=alignment), canvas=144))
     for t in (0, clip.apex, 7):
         matrix = arrays["matrices"][t]
         np.testing.assert_allclose(
@@ -161,7 +162,7 @@ def test_frames_without_a_face_take_their_neighbours_landmarks():
     arrays, whole = (prepare_clip(frames, backend, SETTINGS) for backend in (Blinking(), StillFace()))
     assert all(np.array_equal(arrays[name], whole[name]) for name in arrays)
     with pytest.raises(MefusionError, match=r"2 of its 8 frames in a row, from the 4\. on.*faces\.max_missing=1"):
-        prepare_clip(frames, Blinking(), dataclasses.replace(SETTINGS, max_missing=1))
+        prepare_clip(frames, Blinking(), with_faces(max_missing=1))
 
 
 def test_frames_that_are_cut_already_are_resized_whole():
@@ -208,14 +209,11 @@ def test_interpolation_keeps_first_and_last_and_may_repeat_one():
 # The cache.
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [{"short_clips": "drop"}, {"alignment": "sideways"}, {"clip_length": 0}, {"clip_length": 1}, {"max_missing": -1}],
-)
+@pytest.mark.parametrize("changes", [{"clip_length": 0}, {"clip_length": 1}, {"max_missing": -1}])
 def test_a_bad_setting_is_named(changes):
     ((name, value),) = changes.items()
     with pytest.raises(MefusionError, match=f"{name}={value}"):
-        PreparationSettings(**changes)
+        (FaceSettings if name == "max_missing" else PreparationSettings)(**changes)
 
 
 def test_every_setting_has_a_cache_of_its_own(tmp_path):
@@ -224,10 +222,18 @@ def test_every_setting_has_a_cache_of_its_own(tmp_path):
 
     assert folder() == folder()
     assert folder().parent == tmp_path / "x"
-    others = {"faces": "face_alignment", "clip_length": 9, "canvas": 50, "small": 17, "enlarge": 2.0}
-    others |= {"short_clips": "leave_out", "alignment": "frame", "max_missing": 4, "landmark_folder": "landmarks"}
+    others = {"backend": "face_alignment", "clip_length": 9, "canvas": 50, "small": 17}
+    others |= {"short_clips": ShortClips.leave_out, "missing_apex": MissingApex.largest_motion}
+    faces = {"enlarge": 2.0, "alignment": Alignment.frame, "max_missing": 4, "folder": "landmarks"}
     folders = [folder(dataclasses.replace(SETTINGS, **{name: value})) for name, value in others.items()]
+    folders += [folder(with_faces(**{name: value})) for name, value in faces.items()]
     assert len({folder(), folder(source="b"), *folders}) == len(folders) + 2
+
+
+def test_the_folder_of_a_cache_stays_what_it_was(monkeypatch):
+    monkeypatch.setattr(clips, "backend_version", lambda name: "1")
+    folder = cache_folder(Path(), PreparationSettings(), data="x", source={"root": "a"})
+    assert folder.name == "9eba18535b"
 
 
 def test_a_hash_does_not_depend_on_the_order():
@@ -429,7 +435,7 @@ def test_what_a_kill_leaves_does_not_count_as_done(copy):
 
 def test_a_short_clip_that_is_left_out_is_told_and_fails_nothing(copy):
     root, folder = copy
-    settings = dataclasses.replace(SETTINGS, short_clips="leave_out")
+    settings = dataclasses.replace(SETTINGS, short_clips=ShortClips.leave_out)
     index, failures, notes = prepare_clips(table_of(root, GOOD), folder.parent / "other", settings, workers=1)
     assert index["clip_id"].tolist() == ["a_whole"]
     assert len(notes) == 1
@@ -438,7 +444,7 @@ def test_a_short_clip_that_is_left_out_is_told_and_fails_nothing(copy):
 
 
 def test_a_backend_that_is_not_usable_stops_all_at_once(mixed, tmp_path):
-    settings = dataclasses.replace(SETTINGS, faces="mediapipe")
+    settings = dataclasses.replace(SETTINGS, backend="mediapipe")
     with pytest.raises(MefusionError, match="faces=mediapipe"):
         prepare_clips(table_of(mixed, GOOD), tmp_path, settings, workers=1)
 
@@ -446,7 +452,7 @@ def test_a_backend_that_is_not_usable_stops_all_at_once(mixed, tmp_path):
 # Landmarks from files, and no landmarks.
 
 
-PRECOMPUTED = dataclasses.replace(SETTINGS, faces="precomputed")
+PRECOMPUTED = dataclasses.replace(SETTINGS, backend="precomputed")
 
 
 @pytest.fixture
@@ -489,7 +495,7 @@ def test_a_clip_without_its_landmarks_is_left_out(known):
 
 
 def test_cut_clips_need_no_faces(mixed, tmp_path):
-    settings = dataclasses.replace(SETTINGS, faces="none")
+    settings = dataclasses.replace(SETTINGS, backend="none")
     index, failures, _ = prepare_clips(table_of(mixed, ["a_whole", "e_no_face"]), tmp_path, settings, workers=1)
     assert failures.empty
     assert all("landmarks" not in load_arrays(tmp_path / file) for file in index["file"])

@@ -1,50 +1,38 @@
 """What a model takes: time, memory, parameters and FLOPs of its forward pass and of a training step."""
 
+import dataclasses
+import resource
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import pandas as pd
+import torch
+from omegaconf import OmegaConf
+from torch.profiler import ProfilerActivity
+from torch.profiler import profile as profiling
+from torch.utils.flop_counter import FlopCounterMode
+
+from mefusion.bench.settings import Settings
+from mefusion.clips.cache import save_arrays
 from mefusion.common.errors import MefusionError
-
-if TYPE_CHECKING:
-    import torch
-
-    from mefusion.windows.store import Batch
-
-# mefusion-bench --help has to answer at once: torch comes in where it is used.
-
-DEVICES = ("cpu", "cuda")
-PRECISIONS = ("32-true", "bf16-mixed")
-MEMORY = {
-    "max_memory_allocated": "what torch.cuda.max_memory_allocated saw during the timed training steps",
-    "VmHWM": "the largest resident size of the whole process during the timed training steps (VmHWM)",
-    "ru_maxrss": "the largest resident size of the whole process since it started (getrusage)",
-}
-"""Ways to measure peak memory, and what the table says of them."""
+from mefusion.configuration.building import make_module
+from mefusion.configuration.cli import compose
+from mefusion.configuration.composition import resolve_tasks
+from mefusion.configuration.schema import TrainSettings
+from mefusion.preparation.arrays import random_clip
+from mefusion.preparation.settings import PreparationSettings
+from mefusion.windows.datamodule import Statistics
+from mefusion.windows.settings import Windows
+from mefusion.windows.store import Batch, ClipStore
+from mefusion.windows.views import make_view
 
 _MATRIX_SIDE = 8192
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How to measure.
-
-    Attributes:
-        batch_size: clips a batch; the model's own where None.
-        device, precision: one of `DEVICES` and one of `PRECISIONS`.
-        steps: timed steps.
-        warmup: steps before them.
-    """
-
-    batch_size: int | None = None
-    device: str = "cpu"
-    precision: str = "32-true"
-    steps: int = 5
-    warmup: int = 2
 
 
 @dataclass(frozen=True)
@@ -95,7 +83,7 @@ class Measurement:
         return 3 * self.gflop_per_clip * 1e9 * self.clips_per_second
 
 
-class Contestant:
+class BenchModel:
     """A model with its optimiser and a batch of made-up clips, on the device.
 
     Args:
@@ -103,45 +91,30 @@ class Contestant:
         settings: how to measure.
 
     Raises:
-        MefusionError: the batch size is below 1, or the model has no parameters.
+        MefusionError: the model has no parameters, or the label scheme takes its classes from the data.
     """
 
     def __init__(self, overrides: Sequence[str], settings: Settings):
-        import torch
-
-        from mefusion.configuration import composition
-        from mefusion.configuration.cli import compose
-
-        config = compose(overrides)
-        self.overrides, self.settings, self.name = tuple(overrides), settings, config.model.name
-        training = config.model.training
-        self.batch_size = training.batch_size if settings.batch_size is None else settings.batch_size
-        if self.batch_size < 1:
-            given = "model.training.batch_size" if settings.batch_size is None else "--batch-size"
-            raise MefusionError(f"{given}={self.batch_size}: give a number above 0")
-        torch.manual_seed(config.seeds[0])
-        num_classes = len(config.labels.classes)
+        experiment: Any = OmegaConf.to_object(compose(overrides))
+        self.overrides, self.settings, self.name = tuple(overrides), settings, experiment.model.name
+        self.batch_size = settings.batch_size or experiment.model.training.batch_size
+        torch.manual_seed(experiment.seeds[0])
+        num_classes = len(experiment.labels.classes)
         if not num_classes:
-            raise MefusionError(f"labels={config.labels.name} takes its classes from the data: choose another scheme")
-        module = composition.make_module(config, num_classes, _made_up_statistics(num_classes))
+            raise MefusionError(
+                f"labels={experiment.labels.name} takes its classes from the data: choose another scheme"
+            )
+        module = make_module(experiment, resolve_tasks(experiment), _made_up_statistics(num_classes))
         self.parameters = sum(parameter.numel() for parameter in module.parameters())
         if not self.parameters:
             raise MefusionError(f"model={self.name} has no parameters, so it has no training step to measure")
         self.device = torch.device(settings.device)
         self.module = module.to(self.device)
         self.optimizer = module.make_optimizer()
-        self.batch = random_batch(
-            module.view,
-            batch_size=self.batch_size,
-            clip_length=config.clip_length,
-            image_size=config.model.network.image_size,
-            num_classes=num_classes,
-        ).to(self.device)
+        self.batch = random_batch(experiment, self.batch_size).to(self.device)
 
     def forward(self) -> None:
         """A forward pass without gradients; in evaluation mode if the caller has set that."""
-        import torch
-
         with torch.no_grad(), self._autocast():
             self.module(self.batch.inputs)
 
@@ -153,16 +126,11 @@ class Contestant:
         loss.backward()
         self.optimizer.step()
 
-    def _autocast(self) -> "torch.autocast":
-        import torch
-
+    def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.precision == "bf16-mixed")
 
     def gflop_per_clip(self) -> float:
         """FLOPs of the forward pass of one clip, in billions."""
-        import torch
-        from torch.utils.flop_counter import FlopCounterMode
-
         self.module.eval()
         # The counter sees what is dispatched, so compiled code has to run as it was written; and on a CPU in single
         # precision FDP's convolutions multiply less by Winograd's algorithm, which they leave alone under autocast.
@@ -174,11 +142,7 @@ class Contestant:
         return counter.get_total_flops() / 1e9
 
 
-def _made_up_statistics(num_classes: int) -> Any:
-    import torch
-
-    from mefusion.windows.datamodule import Statistics
-
+def _made_up_statistics(num_classes: int) -> Statistics:
     return Statistics(
         mean=torch.zeros(1, 1, 1),
         std=torch.ones(1, 1, 1),
@@ -187,72 +151,63 @@ def _made_up_statistics(num_classes: int) -> Any:
     )
 
 
-def random_batch(view: str, *, batch_size: int, clip_length: int, image_size: int, num_classes: int) -> "Batch":
-    """A batch of noise with the shapes of a view, a key of `mefusion.windows.views.VIEWS`."""
-    import torch
-
-    from mefusion.windows.store import Batch
-
-    clips, frames, size = batch_size, clip_length, image_size
-    label = torch.randint(num_classes, (clips,))
-    if view == "flow_image":
-        return Batch(inputs=torch.randn(clips, 3, size, size), label=label, clip=torch.arange(clips))
-    batch = Batch(inputs=torch.randn(clips, frames, 1, size, size), label=label, clip=torch.arange(clips))
-    if view == "small":
-        batch.dynamic_image = torch.rand(clips, size, size)
-    if view == "canvas":
-        batch.flow = torch.randn(clips, frames - 1, 2, size, size)
-        batch.landmarks = size * torch.rand(clips, frames - 1, 68, 2)
-        # The loss is over the distance of the eyes, which noise alone would put in one place.
-        batch.landmarks[..., 36:42, :] = size * torch.tensor([0.35, 0.4])
-        batch.landmarks[..., 42:48, :] = size * torch.tensor([0.65, 0.4])
-    return batch
+def random_batch(experiment: TrainSettings, batch_size: int) -> Batch:
+    """A batch of noise as the model sees it, with every target of its view."""
+    model, length = experiment.model, experiment.clip_length
+    size, dual = model.network["image_size"], model.training.windows == Windows.dual_phase
+    row = {"file": "clip.safetensors", "label": "a", "stride": 1, "apex_place": length // 2}
+    with tempfile.TemporaryDirectory() as folder:
+        save_arrays(Path(folder, "clip.safetensors"), random_clip(PreparationSettings(clip_length=length)), {})
+        view = make_view(model.view, image_size=size, dual_phase=dual)
+        clips = ClipStore(pd.DataFrame([row]), Path(folder), classes=["a"], clip_length=length, view=view)
+    batch = clips.batch([0] * batch_size, [clips.window(0, 0, clips.centre(size))] * batch_size)
+    batch = batch.map(lambda tensor: tensor if tensor.dtype == torch.int64 else tensor.float())
+    labels = torch.randint(len(experiment.labels.classes), (batch_size,))
+    return dataclasses.replace(batch, inputs=torch.randn_like(batch.inputs), label=labels)
 
 
-def measure(contestants: Sequence[Contestant], settings: Settings) -> list[Measurement]:
+def measure(models: Sequence[BenchModel], settings: Settings) -> list[Measurement]:
     """Time forward passes, then training steps, of one or of several models in turn.
 
     Several models share the process and the caches of its allocators, so what one of them alone would take cannot
     be told: peak memory is measured of a model that runs alone.
     """
     wait = _wait(settings.device)
-    for contestant in contestants:
-        contestant.module.eval()
-    forwards = [contestant.forward for contestant in contestants]
+    for model in models:
+        model.module.eval()
+    forwards = [model.forward for model in models]
     _warm_up(forwards, settings.warmup)
     forward_times = time_in_turn(forwards, steps=settings.steps, wait=wait)
 
-    for contestant in contestants:
-        contestant.module.train()
-    steps = [contestant.training_step for contestant in contestants]
+    for model in models:
+        model.module.train()
+    steps = [model.training_step for model in models]
     _warm_up(steps, settings.warmup)
     wait()
     memory_measure = reset_peak_memory(settings.device)
     training_times = time_in_turn(steps, steps=settings.steps, wait=wait)
-    alone = len(contestants) == 1
+    alone = len(models) == 1
     peak = peak_memory(memory_measure) if alone else None
     return [
         Measurement(
-            overrides=contestant.overrides,
-            model=contestant.name,
-            batch_size=contestant.batch_size,
+            overrides=model.overrides,
+            model=model.name,
+            batch_size=model.batch_size,
             device=settings.device,
             precision=settings.precision,
-            parameters=contestant.parameters,
-            gflop_per_clip=contestant.gflop_per_clip(),
+            parameters=model.parameters,
+            gflop_per_clip=model.gflop_per_clip(),
             forward_times=tuple(forward),
             training_times=tuple(training),
             peak_memory=peak,
             memory_measure=memory_measure if alone else None,
         )
-        for contestant, forward, training in zip(contestants, forward_times, training_times, strict=True)
+        for model, forward, training in zip(models, forward_times, training_times, strict=True)
     ]
 
 
 def _wait(device: str) -> Callable[[], None]:
     """What returns once the device has done all it was asked for."""
-    import torch
-
     return torch.cuda.synchronize if device == "cuda" else lambda: None
 
 
@@ -292,8 +247,6 @@ def reset_peak_memory(device: str) -> str:
         How it is measured, a key of `MEMORY`, for `peak_memory`.
     """
     if device == "cuda":
-        import torch
-
         torch.cuda.reset_peak_memory_stats()
         return "max_memory_allocated"
     try:
@@ -306,22 +259,16 @@ def reset_peak_memory(device: str) -> str:
 def peak_memory(memory_measure: str) -> int:
     """Peak memory in bytes, since `reset_peak_memory` or as `MEMORY` says."""
     if memory_measure == "max_memory_allocated":
-        import torch
-
         return torch.cuda.max_memory_allocated()
     if memory_measure == "VmHWM":
         lines = Path("/proc/self/status").read_text().splitlines()
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
-    import resource
-
     largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return largest if sys.platform == "darwin" else largest * 1024
 
 
 def matrix_rate(device: str, precision: str, *, side: int = _MATRIX_SIDE) -> float:
     """FLOP a second of the device in a product of large square matrices."""
-    import torch
-
     dtype = torch.bfloat16 if precision == "bf16-mixed" else torch.float32
     matrix = torch.randn(side, side, device=device, dtype=dtype)
 
@@ -342,17 +289,14 @@ def ratios(first: Measurement, second: Measurement) -> dict[str, float]:
     }
 
 
-def profile(contestant: Contestant, rows: int) -> str:
+def profile(model: BenchModel, rows: int) -> str:
     """The profiler's table of a training step, its costliest operations first."""
-    from torch.profiler import ProfilerActivity
-    from torch.profiler import profile as profiling
-
     kinds, order = [ProfilerActivity.CPU], "self_cpu_time_total"
-    if contestant.device.type == "cuda":
+    if model.device.type == "cuda":
         kinds, order = [*kinds, ProfilerActivity.CUDA], "self_cuda_time_total"
-    contestant.module.train()
-    wait = _wait(contestant.device.type)
+    model.module.train()
+    wait = _wait(model.device.type)
     with profiling(activities=kinds) as profiler:
-        contestant.training_step()
+        model.training_step()
         wait()
     return profiler.key_averages().table(sort_by=order, row_limit=rows)

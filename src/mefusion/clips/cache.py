@@ -13,6 +13,10 @@ from safetensors.numpy import save
 from mefusion.common.errors import MefusionError
 from mefusion.common.files import replacing
 
+PREPARED_COLUMNS = ("file", "content", "n_frames", "stride", "apex_from", "apex_place")
+"""Columns of a cache's index beside the clip table's: the clip's file, the hash of its frames, their number, the frames
+from one of a window to the next, and where its apex comes from and is."""
+
 
 def settings_hash(settings: Mapping[str, object]) -> str:
     """Ten hex digits that are the same for equal settings, whatever their order."""
@@ -59,19 +63,22 @@ def read_metadata(path: Path) -> dict[str, str]:
 
 
 def read_index(folder: Path, *, command: str) -> pd.DataFrame:
-    """Index of a cache: the clip table with the columns file, content (hash of the frames), n_frames and stride.
+    """Index of a cache: the clip table with `PREPARED_COLUMNS`.
 
     Args:
         folder: the cache's folder.
         command: the command that makes it, for messages.
 
     Raises:
-        MefusionError: there is none; says how to make it.
+        MefusionError: there is none, or it is broken; says how to make it.
     """
     path = folder / "index.parquet"
     if not path.exists():
         raise MefusionError(f"{path} is not there: prepare the data first with {command}")
     try:
-        return pd.read_parquet(path)
+        index = pd.read_parquet(path)
     except (OSError, ValueError) as error:
         raise MefusionError(f"{path} is broken: delete it and run {command}") from error
+    if missing := [name for name in PREPARED_COLUMNS if name not in index]:
+        raise MefusionError(f"{path} has no column {missing[0]!r}: delete {folder} and run {command}")
+    return index

@@ -2,30 +2,29 @@
 
 from typing import TYPE_CHECKING
 
+from omegaconf import DictConfig
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import track
+from rich.table import Table
+
 from mefusion.common.errors import MefusionError
 from mefusion.configuration.cli import run
 
 if TYPE_CHECKING:
     import pandas as pd
-    from omegaconf import DictConfig
-    from rich.console import Console
-    from rich.table import Table
 
 WIDE = 120  # characters of tables that go into a file
 
 
-def check(config: "DictConfig") -> None:
+def check(config: DictConfig) -> None:
     """Read a source's tables, look at its files and print what is found.
 
     Raises:
         MefusionError: something is wrong.
     """
-    from hydra.utils import instantiate
-    from rich.console import Console
-    from rich.markup import escape
-
     from mefusion.clips.table import clip_notes
-    from mefusion.configuration.composition import label_scheme
+    from mefusion.configuration.preparing import resolve_preparation
     from mefusion.datasets.counts import differences
     from mefusion.datasets.labels import label_clips
     from mefusion.evaluation.predictions import sample_list_hash
@@ -33,8 +32,10 @@ def check(config: "DictConfig") -> None:
     console = Console(soft_wrap=True, highlight=False)
     if not console.is_terminal:
         console.width = max(console.width, WIDE)
-    source, scheme = instantiate(config.data), label_scheme(config)
-    table = source.table(workers=config.workers)
+    preparation = resolve_preparation(config)
+    source, options = preparation.source, preparation.options
+    scheme = options.labels
+    table = source.table(workers=options.workers)
     subjects = table["subject"].nunique()
     console.print(escape(f"{source.name}: {len(table)} clips of {subjects} subjects in {source.root}"))
     console.print(escape(f"{scheme.column}: {_counts(table[scheme.column])}"))
@@ -43,7 +44,7 @@ def check(config: "DictConfig") -> None:
     console.print(_class_table(labelled, names, scheme.name, source.official))
     console.print(_subject_table(labelled, names))
 
-    problems, notes = _inspect(table, config.clip_length, console)
+    problems, notes = _inspect(table, options.clip_length, console)
     notes = [*clip_notes(table), *notes]
     absent = sorted(set(table["subject"]) - set(labelled["subject"]))
     notes += [f"{subject} has no clip in labels={scheme.name}" for subject in absent]
@@ -62,9 +63,7 @@ def check(config: "DictConfig") -> None:
         )
 
 
-def _inspect(table: "pd.DataFrame", clip_length: int, console: "Console") -> tuple[list[str], list[str]]:
-    from rich.progress import track
-
+def _inspect(table: "pd.DataFrame", clip_length: int, console: Console) -> tuple[list[str], list[str]]:
     from mefusion.datasets.inspection import inspect_clip
 
     problems: list[str] = []
@@ -83,9 +82,7 @@ def _counts(values: "pd.Series") -> str:
     return ", ".join(f"{value} {count}" for value, count in counts.items()) or "none"
 
 
-def _class_table(labelled: "pd.DataFrame", names: list[str], scheme: str, datasets: tuple[str, ...]) -> "Table":
-    from rich.table import Table
-
+def _class_table(labelled: "pd.DataFrame", names: list[str], scheme: str, datasets: tuple[str, ...]) -> Table:
     from mefusion.datasets.counts import COUNTS
 
     shown = Table("dataset", "class", "clips", "expected", title=f"labels={scheme}", title_justify="left")
@@ -99,10 +96,7 @@ def _class_table(labelled: "pd.DataFrame", names: list[str], scheme: str, datase
     return shown
 
 
-def _subject_table(labelled: "pd.DataFrame", names: list[str]) -> "Table":
-    from rich.markup import escape
-    from rich.table import Table
-
+def _subject_table(labelled: "pd.DataFrame", names: list[str]) -> Table:
     shown = Table("subject", *names, "all", title="clips of each subject", title_justify="left")
     for subject, clips in labelled.groupby("subject"):
         shown.add_row(escape(str(subject)), *(str((clips["label"] == name).sum()) for name in names), str(len(clips)))

@@ -1,36 +1,36 @@
 """`mefusion-prepare`: from a source to the cache that training reads."""
 
-from typing import TYPE_CHECKING
+from typing import Any
+
+from omegaconf import DictConfig
+from rich.console import Console
+from rich.markup import escape
 
 from mefusion.common.errors import MefusionError
 from mefusion.common.files import write_text
 from mefusion.configuration.cli import run
 
-if TYPE_CHECKING:
-    from omegaconf import DictConfig
 
-
-def prepare(config: "DictConfig") -> None:
+def prepare(config: DictConfig) -> None:
     """Prepare every clip of a source and say what became of them; or write a fake download and say what is next.
 
     Raises:
         MefusionError: clips failed; the others are prepared all the same.
     """
-    from rich.console import Console
-    from rich.markup import escape
-
     from mefusion.clips.table import clip_notes
-    from mefusion.configuration.composition import preparation
+    from mefusion.configuration.preparing import resolve_preparation
     from mefusion.preparation.clips import prepare_clips
 
     console = Console(soft_wrap=True, highlight=False)
-    source, settings, folder = preparation(config)
+    preparation = resolve_preparation(config)
+    source: Any = preparation.source
+    settings, folder, workers = preparation.settings, preparation.cache, preparation.options.workers
     if getattr(source, "layout", None) is not None:
-        console.print(escape(f"{source.write_to} is written; next: {source.write_download(workers=config.workers)}"))
+        console.print(escape(f"{source.write_to} is written; next: {source.write_download(workers=workers)}"))
         return
-    table = source.table(workers=config.workers)
+    table = source.table(workers=workers)
     digest = source.digest()  # of what is prepared: the list may be edited meanwhile
-    index, failures, notes = prepare_clips(table, folder, settings, workers=config.workers)
+    index, failures, notes = prepare_clips(table, folder, settings, workers=workers)
     write_text(folder / "source.txt", f"{digest}\n")
     for line in [*clip_notes(index), *notes]:
         console.print(f"[yellow]note[/] {escape(line)}")
@@ -40,7 +40,7 @@ def prepare(config: "DictConfig") -> None:
         console.print(f"[red]failed[/] {escape(line)}")
     subjects = index["subject"].nunique()
     console.print(escape(f"{len(index)} of {len(table)} clips of {subjects} subjects are in {folder}"))
-    if hasattr(source, "against_truth") and len(index) and settings.faces != "none":
+    if hasattr(source, "against_truth") and len(index) and settings.backend != "none":
         for line in source.against_truth(index, folder):
             console.print(line)
     if len(failures):

@@ -2,10 +2,13 @@
 
 import functools
 import json
+import logging
 import os
-from collections.abc import Sequence
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from hydra.core.hydra_config import HydraConfig
 
 from hydra_plugins.mefusion_launcher import RESULT_VARIABLE
 from mefusion.common.errors import MefusionError
@@ -16,7 +19,8 @@ from mefusion.configuration.cli import run
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from mefusion.studies.study import Run, Study
+    from mefusion.configuration.composition import Experiment
+    from mefusion.studies.study import Study
 
 
 def train(config: "DictConfig") -> float | None:
@@ -31,64 +35,61 @@ def train(config: "DictConfig") -> float | None:
     """
     # Imported here, so that --help does not wait for torch.
     from mefusion.common.distributed import rank
-    from mefusion.configuration import composition, trainer
+    from mefusion.configuration import building, composition, processes
     from mefusion.evaluation.folds import select_folds, select_shard
-    from mefusion.studies.study import run_study
+    from mefusion.studies.study import Builder, run_study
     from mefusion.training.callbacks import progress_bar
 
     quiet_lightning()
     require_one_study()
-    composition.require_sense(config)
-    trainer.require_sense(config)
-    if config.trainer.accelerator == "cpu":
+    experiment = composition.resolve_experiment(config)
+    settings = experiment.settings
+    building.require_sense(settings)
+    if settings.trainer["accelerator"] == "cpu":
         spare_fresh_pages()
-    store = composition.load_clips(config)
-    folds = composition.plan_folds(config, store)
-    study = composition.plan_study(config, store, folds)
-    runs = study.runs(folds, store.index)
-    names = {fold.name for fold in select_folds(folds, config.protocol.folds)}
-    chosen = select_shard([run for run in runs if run.fold.name in names], config.protocol.shard)
-    trainer.start_processes(config)
-    say = functools.partial(print, flush=True) if rank() == 0 else lambda line: None
-    before = sum(run.done for run in runs)
-    tasks = " + ".join(composition.task_weights(config))
-    clips, subjects = len(store.index), store.index["subject"].nunique()
-    say(f"{study.directory}: {clips} clips of {subjects} subjects, {tasks}, {config.protocol.name}")
-    if config.rule == "oracle":
+    clips = composition.load_clips(experiment)
+    study = composition.plan_study(experiment, clips)
+    names = {fold.name for fold in select_folds(study.folds, settings.protocol.folds)}
+    chosen = select_shard([run for run in study.runs if run.fold in names], settings.protocol.shard)
+    processes.start_processes(settings.trainer)
+    first = rank() == 0
+    say = functools.partial(print, flush=True) if first else lambda line: None
+    before = sum(run.done for run in study.runs)
+    subjects = clips.index["subject"].nunique()
+    tasks = " + ".join(experiment.tasks)
+    say(f"{study.directory}: {len(clips.index)} clips of {subjects} subjects, {tasks}, {settings.protocol.name}")
+    if settings.rule == "oracle":
         say("rule=oracle looks for the best epoch on the test subjects: its scores are called oracle and are no result")
-    with trainer.one_voice(), progress_bar(sum(not run.done for run in chosen)) as shown:
-        run_study(
-            study,
-            chosen,
-            store,
-            make_data=functools.partial(composition.make_data, config, store),
-            make_module=functools.partial(composition.make_module, config, len(store.classes)),
-            make_trainer=functools.partial(trainer.make_trainer, config, shown),
-            say=say,
+    with processes.errors_told_once(), progress_bar(sum(not run.done for run in chosen)) as shown:
+        build = Builder(
+            data=functools.partial(building.make_data, experiment, clips),
+            module=functools.partial(building.make_module, settings, experiment.tasks),
+            trainer=lambda run, callbacks: building.make_trainer(experiment, study, run, [*callbacks, *shown]),
         )
-    return pool_study(config, study, runs, done_before=before) if rank() == 0 else None
+        run_study(study, chosen, clips, build, say)
+    return finish(experiment, study, done_before=before) if first else None
 
 
-def pool_study(config: "DictConfig", study: "Study", runs: "Sequence[Run]", *, done_before: int) -> float | None:
-    """Score a study that is complete, print and log the scores, and tell the launcher; say which folds lack otherwise.
+def finish(experiment: "Experiment", study: "Study", *, done_before: int) -> float | None:
+    """Score a study that is complete, print and log the scores, and tell the launcher; name the folds that are missing.
 
     Returns:
         As `train`.
     """
-    from mefusion.configuration import trainer
-    from mefusion.studies.results import headline, load_predictions, pool, validation_uf1
+    from mefusion.configuration import building
+    from mefusion.studies.results import headline, pool, validation_uf1
 
-    missing = [run.name for run in runs if not run.done]
-    trained = len(runs) - len(missing) - done_before
+    missing = [run.name for run in study.runs if not run.done]
+    trained = len(study.runs) - len(missing) - done_before
     if missing:
         print(f"{study.directory} still lacks the folds {', '.join(missing)}: nothing is pooled")
         leave_result(complete=False, uf1=None, objective=None, trained=trained)
         return None
-    summary = pool(study.directory)
-    print(headline(summary))
-    trainer.study_log(config, study).log_summary(summary, load_predictions(study.directory))
-    uf1 = summary.get("uf1")  # what is chosen on the test subjects has no say in a sweep
-    objective = validation_uf1([run.folder for run in runs]) if config.rule == "inner_val" else uf1
+    result = pool(study.directory)
+    print(headline(result.summary))
+    building.log_study(experiment, study, result.summary, result.predictions)
+    uf1 = result.summary.get("uf1")  # what is chosen on the test subjects has no say in a sweep
+    objective = validation_uf1([run.folder for run in study.runs]) if study.rule == "inner_val" else uf1
     leave_result(complete=True, uf1=uf1, objective=objective, trained=trained)
     return objective
 
@@ -99,8 +100,6 @@ def require_one_study() -> None:
     Raises:
         MefusionError: a value that a sweep would set is not given.
     """
-    from hydra.core.hydra_config import HydraConfig
-
     hydra = HydraConfig.get()
     given = {override.split("=")[0] for override in hydra.overrides.task}
     if missing := [key for key in hydra.sweeper.params or () if key not in given]:
@@ -117,9 +116,6 @@ def leave_result(**result: float | None) -> None:
 
 def quiet_lightning() -> None:
     """Leave the terminal to the study's own lines; warnings that users can act on stay."""
-    import logging
-    import warnings
-
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     for message in (

@@ -1,4 +1,8 @@
-"""Types of the configuration's values, so that `seeds=[abc]` is refused before anything runs."""
+"""The settings of the commands, typed, so that `seeds=[abc]` is refused before anything runs.
+
+Each group of conf/ is one dataclass, the same that the code works with. It stands in the room that uses it; here are
+those of the commands and what belongs to no other room.
+"""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -6,102 +10,71 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
-
-@dataclass
-class FacesConfig:
-    """conf/faces."""
-
-    backend: str | None = None
-    enlarge: float = 2.5
-    alignment: str = "stabilised"
-    max_missing: int = 5
-    folder: str | None = None
+from mefusion.datasets.labels import Scheme
+from mefusion.preparation.settings import FaceSettings, MissingApex, ShortClips
+from mefusion.training.settings import Imbalance, OptimizerSettings, Rule, TrainingSettings
 
 
 @dataclass
-class DatasetLabelsConfig:
-    """What a label scheme is in one dataset."""
+class PrepareSettings:
+    """conf/prepare.yaml and conf/check.yaml: what is prepared, how, and where to.
 
-    classes: dict[str, list[str]] = field(default_factory=dict)
-    leave_out: list[str] = field(default_factory=list)
+    Attributes:
+        data: a source: `_target_` and its arguments.
+        labels: the label scheme.
+        faces: how they are found and aligned.
+        clip_length, short_clips, missing_apex: see `mefusion.preparation.settings.PreparationSettings`.
+        cache_dir: folder of prepared clips.
+        workers: processes; None is one a core.
+    """
 
-
-@dataclass
-class LabelsConfig:
-    """conf/labels: class -> the emotions that count as it, of all datasets or of single ones."""
-
-    name: str = MISSING
-    classes: dict[str, list[str]] = field(default_factory=dict)
-    column: str = "emotion"
-    datasets: dict[str, DatasetLabelsConfig] = field(default_factory=dict)
-
-
-@dataclass
-class PrepareConfig:
-    """What is prepared, how, and where to."""
-
-    data: Any = MISSING
-    labels: LabelsConfig = field(default_factory=LabelsConfig)
-    faces: FacesConfig = field(default_factory=FacesConfig)
+    data: dict[str, Any] = MISSING
+    labels: Scheme = field(default_factory=Scheme)
+    faces: FaceSettings = field(default_factory=FaceSettings)
     clip_length: int = 8
-    short_clips: str = "interpolate"
-    missing_apex: str = "midpoint"
+    short_clips: ShortClips = ShortClips.interpolate
+    missing_apex: MissingApex = MissingApex.midpoint
     cache_dir: str = "cache"
     workers: int | None = None
 
 
 @dataclass
-class OptimizerConfig:
-    """Optimiser of a model: adamw or adam, and its schedule: constant or cosine."""
+class ModelSettings:
+    """conf/model: a network, what it sees, and how it is trained.
 
-    lr: float = MISSING
-    weight_decay: float = MISSING
-    name: str = "adamw"
-    schedule: str = "constant"
-
-
-@dataclass
-class TrainingConfig:
-    """How long and on what windows a model trains; one of max_epochs and max_steps is set."""
-
-    batch_size: int = MISSING
-    windows: str = MISSING
-    crop_jitter: int = 0
-    flip: bool = False
-    temporal_jitter: int = 0
-    contrast: float = 0.0
-    brightness: float = 0.0
-    noise: float = 0.0
-    max_epochs: int = -1
-    max_steps: int = -1
-
-
-@dataclass
-class ModelConfig:
-    """conf/model: a network, the module that trains it, its optimiser, and the tasks it has with their weights."""
+    Attributes:
+        name: of the model.
+        view: what of a clip the network sees, a key of `mefusion.windows.views.VIEWS`.
+        network: `_target_` and its arguments.
+        optimizer: settings.
+        training: which windows, how long.
+        task_weights: the tasks that the network has.
+        mean_shape: see `mefusion.training.module.MERModule`.
+        compile: by torch.compile.
+        channels_last: see `mefusion.models.options.channels_last`.
+    """
 
     name: str = MISSING
-    network: Any = MISSING
-    module: Any = MISSING
-    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
-    training: TrainingConfig = field(default_factory=TrainingConfig)
+    view: str = MISSING
+    network: dict[str, Any] = MISSING
+    optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
+    training: TrainingSettings = field(default_factory=TrainingSettings)
     task_weights: dict[str, float] = field(default_factory=dict)
+    mean_shape: bool = False
     compile: bool = False
     channels_last: bool = False
 
 
 @dataclass
-class TaskConfig:
-    """conf/tasks: one task; its weight is the model's own where it is null, and 0 leaves the task out."""
+class ProtocolSettings:
+    """conf/protocol: how subjects are split, and what of it is run.
 
-    weight: float | None = None
-
-
-@dataclass
-class ProtocolConfig:
-    """conf/protocol: how subjects are split, options that are null but for their protocol, and what to run of it.
-
-    `validation` is the share of the training subjects that rule=inner_val takes out; `shard` is as 2/3.
+    Attributes:
+        name: a key of `mefusion.evaluation.folds.PROTOCOLS`.
+        k, seed, test: options, None but for the protocols that have them.
+        validation: share of the training subjects that `rule=inner_val` takes out.
+        folds: names of the folds to run; None is all.
+        shard: a part of the folds to run, as `2/3`.
     """
 
     name: str = MISSING
@@ -114,31 +87,36 @@ class ProtocolConfig:
 
 
 @dataclass
-class LoggerConfig:
-    """conf/logger."""
+class TrainSettings(PrepareSettings):
+    """conf/train.yaml: one study.
 
-    name: str = MISSING
-    project: str = "mefusion"
-    examples_every: int = 0
+    Attributes:
+        model: see `ModelSettings`.
+        tasks: each with its weight, None for the model's own, 0 to leave it out; and `_target_`.
+        imbalance: what makes up for classes of different size.
+        protocol: how subjects are split.
+        trainer: Lightning's Trainer, `_target_` and its arguments.
+        logger: loggers by name, each `_target_` and its arguments.
+        callbacks: Lightning's callbacks by name, likewise.
+        seeds: every fold is run with each.
+        rule: which weights predict.
+        output_dir: folder of the studies.
+    """
 
-
-@dataclass
-class TrainConfig(PrepareConfig):
-    """One study."""
-
-    model: ModelConfig = field(default_factory=ModelConfig)
-    tasks: dict[str, TaskConfig] = field(default_factory=dict)
-    imbalance: str = "none"
-    protocol: ProtocolConfig = field(default_factory=ProtocolConfig)
-    trainer: Any = MISSING
-    logger: LoggerConfig = field(default_factory=LoggerConfig)
+    model: ModelSettings = field(default_factory=ModelSettings)
+    tasks: dict[str, Any] = field(default_factory=dict)
+    imbalance: Imbalance = Imbalance.none
+    protocol: ProtocolSettings = field(default_factory=ProtocolSettings)
+    trainer: dict[str, Any] = MISSING
+    logger: dict[str, Any] = field(default_factory=dict)
+    callbacks: dict[str, Any] = field(default_factory=dict)
     seeds: list[int] = field(default_factory=lambda: [0])
-    rule: str = "last"
+    rule: Rule = Rule.last
     output_dir: str = "outputs"
 
 
 def register_schemas() -> None:
     """Make the types known to Hydra."""
     store = ConfigStore.instance()
-    store.store(name="prepare_schema", node=PrepareConfig)
-    store.store(name="train_schema", node=TrainConfig)
+    store.store(name="prepare_schema", node=PrepareSettings)
+    store.store(name="train_schema", node=TrainSettings)

@@ -1,6 +1,6 @@
 """Label schemes: maps from a dataset's emotions to classes."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import pandas as pd
@@ -8,10 +8,10 @@ import pandas as pd
 from mefusion.common.errors import MefusionError
 from mefusion.datasets.counts import COUNTS
 
-Classes = Mapping[str, Sequence[str]]  # class -> the emotions that count as it
+Classes = dict[str, list[str]]  # class -> the emotions that count as it
 
 
-@dataclass(frozen=True)
+@dataclass
 class DatasetLabels:
     """What a scheme is in one dataset.
 
@@ -21,10 +21,10 @@ class DatasetLabels:
     """
 
     classes: Classes = field(default_factory=dict)
-    leave_out: Sequence[str] = ()
+    leave_out: list[str] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Scheme:
     """A label scheme.
 
@@ -35,10 +35,10 @@ class Scheme:
         datasets: what differs in single datasets.
     """
 
-    name: str
-    classes: Classes
+    name: str = ""
+    classes: Classes = field(default_factory=dict)
     column: str = "emotion"
-    datasets: Mapping[str, DatasetLabels] = field(default_factory=dict)
+    datasets: dict[str, DatasetLabels] = field(default_factory=dict)
 
     def classes_of(self, dataset: str) -> Classes:
         """Class -> emotions in a dataset."""

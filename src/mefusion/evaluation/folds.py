@@ -225,21 +225,21 @@ def select_shard(runs: Sequence[T], shard: str | None) -> list[T]:
     return list(runs[number - 1 :: count])
 
 
-def select_folds(folds: list[Fold], names: Iterable[str] | None) -> list[Fold]:
+def select_folds(folds: Sequence[Fold], names: Iterable[str] | None) -> list[Fold]:
     """The folds of these names or test subjects, all if None; a subject's name may leave out the dataset.
 
     Raises:
         MefusionError: a name is no fold's.
     """
     if names is None:
-        return folds
+        return list(folds)
     chosen = [_named(str(name), folds) for name in names]
     if not chosen:
         raise MefusionError("protocol.folds names no fold and no subject: name some, or leave it out for all")
     return list(dict.fromkeys(chosen))
 
 
-def _named(name: str, folds: list[Fold]) -> Fold:
+def _named(name: str, folds: Sequence[Fold]) -> Fold:
     fold_of = {subject: fold for fold in folds for subject in fold.test}
     by_name = {fold.name: fold for fold in folds}
     return by_name[name] if name in by_name else fold_of[_the_one(name, list(fold_of), "protocol.folds", by_name)]

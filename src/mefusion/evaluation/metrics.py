@@ -12,9 +12,6 @@ import numpy as np
 
 from mefusion.common.errors import MefusionError
 
-LANDMARK_FAILURE_NME = 8.0
-"""A clip's landmarks have failed above this error, in per cent of the inter-ocular distance."""
-
 
 def confusion_matrix(labels: Sequence[str], predictions: Sequence[str], classes: Sequence[str]) -> np.ndarray:
     """Count the clips of each label and prediction.
@@ -190,38 +187,6 @@ def recognition_report(
             "class": classes[int(majority.sum(axis=0).argmax())],
             **recognition_metrics(majority),
         },
-    }
-
-
-def flow_report(epe: Sequence[float], epe_zero: Sequence[float]) -> dict[str, float | None]:
-    """Summarise the end-point error of the predicted flow.
-
-    Args:
-        epe: mean end-point error of each clip, px.
-        epe_zero: the error that predicting no motion would have made on each clip, px.
-
-    Returns:
-        `flow_epe`, px, the mean over clips; `flow_epe_relative`, that over the mean of `epe_zero`: below 1 is
-        better than predicting no motion; None where nothing moves.
-    """
-    mean, zero = float(np.mean(epe)), float(np.mean(epe_zero))
-    return {"flow_epe": mean, "flow_epe_relative": mean / zero if zero > 0 else None}
-
-
-def landmark_report(nme: Sequence[float]) -> dict[str, float]:
-    """Summarise the normalised mean error of the predicted landmarks.
-
-    Args:
-        nme: the error of each clip, per cent of the inter-ocular distance.
-
-    Returns:
-        `landmarks_nme`, the mean over clips, per cent; `landmarks_failure_rate`, the share (0..1) of clips
-        above `LANDMARK_FAILURE_NME`.
-    """
-    errors = np.asarray(nme, dtype=float)
-    return {
-        "landmarks_nme": float(errors.mean()),
-        "landmarks_failure_rate": float((errors > LANDMARK_FAILURE_NME).mean()),
     }
 
 

@@ -1,53 +1,44 @@
 """Prediction tables on disk: read and check them."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from pandas.api.types import is_numeric_dtype
 
 from mefusion.clips.table import KEY
 from mefusion.common.errors import MefusionError
 
-# Entry points import this module for `--help` too: pandas comes in where a table is read.
-if TYPE_CHECKING:
-    import pandas as pd
-
 COLUMNS = ("study", "dataset", "subject", "clip_id", "fold", "seed", "label", "prediction", "rule", "epoch")
-"""Columns of every prediction table, beside one `probability_<class>` a class."""
-
-AUXILIARY_COLUMNS = (
-    *("flow_epe", "flow_epe_zero", "landmarks_nme"),
-    *("dynamic_image_psnr", "dynamic_image_psnr_flat", "dynamic_image_ssim", "dynamic_image_cosine", "rank_accuracy"),
-)
-"""Columns that are there when their task is on: px, px, per cent of the inter-ocular distance; dB, dB, -1..1,
--1..1; share of frame pairs in order."""
+"""Columns of every prediction table, beside one `probability_<class>` a class and those of the tasks."""
 
 PROBABILITY = "probability_"
 """What the columns of the classes' probabilities begin with."""
 
 
-def load_predictions(directory_or_file: str | Path) -> "pd.DataFrame":
+def load_predictions(directory_or_file: str | Path, columns: Mapping[str, float] | None = None) -> pd.DataFrame:
     """Read and check a prediction table.
 
     Args:
         directory_or_file: a Parquet file, or a directory with `predictions.parquet` (a pooled study, a fold).
+        columns: of the study's tasks, each with the smallest value that it can have; None takes them as they are.
 
     Returns:
-        The table, one row a clip (of each study, seed and rule), with the columns of `COLUMNS` and
-        `probability_<class>` for each class, in the scheme's order.
+        The table, one row a clip (of each study, seed and rule), with the columns of `COLUMNS`,
+        `probability_<class>` for each class, in the scheme's order, and those of the tasks.
 
     Raises:
         MefusionError: the table is missing, cannot be read or is empty; a column is missing or holds a value
             that cannot be; or a clip is there twice.
     """
-    import pandas as pd
-
     path = Path(directory_or_file)
     if path.is_dir():
         path = path / "predictions.parquet"
     try:
         table = pd.read_parquet(path)
-        check_predictions(table, path)  # in here: text is decoded where it is first looked at
+        check_predictions(table, path, columns)  # in here: text is decoded where it is first looked at
     except FileNotFoundError:
         raise broken(path, "does not exist") from None
     # Of pyarrow, and of pandas where what the file says of its columns is damaged.
@@ -56,12 +47,12 @@ def load_predictions(directory_or_file: str | Path) -> "pd.DataFrame":
     return table
 
 
-def classes_of(predictions: "pd.DataFrame") -> list[str]:
+def classes_of(predictions: pd.DataFrame) -> list[str]:
     """The scheme's classes of a prediction table, in order, read from its `probability_<class>` columns."""
     return [name.removeprefix(PROBABILITY) for name in predictions.columns if name.startswith(PROBABILITY)]
 
 
-def sample_list_hash(table: "pd.DataFrame") -> str:
+def sample_list_hash(table: pd.DataFrame) -> str:
     """Hash of which clips with which labels a result is about: 12 hex digits, independent of row order.
 
     Args:
@@ -71,22 +62,24 @@ def sample_list_hash(table: "pd.DataFrame") -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:12]
 
 
-def check_predictions(table: "pd.DataFrame", path: Path) -> None:
+def check_predictions(table: pd.DataFrame, path: Path, columns: Mapping[str, float] | None = None) -> None:
     """Check the columns and values of a prediction table.
 
     Args:
         table: what was read.
         path: where from, for the message.
+        columns: see `load_predictions`.
 
     Raises:
         MefusionError: as `load_predictions`.
     """
     classes = classes_of(table)
-    missing = [name for name in COLUMNS if name not in table.columns]
+    if columns is None:
+        others = table.columns.difference([*COLUMNS, *(PROBABILITY + name for name in classes)], sort=False)
+        columns = dict.fromkeys(others, -np.inf)
+    missing = [name for name in (*COLUMNS, *columns) if name not in table.columns]
     if not classes:
         missing.append(PROBABILITY + "<class>")
-    if "flow_epe" in table.columns and "flow_epe_zero" not in table.columns:
-        missing.append("flow_epe_zero")
     if missing:
         raise broken(path, f"has no column {missing[0]!r}")
     if table.empty:
@@ -99,24 +92,20 @@ def check_predictions(table: "pd.DataFrame", path: Path) -> None:
     for name in ("label", "prediction"):
         if unknown := sorted({*table[name]} - {*classes}, key=str):
             raise broken(path, f"has the {name} {unknown[0]!r}, which is none of {', '.join(classes)}")
-    _check_numbers(table, classes, path)
+    _check_numbers(table, classes, path, columns)
     twice = table[table.duplicated(["study", *KEY, "seed", "rule"])]
     if len(twice):
         row = twice.iloc[0]
         raise broken(path, f"has clip {row.clip_id!r} of subject {row.subject!r} twice (fold {row.fold!r})")
 
 
-def _check_numbers(table: "pd.DataFrame", classes: list[str], path: Path) -> None:
-    import numpy as np
-    from pandas.api.types import is_numeric_dtype
-
+def _check_numbers(table: pd.DataFrame, classes: list[str], path: Path, columns: Mapping[str, float]) -> None:
     probabilities = [PROBABILITY + name for name in classes]
-    auxiliary = [name for name in AUXILIARY_COLUMNS if name in table.columns]
-    for name in ["seed", "epoch", *probabilities, *auxiliary]:
-        lowest = -1 if name in ("dynamic_image_ssim", "dynamic_image_cosine") else 0
+    for name, lowest in {**dict.fromkeys(["seed", "epoch", *probabilities], 0.0), **columns}.items():
         numbers = table[name].to_numpy(float, na_value=np.nan) if is_numeric_dtype(table[name]) else np.array(np.nan)
         if not (np.isfinite(numbers) & (numbers >= lowest)).all():
-            raise broken(path, f"has a value in column {name!r} that is no number from {lowest} up")
+            least = f" from {lowest:g} up" if np.isfinite(lowest) else ""
+            raise broken(path, f"has a value in column {name!r} that is no number{least}")
     values = table[probabilities].to_numpy(float)
     off = np.abs(values.sum(axis=1) - 1)
     if off.max() > 1e-3:

@@ -1,6 +1,6 @@
 """Every score of a study, computed from its pooled prediction table."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -8,48 +8,51 @@ import numpy as np
 from mefusion.common.errors import MefusionError
 from mefusion.evaluation import metrics
 from mefusion.evaluation.bootstrap import score_intervals
-from mefusion.evaluation.predictions import AUXILIARY_COLUMNS, classes_of
+from mefusion.evaluation.measures import TaskReport
+from mefusion.evaluation.predictions import classes_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_AUXILIARY_MEANS = tuple(name for name in AUXILIARY_COLUMNS if name.startswith(("dynamic_image", "rank")))
-_CHOSEN_ON_TEST = (
-    *metrics.SCORES, "mean_of_folds_uf1", "f1", "recall", "confusion_matrix", *AUXILIARY_COLUMNS,
-    "flow_epe_relative", "landmarks_failure_rate",
-)  # fmt: skip
-"""What the rule `oracle` makes no result of: its names get the prefix `oracle_`."""
+_RECOGNITION = (*metrics.SCORES, "mean_of_folds_uf1", "f1", "recall", "confusion_matrix")
+"""What the rule `oracle` makes no result of, beside the tasks' measures: these names get the prefix `oracle_`."""
 
 
-def score(predictions: "pd.DataFrame", classes: Sequence[str] | None = None) -> dict[str, Any]:
+def score(
+    predictions: "pd.DataFrame", classes: Sequence[str] | None = None, reports: Iterable[TaskReport] = ()
+) -> dict[str, Any]:
     """Compute every metric of one study from its pooled prediction table.
 
     Args:
         predictions: the table of one study and rule, of one seed or several, from `load_predictions`.
         classes: the scheme's classes in order; by default those of the probability columns.
+        reports: of the study's tasks; what they measure is computed too.
 
     Returns:
         Plain data, ready for JSON. What `metrics.recognition_report` gives, averaged over the seeds (of
-        `confusion_matrix` the sum); `intervals`, see `statistics.score_intervals`; `subjects`, the accuracy on each;
-        where the tasks were on, `metrics.flow_report`, `metrics.landmark_report` and the means of the other
-        `AUXILIARY_COLUMNS`; with several seeds `seeds`, the scores of each, and `sd`, their standard deviations; with
-        several datasets `datasets`, the same restricted to each. Of the rule `oracle` every metric's name begins with
-        `oracle_`.
+        `confusion_matrix` the sum); `intervals`, see `bootstrap.score_intervals`; `subjects`, the accuracy on each;
+        the tasks' measures by name; with several seeds `seeds`, the scores of each, and `sd`, their standard
+        deviations; with several datasets `datasets`, the same restricted to each. Of the rule `oracle` every metric's
+        name begins with `oracle_`.
 
     Raises:
         MefusionError: the table mixes studies or rules.
     """
     classes = list(classes) if classes is not None else classes_of(predictions)
+    reports = list(reports)
     for column in ("study", "rule"):
         found = sorted(map(str, predictions[column].unique()))
         if len(found) > 1:
             raise MefusionError(f"The table mixes {column} {', '.join(found)}; score each {column} by itself.")
-    scores = _score_part(predictions, classes)
+    scores = _score_part(predictions, classes, reports)
     datasets = sorted(predictions["dataset"].unique())
     if len(datasets) > 1:
         parts = {name: predictions[predictions["dataset"] == name] for name in datasets}
-        scores["datasets"] = {name: _score_part(part, classes) for name, part in parts.items()}
-    return _named_oracle(scores) if predictions["rule"].iloc[0] == "oracle" else scores
+        scores["datasets"] = {name: _score_part(part, classes, reports) for name, part in parts.items()}
+    if predictions["rule"].iloc[0] != "oracle":
+        return scores
+    measured = (measure.name for report in reports for measure in report.measures)
+    return _named_oracle(scores, {*_RECOGNITION, *measured})
 
 
 def spread(scores: Mapping[str, Any], name: str) -> str:
@@ -62,7 +65,7 @@ def spread(scores: Mapping[str, Any], name: str) -> str:
     return text
 
 
-def _score_part(table: "pd.DataFrame", classes: list[str]) -> dict[str, Any]:
+def _score_part(table: "pd.DataFrame", classes: list[str], reports: Sequence[TaskReport]) -> dict[str, Any]:
     by_seed = {str(seed): _recognition(part, classes) for seed, part in table.groupby("seed")}
     scores = _over_seeds(list(by_seed.values()))
     scores["intervals"] = score_intervals(table, classes)
@@ -73,11 +76,9 @@ def _score_part(table: "pd.DataFrame", classes: list[str]) -> dict[str, Any]:
         scores["seeds"] = {seed: {name: part[name] for name in metrics.SCORES} for seed, part in by_seed.items()}
         values = {name: [part[name] for part in by_seed.values()] for name in metrics.SCORES}
         scores["sd"] = {name: float(np.std(of_seeds, ddof=1)) for name, of_seeds in values.items()}
-    if "flow_epe" in table:
-        scores |= metrics.flow_report(table["flow_epe"].tolist(), table["flow_epe_zero"].tolist())
-    if "landmarks_nme" in table:
-        scores |= metrics.landmark_report(table["landmarks_nme"].tolist())
-    return scores | {name: float(table[name].mean()) for name in _AUXILIARY_MEANS if name in table}
+    for report in reports:
+        scores |= report.summary(table)
+    return scores
 
 
 def _recognition(table: "pd.DataFrame", classes: list[str]) -> dict[str, Any]:
@@ -97,16 +98,16 @@ def _over_seeds(reports: list[dict[str, Any]]) -> dict[str, Any]:
     return scores
 
 
-def _named_oracle(scores: dict[str, Any]) -> dict[str, Any]:
+def _named_oracle(scores: dict[str, Any], names: set[str]) -> dict[str, Any]:
     return {
-        f"oracle_{name}" if name in _CHOSEN_ON_TEST else name: _named_oracle_value(name, value)
+        f"oracle_{name}" if name in names else name: _named_oracle_value(name, value, names)
         for name, value in scores.items()
     }
 
 
-def _named_oracle_value(name: str, value: Any) -> Any:
+def _named_oracle_value(name: str, value: Any, names: set[str]) -> Any:
     if isinstance(value, dict) and name != "majority":  # which nothing was chosen for
-        return _named_oracle(value)
+        return _named_oracle(value, names)
     if name == "subjects":
-        return [_named_oracle(subject) for subject in value]
+        return [_named_oracle(subject, names) for subject in value]
     return value

@@ -1,7 +1,6 @@
 """What the models read of a clip, computed from its raw frames."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -10,53 +9,9 @@ from mefusion.clips.motion import tvl1_flow
 from mefusion.common.errors import MefusionError
 from mefusion.faces.alignment import alignment_matrix, fill_missing, stabilised_matrices, transform, warp
 from mefusion.faces.detectors import FaceBackend
+from mefusion.preparation.settings import Alignment, FaceSettings, MissingApex, PreparationSettings
 
-ALIGNMENTS = ("stabilised", "frame")
-SHORT_CLIPS = ("interpolate", "leave_out")
-MISSING_APEX = ("midpoint", "largest_motion")
 FLOW_IMAGE = (28, 28, 3)
-
-
-@dataclass(frozen=True)
-class PreparationSettings:
-    """How clips are prepared; the cache's folder is named by it.
-
-    Attributes:
-        faces: landmark backend, a name that `make_backend` knows.
-        clip_length: frames T of a window.
-        canvas: side of the aligned frames that MOL crops from, px.
-        small: side of the aligned frames of FDP, px.
-        enlarge: see `alignment_matrix`.
-        alignment: `stabilised`, see `stabilised_matrices`, or `frame`, each frame by its own landmarks as published.
-        short_clips: what becomes of clips shorter than T: `interpolate` in time, or `leave_out`.
-        missing_apex: what stands for an apex that is unknown, outside the clip or its onset: the `midpoint` between
-            first and last frame, or the frame of `largest_motion`, that differs most from the first.
-        max_missing: most frames in a row without a face whose landmarks are taken from their neighbours'.
-        landmark_folder: see `with_landmark_files`.
-    """
-
-    faces: str = "dlib"
-    clip_length: int = 8
-    canvas: int = 144
-    small: int = 64
-    enlarge: float = 2.5
-    short_clips: str = "interpolate"
-    alignment: str = "stabilised"
-    missing_apex: str = "midpoint"
-    max_missing: int = 5
-    landmark_folder: str | None = None
-
-    def __post_init__(self) -> None:
-        if self.clip_length < 2:
-            raise MefusionError(f"clip_length={self.clip_length}: a window needs at least 2 frames")
-        if self.alignment not in ALIGNMENTS:
-            raise MefusionError(f"faces.alignment={self.alignment}: choose from {', '.join(ALIGNMENTS)}")
-        if self.short_clips not in SHORT_CLIPS:
-            raise MefusionError(f"short_clips={self.short_clips}: choose from {', '.join(SHORT_CLIPS)}")
-        if self.missing_apex not in MISSING_APEX:
-            raise MefusionError(f"missing_apex={self.missing_apex}: choose from {', '.join(MISSING_APEX)}")
-        if self.max_missing < 0:
-            raise MefusionError(f"faces.max_missing={self.max_missing}: give a number of frames from 0 up")
 
 
 def prepare_clip(
@@ -90,13 +45,13 @@ def prepare_clip(
         canvas, matrices = resize(grey, size=settings.canvas)
         small, _ = resize(grey, size=settings.small)
     else:
-        landmarks = fill_missing(backend.landmarks(frames), limit=settings.max_missing)
-        canvas, matrices = align(grey, landmarks, settings, size=settings.canvas)
-        small, _ = align(grey, landmarks, settings, size=settings.small)
+        landmarks = fill_missing(backend.landmarks(frames), limit=settings.faces.max_missing)
+        canvas, matrices = align(grey, landmarks, settings.faces, size=settings.canvas)
+        small, _ = align(grey, landmarks, settings.faces, size=settings.small)
         points = np.stack([transform(p, m) for p, m in zip(landmarks, matrices, strict=True)])
         arrays["landmarks"] = points[used].astype(np.float32)
     if not apex:
-        apex = largest_motion(canvas) if settings.missing_apex == "largest_motion" else len(canvas) // 2
+        apex = largest_motion(canvas) if settings.missing_apex == MissingApex.largest_motion else len(canvas) // 2
     pairs = zip(canvas[used][:-stride], canvas[used][stride:], strict=True)
     return arrays | {
         "frames": canvas[used],
@@ -108,11 +63,26 @@ def prepare_clip(
     }
 
 
+def random_clip(settings: PreparationSettings) -> dict[str, np.ndarray]:
+    """Noise with the arrays of a prepared clip of T frames, to measure a model without any data."""
+    generator, length, size = np.random.default_rng(0), settings.clip_length, settings.canvas
+    landmarks = size * generator.random((length, 68, 2), dtype=np.float32)
+    # The landmarks' loss is over the distance of the eyes, which noise alone would put in one place.
+    landmarks[:, 36:42], landmarks[:, 42:48] = size * np.array([0.35, 0.4]), size * np.array([0.65, 0.4])
+    return {
+        "frames": generator.integers(256, size=(length, size, size), dtype=np.uint8),
+        "frames_small": generator.integers(256, size=(length, settings.small, settings.small), dtype=np.uint8),
+        "landmarks": landmarks,
+        "flow": generator.standard_normal((length - 1, 2, size, size)).astype(np.float16),
+        "onset_apex_flow": generator.standard_normal((2, size, size)).astype(np.float16),
+    }
+
+
 def align(
-    grey: Sequence[np.ndarray], landmarks: np.ndarray, settings: PreparationSettings, *, size: int
+    grey: Sequence[np.ndarray], landmarks: np.ndarray, settings: FaceSettings, *, size: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Pictures [H, W] aligned by their landmarks [n, 68, 2]: [n, size, size], and the matrices [n, 2, 3] there."""
-    if settings.alignment == "stabilised":
+    if settings.alignment == Alignment.stabilised:
         matrices = stabilised_matrices(landmarks, size=size, enlarge=settings.enlarge)
     else:
         matrices = np.stack([alignment_matrix(p, size=size, enlarge=settings.enlarge) for p in landmarks])

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from mefusion.clips.cache import read_metadata, save_clip, settings_hash
+from mefusion.clips.cache import PREPARED_COLUMNS, read_metadata, save_clip, settings_hash
 from mefusion.clips.table import KEY, file_name, frame_number
 from mefusion.clips.video import IMAGES, frame_place, list_frames, read_clip, read_image
 from mefusion.common.errors import MefusionError
@@ -18,13 +18,8 @@ from mefusion.common.parallel import parallel_map
 from mefusion.faces.alignment import fill_missing
 from mefusion.faces.detectors import FaceBackend, backend_version, make_backend
 from mefusion.faces.landmark_files import KnownLandmarks, clip_landmarks, with_landmark_files
-from mefusion.preparation.arrays import (
-    PreparationSettings,
-    blend_in_time,
-    flow_image_arrays,
-    interpolate_in_time,
-    prepare_clip,
-)
+from mefusion.preparation.arrays import blend_in_time, flow_image_arrays, interpolate_in_time, prepare_clip
+from mefusion.preparation.settings import PreparationSettings, ShortClips
 
 PREPARATION = 2  # raise it when the same settings come to give other arrays
 
@@ -55,9 +50,9 @@ def prepare_clips(
     Raises:
         MefusionError: the face backend is not usable.
     """
-    make_backend(settings.faces)  # fails here, once and clearly, rather than in every process
-    if settings.faces == "precomputed":
-        table = with_landmark_files(table, settings.landmark_folder)
+    make_backend(settings.backend)  # fails here, once and clearly, rather than in every process
+    if settings.backend == "precomputed":
+        table = with_landmark_files(table, settings.faces.folder)
     remove_leftovers(folder)
     clips = table.to_dict("records")
     outcomes = parallel_map(
@@ -66,13 +61,11 @@ def prepare_clips(
         description="Preparing",
         workers=workers,
         initialise=_share,
-        arguments=(clips, settings.faces),
+        arguments=(clips, settings.backend),
     )
     done = dict(sorted(outcomes))
     rows = [outcome.row for outcome in done.values() if outcome.row]
-    index = pd.DataFrame(
-        rows, columns=[*table.columns, "file", "content", "n_frames", "stride", "apex_from", "apex_place"]
-    )
+    index = pd.DataFrame(rows, columns=[*table.columns, *PREPARED_COLUMNS])
     failed = [{**clips[i], "problem": outcome.problem} for i, outcome in done.items() if outcome.problem]
     failures = pd.DataFrame(failed, columns=[*KEY, "path", "problem"])
     write_table(folder / "failures.csv", failures)
@@ -112,13 +105,13 @@ def _prepare_or_raise(
     files = _files([path] if landmarks is None else [path, landmarks], root=Path(str(clip["root"])))
     state = _fingerprint(files, numbers)
     metadata = read_metadata(target)
-    if metadata.get("state") != state or "apex_place" not in metadata:  # older files do not tell it
+    if metadata.get("state") != state:
         if path.suffix.lower() in IMAGES:
             arrays, facts = _from_flow_image(path)
         else:
             limits = {"onset": numbers["onset"], "offset": numbers["offset"]}
             frames = read_clip(path, **limits)
-            if len(frames) < settings.clip_length and settings.short_clips == "leave_out":
+            if len(frames) < settings.clip_length and settings.short_clips == ShortClips.leave_out:
                 return Outcome(note=f"{_shortness(path, len(frames), settings)}: left out")
             apex = frame_place(path, numbers["apex"], **limits)
             points = clip_landmarks(landmarks, path, used=len(frames), **limits) if landmarks else None
@@ -151,7 +144,7 @@ def _from_frames(
     content, note = hashlib.sha256(b"".join(frame.tobytes() for frame in frames)), ""
     if points is not None:
         content.update(points.tobytes())
-        points = fill_missing(points, limit=settings.max_missing)
+        points = fill_missing(points, limit=settings.faces.max_missing)
     if len(frames) < settings.clip_length:
         note = f"{_shortness(path, len(frames), settings)}: interpolated in time"
         if apex:
@@ -161,7 +154,7 @@ def _from_frames(
     arrays = prepare_clip(frames, backend if points is None else KnownLandmarks(points), settings, apex=apex)
     facts = {
         "n_frames": str(len(frames)),
-        "apex": "table" if apex else settings.missing_apex,
+        "apex": "table" if apex else str(settings.missing_apex),
         "apex_place": str(arrays.pop("apex_place")),
     }
     return arrays, facts | {"content": content.hexdigest()[:16], "note": note}
@@ -185,7 +178,7 @@ def _shortness(path: Path, count: int, settings: PreparationSettings) -> str:
 
 
 def _landmark_file(clip: Mapping[str, object], settings: PreparationSettings) -> Path | None:
-    if settings.faces != "precomputed":
+    if settings.backend != "precomputed":
         return None
     if pd.isna(clip["landmarks"]):
         raise MefusionError("the manifest names no landmarks for it and faces=precomputed needs them: add their file")
@@ -210,9 +203,9 @@ def _fingerprint(files: Sequence[Path], numbers: Mapping[str, int | None]) -> st
 
 def cache_folder(cache_dir: Path, settings: PreparationSettings, *, data: str, source: Mapping[str, object]) -> Path:
     """Where clips of a source are kept: `<cache>/<data>/<hash of source and preparation settings>`."""
-    facts = {
-        "preparation": asdict(settings) | {"version": PREPARATION},
-        "source": source,
-        "backend": backend_version(settings.faces),
-    }
+    faces = asdict(settings.faces)
+    # As it was first written, so that what was prepared stays where it is looked for.
+    recorded = asdict(settings) | {name: faces[name] for name in ("enlarge", "alignment", "max_missing")}
+    recorded |= {"faces": recorded.pop("backend"), "landmark_folder": faces["folder"], "version": PREPARATION}
+    facts = {"preparation": recorded, "source": source, "backend": backend_version(settings.backend)}
     return cache_dir / data / settings_hash(facts)

@@ -76,14 +76,14 @@ def _parser() -> argparse.ArgumentParser:
 
 def _read(directories: Sequence[Path], partial: bool) -> "tuple[list[Reported], list[str]]":
     from mefusion.report.reading import in_order, read_study
-    from mefusion.studies import results
+    from mefusion.studies.record import find_studies
 
     found: dict[Path, Path] = {}
     reported: dict[str, Reported] = {}
     errors = []
     for directory in directories:
         try:
-            found |= {path.resolve(): path for path in results.find_studies(directory)}
+            found |= {path.resolve(): path for path in find_studies(directory)}
         except (MefusionError, OSError) as error:
             errors.append(_sentence(error, directory))
     for directory in found.values():

@@ -12,8 +12,9 @@ from mefusion.common.errors import MefusionError
 from mefusion.report import tables
 from mefusion.report.document import Document, Picture, Section
 from mefusion.report.reading import Reported, swept_keys, swept_settings
-from mefusion.studies import results
 from mefusion.studies.examples import load_examples
+from mefusion.studies.record import planned_runs
+from mefusion.studies.results import load_curves
 
 CONTACT_SHEET_CLIPS = 4
 _PROVENANCE = (
@@ -97,7 +98,7 @@ def study_examples(directory: Path) -> list[dict[str, Any]]:
     Raises:
         MefusionError: a file cannot be read.
     """
-    files = [run.path / "examples.safetensors" for run in results.planned_runs(directory)]
+    files = [run.folder / "examples.safetensors" for run in planned_runs(directory)]
     return [example for file in files if file.is_file() for example in load_examples(file)]
 
 
@@ -151,7 +152,7 @@ def _subjects(study: Reported) -> list[Picture]:
 
 
 def _curves(study: Reported) -> list[Picture]:
-    curves = results.load_curves(study.directory)
+    curves = load_curves(study.directory)
     if curves is None:
         return []
     caption = "What was logged in each epoch: a thin line a fold and seed, and their median"

@@ -1,7 +1,7 @@
 """Studies as the report reads them, and which of their settings differ."""
 
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from mefusion.common.errors import MefusionError
-from mefusion.configuration.composition import NOT_CONTENT, NOT_CONTENT_OF_DATA
-from mefusion.studies import results
+from mefusion.common.mappings import flatten
+from mefusion.evaluation.measures import TaskReport
+from mefusion.studies.identity import ELSEWHERE, ELSEWHERE_OF_DATA
+from mefusion.studies.record import task_reports
+from mefusion.studies.results import read_result
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_PLACES = (*NOT_CONTENT, *(f"data.{name}" for name in NOT_CONTENT_OF_DATA))
+_PLACES = (*ELSEWHERE, *(f"data.{name}" for name in ELSEWHERE_OF_DATA))
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,7 @@ class Reported:
 
     Attributes:
         directory: where it is.
-        summary: what `results.pool` gives.
+        summary: what `read_result` gives.
         predictions: its pooled prediction table.
         settings: its resolved configuration, flat (`model.name`), less paths and devices; of a task its
             weight, 0 where it is off.
@@ -45,22 +48,28 @@ class Reported:
         """Whether its epoch was chosen on the test subjects, which makes it no result."""
         return self.summary["rule"] == "oracle"
 
+    @property
+    def reports(self) -> list[TaskReport]:
+        """How the study tells of its tasks."""
+        return task_reports(self.summary["provenance"])
+
     def setting(self, key: str) -> Any:
         """A setting's value; of one that its configuration has not None, of a task's weight 0."""
         return self.settings.get(key, 0 if key.startswith("tasks.") else None)
 
 
 def read_study(directory: Path, partial: bool = False) -> Reported:
-    """Pool a study and read its configuration.
+    """Read a study's result and its configuration; nothing is written.
 
     Args:
         directory: the study's.
-        partial: see `results.pool`.
+        partial: see `read_result`.
 
     Raises:
-        MefusionError: as `results.pool`, or the configuration cannot be read.
+        MefusionError: as `read_result`, or the configuration cannot be read.
     """
-    summary = results.pool(directory, partial)
+    result = read_result(directory, partial)
+    summary = result.summary
     path = directory / "config.yaml"
     try:
         config = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -70,7 +79,7 @@ def read_study(directory: Path, partial: bool = False) -> Reported:
     if not isinstance(config, dict) or not isinstance(config.get("tasks", {}), dict):
         raise MefusionError(f"{path} holds no configuration; run the study again.")
     try:
-        settings = _flat({name: value for name, value in config.items() if name != "tasks"})
+        settings = flatten({name: value for name, value in config.items() if name != "tasks"})
     except RecursionError:
         raise MefusionError(f"{path} holds a setting within itself; run the study again.") from None
     weights = dict.fromkeys(config.get("tasks", {}), 0) | summary["provenance"]["tasks"]
@@ -79,7 +88,7 @@ def read_study(directory: Path, partial: bool = False) -> Reported:
     kept = {
         name: value for name, value in settings.items() if not any(f"{name}.".startswith(f"{key}.") for key in unwanted)
     }
-    return Reported(directory, summary, results.load_predictions(directory), kept)
+    return Reported(directory, summary, result.predictions, kept)
 
 
 def swept_keys(studies: Sequence[Reported]) -> list[str]:
@@ -183,10 +192,3 @@ def _text(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:g}"
     return str(value).replace(" ", "").replace("'", "")
-
-
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, value in settings.items():
-        found |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
-    return found

@@ -5,21 +5,9 @@ from typing import Any
 
 from mefusion.common.errors import MefusionError
 from mefusion.evaluation import bootstrap, metrics
+from mefusion.evaluation.measures import Measure
 from mefusion.report.document import Table
 from mefusion.report.reading import Reported, swept_keys, swept_settings, without_oracle
-
-AUXILIARY = (
-    ("flow EPE px", "flow_epe", ".3f"),
-    ("EPE / zero flow", "flow_epe_relative", ".2f"),
-    ("landmark NME %", "landmarks_nme", ".2f"),
-    ("landmarks failed %", "landmarks_failure_rate", ".1%"),
-    ("dynamic image PSNR dB", "dynamic_image_psnr", ".1f"),
-    ("PSNR of flat grey", "dynamic_image_psnr_flat", ".1f"),
-    ("SSIM", "dynamic_image_ssim", ".2f"),
-    ("cosine", "dynamic_image_cosine", ".3f"),
-    ("rank accuracy", "rank_accuracy", ".2f"),
-)
-"""Columns that a table has where a study has their task: title, key of the summary, format."""
 
 
 def results_table(studies: Sequence[Reported]) -> Table:
@@ -53,15 +41,16 @@ def task_tables(studies: Sequence[Reported]) -> list[Table]:
     Args:
         studies: none of the rule oracle.
     """
-    columns = [column for column in AUXILIARY if any(column[1] in study.summary for study in studies)]
-    if not columns:
+    measures = _measures(studies)
+    if not measures:
         return []
     settings = _settings(studies)
     rows = [
-        [*own.values(), *(_number(study.summary.get(key), form) for _, key, form in columns)]
+        [*own.values(), *(measure.text(study.summary.get(measure.name)) for measure in measures)]
         for study, own in zip(studies, settings, strict=True)
     ]
-    return [Table("Other tasks", [*settings[0], *(title for title, _, _ in columns)], rows, texts=len(settings[0]))]
+    titles = [*settings[0], *(measure.title for measure in measures)]
+    return [Table("Other tasks", titles, rows, texts=len(settings[0]))]
 
 
 def comparison_table(studies: Sequence[Reported], reference: Reported) -> tuple[Table, list[str]]:
@@ -180,15 +169,18 @@ def results_notes(studies: Sequence[Reported]) -> list[str]:
             lines.append(f"{summary['study']} is not of the whole download: {', '.join(partial)}.")
         for key, values in summary["folds_differ"].items():
             lines.append(f"Warning: not all folds of {summary['study']} were run with one {key}: {', '.join(values)}.")
-    if any("flow_epe" in summary for summary in summaries):
-        lines.append("EPE / zero flow: below 1 is better than predicting no motion.")
-    if any("dynamic_image_psnr" in summary for summary in summaries):
-        lines.append("PSNR of flat grey: of the best picture of one grey level. Rank accuracy: 0.50 is chance.")
+    lines += dict.fromkeys(report.note for study in studies for report in study.reports if report.note)
     if len(rules) > 1:
         lines.append("Warning: the studies follow different rules, so they do not differ in their settings alone.")
     if len({summary["provenance"]["sample_list_hash"] for summary in summaries}) > 1:
         lines.append("Warning: the studies do not all cover the same clips: compare only those with one sample list.")
     return lines
+
+
+def _measures(studies: Sequence[Reported]) -> list[Measure]:
+    """What the studies' tasks measure, each once."""
+    named = {measure.name: measure for study in studies for report in study.reports for measure in report.measures}
+    return list(named.values())
 
 
 def _settings(studies: Sequence[Reported], shown: Sequence[Reported] | None = None) -> list[dict[str, str]]:

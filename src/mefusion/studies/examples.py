@@ -12,9 +12,6 @@ from safetensors import SafetensorError, safe_open
 from mefusion.clips.cache import save_arrays
 from mefusion.common.errors import MefusionError
 
-HALF = ("flow", "dynamic_image", "attention")
-"""Arrays that are kept as float16."""
-
 
 def save_examples(path: Path, examples: Sequence[dict[str, Any]], table: pd.DataFrame) -> None:
     """Keep a fold's example clips for the report's pictures; no file where there are none.
@@ -34,7 +31,8 @@ def save_examples(path: Path, examples: Sequence[dict[str, Any]], table: pd.Data
         key = clip_id if clip_id not in metadata else f"{subject} {clip_id}"  # clips of two subjects may share an id
         for name, array in example.items():
             if isinstance(array, np.ndarray):
-                half = name.removesuffix("_target") in HALF
+                # What is as large as the frames themselves is kept in half precision.
+                half = array.dtype == np.float32 and array.shape[-2:] == example["frames"].shape[-2:]
                 arrays[f"{key}|{name}"] = array.astype(np.float16) if half else array
         answer = {"label": example["label"], "prediction": answers[subject, clip_id], "subject": subject}
         metadata[key] = json.dumps(answer)

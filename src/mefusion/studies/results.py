@@ -1,20 +1,18 @@
-"""Studies on disk: read and check them, pool their folds and seeds, score.
-
-The layout of a study is in the README; `predictions.COLUMNS` are those of its tables.
-"""
+"""Results of studies: pool their folds and seeds, score them, say them in a line."""
 
 import json
-import reprlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
+from pandas.api.types import is_numeric_dtype
 
 from mefusion.common.errors import MefusionError
 from mefusion.common.files import write_table, write_text
 from mefusion.evaluation import metrics
 from mefusion.evaluation.predictions import (
-    AUXILIARY_COLUMNS,
     COLUMNS,
     PROBABILITY,
     broken,
@@ -26,196 +24,81 @@ from mefusion.evaluation.predictions import (
     some,
 )
 from mefusion.evaluation.scoring import score, spread
-
-# Entry points import this module for `--help` too: pandas comes in where a table is read.
-if TYPE_CHECKING:
-    import pandas as pd
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and bool(value)
-
-
-def _is_name(value: Any) -> bool:
-    return _is_text(value) and value == Path(value).name != ".."
-
-
-def _holds(value: Any, *kinds: type) -> bool:
-    return isinstance(value, list) and all(type(item) in kinds for item in value)
-
-
-def _tells_apart(value: Any, kind: type) -> bool:
-    return _holds(value, kind) and 0 < len({*value}) == len(value)
-
-
-_USABLE: dict[str, Callable[[Any], bool]] = {
-    "study": _is_name,
-    "model": _is_text,
-    "tasks": lambda value: isinstance(value, dict) and bool(value) and _holds([*value.values()], int, float),
-    "classes": lambda value: _tells_apart(value, str),
-    "folds": lambda value: _tells_apart(value, str) and all(map(_is_name, value)),
-    "seeds": lambda value: _tells_apart(value, int),
-    "rule": _is_text,
-    "sample_list_hash": _is_text,
-    "partial": lambda value: _holds(value, str),
-    "versions": lambda value: isinstance(value, dict),
-}
-"""What of `study.json` is relied on, and what it has to be."""
+from mefusion.studies.record import load_study, planned_runs, task_reports
+from mefusion.studies.runs import Run
 
 
 @dataclass(frozen=True)
-class RunFolder:
-    """A fold trained with one seed.
+class Result:
+    """A study's pooled result.
 
     Attributes:
-        fold: name of the fold.
-        seed: of the training.
-        path: where its result is.
+        summary: what `score` gives, with `study`, `rule`, `provenance` (all of `study.json`), `missing_folds`, with the
+            seed where there are several, and `folds_differ`: of the revision, kind of device and versions those in
+            which the folds differ, as none should, with every value.
+        predictions: the prediction table, one row a clip and seed.
     """
 
-    fold: str
-    seed: int
-    path: Path
-
-    @property
-    def done(self) -> bool:
-        """Whether its result is whole."""
-        return (self.path / "DONE").is_file()
+    summary: dict[str, Any]
+    predictions: pd.DataFrame
 
 
-def run_name(fold: str, seed: int, seeds: Sequence[int]) -> str:
-    """Where a run is below `folds/`: `<fold>` in a study of one seed, `<fold>/seed<n>` in one of several."""
-    return fold if len(seeds) == 1 else f"{fold}/seed{seed}"
-
-
-def find_studies(directory: str | Path) -> list[Path]:
-    """The study directories that a path stands for: itself, or those one level below it.
-
-    Args:
-        directory: a study, or a directory that holds studies.
-
-    Returns:
-        Directories with a `study.json`, sorted by name; also those below `directory` that have a pooled table without
-        one, or cannot be looked into, so that no study is left out in silence.
-
-    Raises:
-        MefusionError: there is none.
-    """
-    directory = Path(directory)
-    if not directory.is_dir():
-        raise MefusionError(f"{directory} is not a directory; give a study's directory, as under outputs/.")
-    if (directory / "study.json").is_file():
-        return [directory]
-    studies = sorted(path for path in directory.iterdir() if _may_be_study(path))
-    if not studies:
-        raise MefusionError(
-            f"{directory} holds no study (no study.json in it nor one level below); run mefusion-train first."
-        )
-    return studies
-
-
-def load_study(directory: str | Path) -> dict[str, Any]:
-    """Read and check a study's `study.json`.
+def read_result(directory: str | Path, partial: bool = False) -> Result:
+    """Gather and score the tables of a study's runs; nothing is written.
 
     Args:
         directory: the study's directory.
-
-    Returns:
-        Its content; `study`, `model`, `tasks`, `classes`, `folds`, `seeds`, `rule`, `sample_list_hash`, `partial` and
-        `versions` are there.
-
-    Raises:
-        MefusionError: the file is missing, is not JSON, or one of them is missing or cannot be.
-    """
-    path = Path(directory) / "study.json"
-    try:
-        study = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise MefusionError(f"{directory} has no study.json; give a study's directory.") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise MefusionError(f"{path} cannot be read as JSON ({first_line(error)}); run the study again.") from error
-    for key, usable in _USABLE.items():
-        value = study.get(key) if isinstance(study, dict) else None
-        if not usable(value):
-            raise MefusionError(f"{path} has no usable {key!r} (found {reprlib.repr(value)}); run the study again.")
-    return study
-
-
-def planned_runs(directory: str | Path) -> list[RunFolder]:
-    """Every fold and seed that a study is made of, done or not, in the order of `study.json`.
-
-    Args:
-        directory: the study's directory.
-
-    Returns:
-        The runs; of a study of one seed they are in `folds/<fold>`, of several in `folds/<fold>/seed<n>`.
-
-    Raises:
-        MefusionError: `study.json` is missing or broken.
-    """
-    study = load_study(directory)
-    folds = Path(directory) / "folds"
-    return [
-        RunFolder(fold, seed, folds / run_name(fold, seed, study["seeds"]))
-        for fold in study["folds"]
-        for seed in study["seeds"]
-    ]
-
-
-def pool(directory: str | Path, partial: bool = False) -> dict[str, Any]:
-    """Gather the tables of a study's runs into its `predictions.parquet` and `summary.json`.
-
-    Each file is replaced as a whole: a reader, or a second process that pools, never sees half of one.
-
-    Args:
-        directory: the study's directory.
-        partial: where folds are missing, pool those that are complete with every seed.
-
-    Returns:
-        The summary: what `score` gives, with `study`, `rule`, `provenance` (all of `study.json`), `missing_folds`,
-        with the seed where there are several, and `folds_differ`: of the revision, kind of device and versions those
-        in which the folds differ, as none should, with every value.
+        partial: where folds are missing, take those that are complete with every seed.
 
     Raises:
         MefusionError: folds are missing (with `partial`: all are), a fold's table is broken or does not belong to this
-            study, the clips are not those that the study is about, or the files cannot be written.
+            study, or the clips are not those that the study is about.
     """
-    import pandas as pd
-
     directory = Path(directory)
-    study, runs = load_study(directory), planned_runs(directory)
-    names = {run: run.path.relative_to(directory / "folds").as_posix() for run in runs}
-    missing = [run for run in runs if not run.done]
-    runs = [run for run in runs if run.fold not in {run.fold for run in missing}]  # a seed's score is of all folds
+    study = load_study(directory)
+    planned = planned_runs(directory, study)
+    missing = [run for run in planned if not run.done]
+    runs = [run for run in planned if run.fold not in {run.fold for run in missing}]  # a seed's score is of all folds
     if missing and not (partial and runs):
         way_out = ", or give mefusion-report --partial for the others" if runs else ""
         raise MefusionError(
-            f"{directory} is incomplete: {len(missing)} of {len(names)} folds are missing "
-            f"({some([names[run] for run in missing])}); run its mefusion-train command again, which does only what is "
+            f"{directory} is incomplete: {len(missing)} of {len(planned)} folds are missing "
+            f"({some([run.name for run in missing])}); run its mefusion-train command again, which does only what is "
             f"missing{way_out}."
         )
-    tables = [_load_run(run, study) for run in runs]
-    for run, table in zip(runs, tables, strict=True):
-        if different := {*table.columns} ^ {*tables[0].columns}:
-            raise MefusionError(
-                f"{directory}: folds {names[runs[0]]} and {names[run]} differ in column {min(different)!r}, so their "
-                "settings differed; delete the one that is wrong and run the study again."
-            )
-    predictions = pd.concat(tables, ignore_index=True)
-    check_predictions(predictions, directory / "folds")
+    reports = task_reports(study)
+    columns = {name: lowest for report in reports for name, lowest in report.columns.items()}
+    predictions = pd.concat([_load_run(run, study, columns) for run in runs], ignore_index=True)
+    check_predictions(predictions, directory / "folds", columns)
     if not missing:
         _require_sample_list(predictions, study, directory)
     summary = {
         "study": study["study"],
         "rule": study["rule"],
-        "missing_folds": [names[run] for run in missing],
-        **score(predictions, study["classes"]),
+        "missing_folds": [run.name for run in missing],
+        **score(predictions, study["classes"], reports),
         "provenance": study,
         "folds_differ": _differences([_origin(run) for run in runs]),
     }
-    write_table(directory / "predictions.parquet", predictions)
-    write_text(directory / "summary.json", json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
-    return summary
+    return Result(summary, predictions)
+
+
+def pool(directory: str | Path) -> Result:
+    """Write a complete study's `predictions.parquet` and `summary.json`.
+
+    Each file is replaced as a whole: a reader, or a second process that pools, never sees half of one.
+
+    Args:
+        directory: the study's directory.
+
+    Raises:
+        MefusionError: as `read_result`, or the files cannot be written.
+    """
+    result = read_result(directory)
+    write_table(Path(directory) / "predictions.parquet", result.predictions)
+    text = json.dumps(result.summary, indent=2, ensure_ascii=False)
+    write_text(Path(directory) / "summary.json", text + "\n")
+    return result
 
 
 def validation_uf1(folders: Sequence[Path]) -> float:
@@ -227,14 +110,12 @@ def validation_uf1(folders: Sequence[Path]) -> float:
     Raises:
         MefusionError: a table is missing or broken.
     """
-    import pandas as pd
-
     table = pd.concat([load_predictions(folder / "validation.parquet") for folder in folders])
     matrix = metrics.confusion_matrix(table["label"].tolist(), table["prediction"].tolist(), classes_of(table))
     return float(metrics.uf1(matrix))
 
 
-def load_curves(directory: str | Path) -> "pd.DataFrame | None":
+def load_curves(directory: str | Path) -> pd.DataFrame | None:
     """Read what each run of a study logged.
 
     Args:
@@ -247,12 +128,9 @@ def load_curves(directory: str | Path) -> "pd.DataFrame | None":
     Raises:
         MefusionError: a file cannot be read.
     """
-    import pandas as pd
-    from pandas.api.types import is_numeric_dtype
-
     tables = []
     for run in planned_runs(directory):
-        path = run.path / "metrics.csv"
+        path = run.folder / "metrics.csv"
         if not path.is_file() or not path.stat().st_size:
             continue
         try:
@@ -279,17 +157,7 @@ def headline(summary: Mapping[str, Any]) -> str:
         f"{summary['majority']['uf1']:.3f}), "
         + ", ".join(f"{name.upper()} {summary[name]:.3f}" for name in ("uar", "acc", "wf1"))
     ]
-    if "flow_epe" in summary:
-        relative = summary["flow_epe_relative"]
-        share = "nothing moves" if relative is None else f"{relative:.2f} of zero flow"
-        parts.append(f"flow {summary['flow_epe']:.3f} px ({share})")
-    if "landmarks_nme" in summary:
-        parts.append(f"landmarks {summary['landmarks_nme']:.1f} % of the inter-ocular distance")
-    if "dynamic_image_psnr" in summary:
-        flat = summary["dynamic_image_psnr_flat"]
-        parts.append(f"dynamic image {summary['dynamic_image_psnr']:.1f} dB (flat grey {flat:.1f})")
-    if "rank_accuracy" in summary:
-        parts.append(f"frame pairs in order {summary['rank_accuracy']:.2f} (chance 0.50)")
+    parts += [report.phrase(summary) for report in task_reports(summary["provenance"]) if report.headline]
     if missing := summary["missing_folds"]:
         parts.append(f"without the folds {', '.join(missing)}")
     if partial := summary["provenance"]["partial"]:
@@ -297,20 +165,19 @@ def headline(summary: Mapping[str, Any]) -> str:
     return "; ".join(parts)
 
 
-def _load_run(run: RunFolder, study: dict[str, Any]) -> "pd.DataFrame":
-    table = load_predictions(run.path)
+def _load_run(run: Run, study: Mapping[str, Any], columns: Mapping[str, float]) -> pd.DataFrame:
+    table = load_predictions(run.folder, columns)
     expected = {"study": study["study"], "rule": study["rule"], "fold": run.fold, "seed": run.seed}
     for column, value in expected.items():
         if {*table[column]} != {value}:
-            raise broken(run.path, f"has {column} {some(table[column].unique())} where {value} belongs")
+            raise broken(run.folder, f"has {column} {some(table[column].unique())} where {value} belongs")
     if sorted(classes_of(table)) != sorted(study["classes"]):
-        raise broken(run.path, f"has other classes than the study ({some(study['classes'])})")
-    auxiliary = [name for name in AUXILIARY_COLUMNS if name in table.columns]
-    return table[[*COLUMNS[:8], *(PROBABILITY + name for name in study["classes"]), *COLUMNS[8:], *auxiliary]]
+        raise broken(run.folder, f"has other classes than the study ({some(study['classes'])})")
+    return table[[*COLUMNS[:8], *(PROBABILITY + name for name in study["classes"]), *COLUMNS[8:], *columns]]
 
 
-def _origin(run: RunFolder) -> dict[str, str]:
-    path = run.path / "fold.json"
+def _origin(run: Run) -> dict[str, str]:
+    path = run.folder / "fold.json"
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
         kind = facts["device"].partition(":")[0]  # of several GPUs each may have a part of the folds
@@ -324,7 +191,7 @@ def _differences(origins: Sequence[Mapping[str, str]]) -> dict[str, list[str]]:
     return {key: different for key, different in values.items() if len(different) > 1}
 
 
-def _require_sample_list(predictions: "pd.DataFrame", study: dict[str, Any], directory: Path) -> None:
+def _require_sample_list(predictions: pd.DataFrame, study: dict[str, Any], directory: Path) -> None:
     expected = study["sample_list_hash"]
     for seed, part in predictions.groupby("seed"):
         if (found := sample_list_hash(part)) != expected:
@@ -332,10 +199,3 @@ def _require_sample_list(predictions: "pd.DataFrame", study: dict[str, Any], dir
                 f"{directory}: the folds of seed {seed} hold other clips or labels than the study is about (sample "
                 f"list {found}, not {expected}); delete the fold that is wrong and run the study again."
             )
-
-
-def _may_be_study(path: Path) -> bool:
-    try:
-        return any((path / name).is_file() for name in ("study.json", "predictions.parquet"))
-    except PermissionError:
-        return True

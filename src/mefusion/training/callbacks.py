@@ -1,9 +1,11 @@
-"""The progress bar of a study."""
+"""What a training calls between epochs: the progress bar of a study, and early stopping."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import lightning as L
+from lightning.pytorch.callbacks import early_stopping
+from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -53,3 +55,11 @@ class ShowProgress(L.Callback):
         share = trainer.global_step / trainer.estimated_stepping_batches
         text = f"fold {self.folds + 1}/{self.bar.tasks[self.task].total:.0f}, epoch {trainer.current_epoch + 1}"
         self.bar.update(self.task, completed=self.folds + share, description=text, refresh=True)
+
+
+class EarlyStopping(early_stopping.EarlyStopping):
+    """Lightning's; a training that was killed after it had stopped does not go on for one more epoch."""
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Called by Lightning."""
+        trainer.should_stop |= self.stopping_reason != EarlyStoppingReason.NOT_STOPPED

@@ -1,4 +1,4 @@
-"""Selection rules: which weights of a training predict the test subjects."""
+"""Checkpoints of a fold: the last one, to go on from, and those that its study's rule predicts with."""
 
 from pathlib import Path
 from typing import Any
@@ -9,11 +9,7 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint, WeightAveragi
 from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from mefusion.common.errors import MefusionError
-
-RULES = ("last", "inner_val", "average", "oracle")
-"""Weights after the last step; of the best epoch on validation subjects; their moving average; of the best epoch on the
-test subjects, as most published numbers are made."""
+from mefusion.training.settings import Rule
 
 CRITERION = "validation/criterion"
 """What the best epoch has most of: UF1 of the validation clips, and of equal ones the lower loss."""
@@ -21,30 +17,19 @@ CRITERION = "validation/criterion"
 LAST, BEST = "last", "best"
 
 
-def require_rule(rule: str) -> None:
-    """Raise a MefusionError where there is no such rule."""
-    if rule not in RULES:
-        raise MefusionError(f"rule={rule}: choose from {', '.join(RULES)}")
-
-
-def validates(rule: str) -> bool:
-    """Whether a rule looks at clips after each epoch."""
-    return rule in ("inner_val", "oracle")
-
-
-def rule_callbacks(rule: str, folder: Path) -> list[Callback]:
+def rule_callbacks(rule: Rule, folder: Path) -> list[Callback]:
     """What keeps a fold's checkpoints: the last one, to go on from, and what the rule asks for."""
     last = Checkpoint(folder, filename=LAST)
-    if validates(rule):
+    if rule.validates:
         # The last is written last, so that it knows of the best.
         best = Checkpoint(folder, filename=BEST, monitor=CRITERION, mode="max", save_weights_only=True)
         return [best, last]
-    return [MovingAverage(), last] if rule == "average" else [last]
+    return [MovingAverage(), last] if rule == Rule.average else [last]
 
 
-def selected_checkpoint(rule: str, folder: Path) -> Path:
+def selected_checkpoint(rule: Rule, folder: Path) -> Path:
     """The checkpoint of a fold whose `state_dict` predicts."""
-    return folder / f"{BEST if validates(rule) else LAST}.ckpt"
+    return folder / f"{BEST if rule.validates else LAST}.ckpt"
 
 
 class Checkpoint(ModelCheckpoint):

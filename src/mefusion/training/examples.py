@@ -42,12 +42,10 @@ def predict_examples(module: MERModule, data: FoldData, *, attention: bool = Fal
         example = {name: str(facts[name]) for name in ("clip_id", "subject", "label")}
         example["prediction"] = data.store.classes[int(answers[row])]
         arrays = {"frames": raw.inputs[row, :, 0].numpy()}
-        for name in ("flow", "landmarks", "dynamic_image"):
-            if name in module.tasks:
-                arrays[name] = getattr(output, name)[row].float().cpu().numpy()
-                arrays[f"{name}_target"] = getattr(raw, name)[row].numpy()
-        if "rank" in module.tasks:
-            arrays["rank_scores"] = output.rank_scores[row].float().cpu().numpy()
+        for name in (name for task in module.tasks.values() for name in task.pictures):
+            arrays[name] = getattr(output, name)[row].float().cpu().numpy()
+            if name in raw.targets:
+                arrays[f"{name}_target"] = raw.targets[name][row].numpy()
         if maps is not None:
             arrays["attention"] = maps[row]
         examples.append(example | arrays)

@@ -1,11 +1,11 @@
-"""Tasks: each has a loss, errors for the prediction table, and a weight.
+"""Tasks: each has a loss, columns of the prediction table, a weight, and a text for reports.
 
 A task that is off is not built: neither its loss nor its part of the network exists.
 """
 
-from collections.abc import Callable
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar
 
 import torch
 from einops import rearrange, reduce
@@ -13,31 +13,41 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
-from mefusion.common.errors import MefusionError
+from mefusion.evaluation.measures import Measure, TaskReport
+from mefusion.training.settings import Imbalance
+from mefusion.windows.store import Batch
 
-IMBALANCE = ("none", "class_weights", "sampler", "logit_adjustment", "focal")
 FOCUS = 2.0  # gamma of the focal loss, as its authors recommend
-
-
-class Task(Protocol):
-    """What a Lightning module asks of a task; `output` is the network's, `batch` the data's."""
-
-    @property
-    def weight(self) -> float:
-        """Factor of the loss in the total."""
-        ...
-
-    def loss(self, output: Any, batch: Any) -> Tensor:
-        """Loss of a batch, a scalar, not yet weighted."""
-        ...
-
-    def errors(self, output: Any, batch: Any) -> dict[str, Tensor]:
-        """Columns of the prediction table, [B] each."""
-        ...
+LANDMARK_FAILURE_NME = 8.0
+"""A clip's landmarks have failed above this error, in per cent of the inter-ocular distance."""
 
 
 @dataclass(frozen=True)
-class Recognition:
+class Task(ABC):
+    """One head of a network with its loss.
+
+    Attributes:
+        weight: factor of the loss in the total.
+        report: which columns of the prediction table it has, and how a study tells of them.
+        pictures: fields of the network's output, and of the batch's targets, that are kept of a few clips for figures.
+    """
+
+    report: ClassVar[TaskReport] = TaskReport()
+    pictures: ClassVar[tuple[str, ...]] = ()
+
+    weight: float = 1.0
+
+    @abstractmethod
+    def loss(self, output: Any, batch: Batch) -> Tensor:
+        """Loss of a batch, a scalar, not yet weighted; `output` is the network's."""
+
+    def errors(self, output: Any, batch: Batch) -> dict[str, Tensor]:
+        """Columns of the prediction table, [B] each: those of `report`."""
+        return {}
+
+
+@dataclass(frozen=True)
+class Recognition(Task):
     """Cross-entropy of the emotion's class, the mean over clips.
 
     Attributes:
@@ -46,12 +56,30 @@ class Recognition:
         focus: gamma of the focal loss (Lin et al. 2017): terms are multiplied by (1 - p)^gamma; 0 is cross-entropy.
     """
 
-    weight: float = 1.0
     class_weights: Tensor | None = None
     adjustment: Tensor | None = None
     focus: float = 0.0
 
-    def loss(self, output: Any, batch: Any) -> Tensor:
+    @classmethod
+    def balanced(cls, weight: float, *, imbalance: Imbalance, class_counts: Tensor) -> "Recognition":
+        """Recognition that makes up for classes of different size.
+
+        Args:
+            weight: of the task.
+            imbalance: `class_weights`, inverse to a class's clips; `logit_adjustment`, the logarithm of a class's share
+                is added to its logit in training (Menon et al. 2021); `focal`; of `none` and of `sampler`, which the
+                data do, the loss stays.
+            class_counts: [K] clips of each class among the training subjects.
+        """
+        # A class that the training subjects lack counts as half a clip: finite, and rare.
+        counts = class_counts.float().clamp(min=0.5)
+        if imbalance == Imbalance.class_weights:
+            return cls(weight, class_weights=counts.sum() / (len(counts) * counts))
+        if imbalance == Imbalance.logit_adjustment:
+            return cls(weight, adjustment=(counts / counts.sum()).log())
+        return cls(weight, focus=FOCUS if imbalance == Imbalance.focal else 0.0)
+
+    def loss(self, output: Any, batch: Batch) -> Tensor:
         """See `Task.loss`."""
         logits = output.logits if self.adjustment is None else output.logits + self.adjustment.to(output.logits)
         if self.focus:
@@ -60,96 +88,103 @@ class Recognition:
         weights = None if self.class_weights is None else self.class_weights.to(logits)
         return F.cross_entropy(logits, batch.label, weight=weights)
 
-    def errors(self, output: Any, batch: Any) -> dict[str, Tensor]:
-        """None: the table holds probabilities."""
-        return {}
-
-
-def make_recognition(weight: float, *, imbalance: str, class_counts: Tensor) -> Recognition:
-    """Recognition that makes up for classes of different size.
-
-    Args:
-        weight: of the task.
-        imbalance: `none`; `class_weights`, inverse to a class's clips; `logit_adjustment`, the logarithm of a
-            class's share is added to its logit in training (Menon et al. 2021); `focal`; or `sampler`, which the
-            data does: the loss stays.
-        class_counts: [K] clips of each class among the training subjects.
-
-    Raises:
-        MefusionError: `imbalance` is none of them.
-    """
-    if imbalance not in IMBALANCE:
-        raise MefusionError(f"imbalance={imbalance}: choose from {', '.join(IMBALANCE)}")
-    # A class that the training subjects lack counts as half a clip: finite, and rare.
-    counts = class_counts.float().clamp(min=0.5)
-    if imbalance == "class_weights":
-        return Recognition(weight, class_weights=counts.sum() / (len(counts) * counts))
-    if imbalance == "logit_adjustment":
-        return Recognition(weight, adjustment=(counts / counts.sum()).log())
-    return Recognition(weight, focus=FOCUS if imbalance == "focal" else 0.0)
-
 
 @dataclass(frozen=True)
-class Flow:
+class Flow(Task):
     """Optical flow between neighbouring frames.
 
     The loss is the mean squared error over all values, divided once more by T - 1 as in MOL's code.
-    Errors: `flow_epe`, the mean end-point error in px, and `flow_epe_zero`, that of predicting no motion.
     """
+
+    report = TaskReport(
+        measures=(
+            Measure("flow_epe", "flow EPE px"),
+            Measure("flow_epe_relative", "EPE / zero flow", ".2f", column="flow_epe", over="flow_epe_zero"),
+        ),
+        headline="flow {flow_epe} px ({flow_epe_relative} of zero flow)",
+        note="Flow EPE: mean end-point error. EPE / zero flow: below 1 is better than predicting no motion.",
+    )
+    pictures = ("flow",)
 
     weight: float = 10.0
 
-    def loss(self, output: Any, batch: Any) -> Tensor:
+    def loss(self, output: Any, batch: Batch) -> Tensor:
         """See `Task.loss`."""
-        return F.mse_loss(output.flow, batch.flow) / batch.flow.shape[1]
+        flow = batch.targets["flow"]
+        return F.mse_loss(output.flow, flow) / flow.shape[1]
 
-    def errors(self, output: Any, batch: Any) -> dict[str, Tensor]:
-        """End-point errors, px."""
-        return {
-            "flow_epe": _mean_length(output.flow - batch.flow),
-            "flow_epe_zero": _mean_length(batch.flow),
-        }
+    def errors(self, output: Any, batch: Batch) -> dict[str, Tensor]:
+        """Mean end-point error, and that of predicting no motion, px."""
+        flow = batch.targets["flow"]
+        return {"flow_epe": _mean_length(output.flow - flow), "flow_epe_zero": _mean_length(flow)}
 
 
 @dataclass(frozen=True)
-class Landmarks:
+class Landmarks(Task):
     """Landmarks of the frames 2..T, normalised by the inter-ocular distance.
 
     The loss sums over the T - 1 frames the mean over clips of (sum of the 136 absolute errors) / (68 x
-    inter-ocular distance). Error: `landmarks_nme`, the mean distance in % of the inter-ocular distance.
+    inter-ocular distance).
     """
+
+    report = TaskReport(
+        measures=(
+            Measure("landmarks_nme", "landmark NME %", ".2f"),
+            Measure(
+                "landmarks_failure_rate",
+                "landmarks failed %",
+                ".1%",
+                column="landmarks_nme",
+                above=LANDMARK_FAILURE_NME,
+            ),
+        ),
+        headline="landmarks {landmarks_nme} % of the inter-ocular distance",
+        note="Landmark NME: mean distance in per cent of the inter-ocular distance; landmarks failed: share of clips "
+        f"above {LANDMARK_FAILURE_NME:g} %.",
+    )
+    pictures = ("landmarks",)
 
     weight: float = 0.1
 
-    def loss(self, output: Any, batch: Any) -> Tensor:
+    def loss(self, output: Any, batch: Batch) -> Tensor:
         """See `Task.loss`."""
-        absolute = reduce((output.landmarks - batch.landmarks).abs(), "b t n xy -> b t", "sum")
-        return (absolute / (68 * interocular(batch.landmarks))).mean(0).sum()
+        landmarks = batch.targets["landmarks"]
+        absolute = reduce((output.landmarks - landmarks).abs(), "b t n xy -> b t", "sum")
+        return (absolute / (68 * interocular(landmarks))).mean(0).sum()
 
-    def errors(self, output: Any, batch: Any) -> dict[str, Tensor]:
+    def errors(self, output: Any, batch: Batch) -> dict[str, Tensor]:
         """Normalised mean error, %."""
-        distance = torch.linalg.vector_norm(output.landmarks - batch.landmarks, dim=-1)
-        relative = reduce(distance, "b t n -> b t", "mean") / interocular(batch.landmarks)
+        landmarks = batch.targets["landmarks"]
+        distance = torch.linalg.vector_norm(output.landmarks - landmarks, dim=-1)
+        relative = reduce(distance, "b t n -> b t", "mean") / interocular(landmarks)
         return {"landmarks_nme": 100 * relative.mean(1)}
 
 
 @dataclass(frozen=True)
-class DynamicImage:
-    """Dynamic image of the clip: mean squared error over all pixels.
+class DynamicImage(Task):
+    """Dynamic image of the clip: mean squared error over all pixels."""
 
-    Errors: `dynamic_image_psnr`, dB, beside `dynamic_image_psnr_flat`, that of the best picture of one grey level;
-    `dynamic_image_ssim`, structural similarity, -1..1; and `dynamic_image_cosine`, 0..1.
-    """
+    report = TaskReport(
+        measures=(
+            Measure("dynamic_image_psnr", "dynamic image PSNR dB", ".1f", lower_is_better=False),
+            Measure("dynamic_image_psnr_flat", "PSNR of flat grey", ".1f", lower_is_better=None),
+            Measure("dynamic_image_ssim", "SSIM", ".2f", lower_is_better=False, lowest=-1.0),
+            Measure("dynamic_image_cosine", "cosine", lower_is_better=False, lowest=-1.0),
+        ),
+        headline="dynamic image {dynamic_image_psnr} dB (flat grey {dynamic_image_psnr_flat})",
+        note="PSNR of flat grey: of the best picture of one grey level.",
+    )
+    pictures = ("dynamic_image",)
 
     weight: float = 100.0
 
-    def loss(self, output: Any, batch: Any) -> Tensor:
+    def loss(self, output: Any, batch: Batch) -> Tensor:
         """See `Task.loss`."""
-        return F.mse_loss(output.dynamic_image, batch.dynamic_image)
+        return F.mse_loss(output.dynamic_image, batch.targets["dynamic_image"])
 
-    def errors(self, output: Any, batch: Any) -> dict[str, Tensor]:
-        """Peak signal-to-noise ratio, structural similarity and cosine similarity."""
-        predicted, target = output.dynamic_image.float(), batch.dynamic_image
+    def errors(self, output: Any, batch: Batch) -> dict[str, Tensor]:
+        """Peak signal-to-noise ratio, dB, beside that of the best grey; structural and cosine similarity, -1..1."""
+        predicted, target = output.dynamic_image.float(), batch.targets["dynamic_image"]
         flat = target.mean((1, 2), keepdim=True).expand_as(target)
         similarity = structural_similarity_index_measure(
             predicted[:, None], target[:, None], data_range=1.0, reduction="none"
@@ -163,21 +198,27 @@ class DynamicImage:
 
 
 @dataclass(frozen=True)
-class Rank:
+class Rank(Task):
     """Order of frames: of each pair of frames the later one scores higher by a margin.
 
-    The loss is 2 / (T (T - 1)) sum_{i < j} max(0, m - (s_j - s_i)), the mean over clips. Error: `rank_accuracy`,
-    the share of pairs in the right order; 0.5 is chance.
+    The loss is 2 / (T (T - 1)) sum_{i < j} max(0, m - (s_j - s_i)), the mean over clips.
     """
+
+    report = TaskReport(
+        measures=(Measure("rank_accuracy", "rank accuracy", ".2f", lower_is_better=False),),
+        headline="frame pairs in order {rank_accuracy} (chance 0.50)",
+        note="Rank accuracy: share of frame pairs in the right order; 0.50 is chance.",
+    )
+    pictures = ("rank_scores",)
 
     weight: float = 0.1
     margin: float = 1.0
 
-    def loss(self, output: Any, batch: Any) -> Tensor:
+    def loss(self, output: Any, batch: Batch) -> Tensor:
         """See `Task.loss`."""
         return (self.margin - _later_less_earlier(output.rank_scores)).relu().mean()
 
-    def errors(self, output: Any, batch: Any) -> dict[str, Tensor]:
+    def errors(self, output: Any, batch: Batch) -> dict[str, Tensor]:
         """Share of pairs in the right order."""
         return {"rank_accuracy": (_later_less_earlier(output.rank_scores) > 0).float().mean(1)}
 
@@ -203,12 +244,3 @@ def interocular(landmarks: Tensor) -> Tensor:
 def _mean_length(flow: Tensor) -> Tensor:
     lengths = torch.linalg.vector_norm(rearrange(flow, "b t uv h w -> b (t h w) uv"), dim=-1)
     return lengths.mean(1)
-
-
-TASKS: dict[str, Callable[..., Task]] = {
-    "recognition": Recognition,
-    "flow": Flow,
-    "landmarks": Landmarks,
-    "dynamic_image": DynamicImage,
-    "rank": Rank,
-}

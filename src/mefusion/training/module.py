@@ -1,44 +1,24 @@
-"""What the LightningModules of all models share: losses, logging, optimiser and predictions."""
+"""The LightningModule of all networks: losses, logging, optimiser and predictions."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import lightning as L
 import numpy as np
+import pandas as pd
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
 from mefusion.common.distributed import whole
-from mefusion.common.errors import MefusionError
 from mefusion.evaluation.metrics import uf1
 from mefusion.training.losses import Task
+from mefusion.training.settings import OptimizerName, OptimizerSettings, Schedule
 from mefusion.windows.datamodule import Statistics
 from mefusion.windows.store import Batch
 
-OPTIMIZERS = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}
-SCHEDULES = ("constant", "cosine")
-
-
-@dataclass(frozen=True)
-class OptimizerSettings:
-    """Optimiser, and its learning rate, which stays or falls to 0 along a half cosine over the whole training."""
-
-    lr: float = 1e-4
-    weight_decay: float = 1e-3
-    name: str = "adamw"
-    schedule: str = "constant"
-
-    def __post_init__(self) -> None:
-        for option, choices in (("name", OPTIMIZERS), ("schedule", SCHEDULES)):
-            if getattr(self, option) not in choices:
-                raise MefusionError(
-                    f"model.optimizer.{option}={getattr(self, option)}: choose from {', '.join(choices)}"
-                )
-        for option in ("lr", "weight_decay"):
-            if getattr(self, option) < 0:
-                raise MefusionError(f"model.optimizer.{option}={getattr(self, option)}: give a number from 0 up")
+OPTIMIZERS = {OptimizerName.adamw: torch.optim.AdamW, OptimizerName.adam: torch.optim.Adam}
 
 
 @dataclass
@@ -70,6 +50,17 @@ class Prediction:
     probabilities: Tensor
     errors: dict[str, Tensor]
 
+    def by_clip(self) -> pd.DataFrame:
+        """Probabilities and errors of each clip, the means over its windows.
+
+        Returns:
+            One row a clip; the index is its row number, the columns are the numbers of the classes, then the errors.
+        """
+        probabilities = self.probabilities.double().numpy()
+        columns: dict[Any, np.ndarray] = {"clip": self.clip.numpy(), **dict(enumerate(probabilities.T))}
+        columns |= {name: errors.double().numpy() for name, errors in self.errors.items()}
+        return pd.DataFrame(columns).groupby("clip").mean()
+
     @classmethod
     def joined(cls, batches: Sequence["Prediction"], count: int) -> "Prediction":
         """All `count` windows in their order, from this process's batches and those of the others."""
@@ -87,14 +78,15 @@ class MERModule(L.LightningModule):
         network: its output has a field for each task.
         tasks: by name, those that are on.
         optimizer: settings.
+        mean_shape: Extension: the network's landmarks start at the training subjects' mean shape.
     """
 
-    view: ClassVar[str]
-    """What of a clip the network sees, a key of `mefusion.windows.views.VIEWS`."""
-
-    def __init__(self, network: nn.Module, tasks: Mapping[str, Task], optimizer: OptimizerSettings):
+    def __init__(
+        self, network: nn.Module, tasks: Mapping[str, Task], optimizer: OptimizerSettings, *, mean_shape: bool = False
+    ):
         super().__init__()
         self.network, self.tasks, self.optimizer_settings = network, dict(tasks), optimizer
+        self.mean_shape = mean_shape
         self._validated: list[Prediction] = []
 
     @property
@@ -103,7 +95,11 @@ class MERModule(L.LightningModule):
         return any(parameter.requires_grad for parameter in self.parameters())
 
     def initialise(self, statistics: Statistics) -> None:
-        """Start from what is known of the training subjects; most models start from nothing."""
+        """Let the network start from what is known of the training subjects, where it has a use for it."""
+        if self.mean_shape and "landmarks" in self.tasks:
+            self.network.initialise_landmarks(statistics.mean_shape)  # type: ignore[operator]
+        if hasattr(self.network, "count"):
+            self.network.count(statistics.class_counts)  # type: ignore[operator]
 
     def forward(self, inputs: Tensor) -> Any:
         """See the network's forward."""
@@ -163,7 +159,7 @@ class MERModule(L.LightningModule):
         """Optimiser and schedule, a step at a time."""
         optimizer = self.make_optimizer()
         scheduler: torch.optim.lr_scheduler.LRScheduler
-        if self.optimizer_settings.schedule == "cosine":
+        if self.optimizer_settings.schedule == Schedule.cosine:
             steps = int(self.trainer.estimated_stepping_batches)
             scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=steps)
         else:
@@ -182,11 +178,9 @@ def validation_scores(prediction: Prediction, labels: np.ndarray) -> dict[str, f
         `uf1`; `loss`, the mean negative log probability of the labels; and `criterion`, which orders epochs: it grows
         with UF1, and between equal UF1 as the loss falls, which counts for less than .001 of UF1.
     """
-    clips, place = np.unique(prediction.clip.numpy(), return_inverse=True)
-    sums = np.zeros((len(clips), prediction.probabilities.shape[1]))
-    np.add.at(sums, place, prediction.probabilities.double().numpy())
-    probabilities, truth = sums / np.bincount(place)[:, None], labels[clips]
-    matrix = np.zeros((sums.shape[1],) * 2, np.int64)
+    clips = prediction.by_clip()
+    probabilities, truth = clips.to_numpy(), labels[clips.index]
+    matrix = np.zeros((probabilities.shape[1],) * 2, np.int64)
     np.add.at(matrix, (truth, probabilities.argmax(1)), 1)
     loss = float(-np.log(probabilities[np.arange(len(clips)), truth] + 1e-12).mean())
     score = float(uf1(matrix))

@@ -1,16 +1,20 @@
 """Random changes of training windows."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mefusion.common.errors import MefusionError
-from mefusion.windows.views import Span, View
+from mefusion.windows.cutting import Span
+
+if TYPE_CHECKING:
+    from mefusion.windows.views import View
 
 MID_GREY = 128  # also what lies outside the picture, so that it stays the same when the contrast changes
 
 
-@dataclass(frozen=True)
+@dataclass
 class Augmentation:
     """What is drawn at random for a training window; all of it is off by default.
 
@@ -23,7 +27,7 @@ class Augmentation:
         noise: standard deviation of Gaussian noise, grey levels, of each pixel on its own.
 
     Raises:
-        MefusionError: a value makes no sense.
+        MefusionError: a value is out of its range.
     """
 
     crop_jitter: int = 0
@@ -45,7 +49,7 @@ class Augmentation:
         """Whether grey levels are changed."""
         return bool(self.contrast or self.brightness or self.noise)
 
-    def require(self, view: View) -> None:
+    def require(self, view: "View") -> None:
         """Stop where a view cannot be changed so.
 
         Raises:

@@ -12,9 +12,8 @@ from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader
 
 from mefusion.common.distributed import part
-from mefusion.common.errors import MefusionError
 from mefusion.evaluation.folds import Fold
-from mefusion.windows.augmentation import Augmentation
+from mefusion.windows.settings import Windows, WindowSettings
 from mefusion.windows.store import Batch, ClipStore, EpochSampler, TestWindows, TrainingWindows
 from mefusion.windows.views import Arrays
 
@@ -43,33 +42,30 @@ class FoldData(L.LightningDataModule):
     Args:
         store: all clips.
         fold: the subjects.
+        settings: windows, batches and augmentation.
         image_size: side of the crops S, px.
-        batch_size: windows a batch, of all processes together.
-        windows: see `EpochSampler`.
-        augmentation: of training windows.
         seed: of the order and of the augmentation.
         balanced: see `EpochSampler`.
+
+    Raises:
+        MefusionError: the store's view or size does not allow the augmentation.
     """
 
     def __init__(
         self,
         store: ClipStore,
         fold: Fold,
+        settings: WindowSettings,
         *,
         image_size: int,
-        batch_size: int,
-        windows: str,
-        augmentation: Augmentation,
         seed: int,
         balanced: bool = False,
     ):
         super().__init__()
-        self.store, self.image_size, self.batch_size, self.windows = store, image_size, batch_size, windows
-        self.fold, self.train_clips, self.test_clips = fold, store.rows(fold.train), store.rows(fold.test)
-        if batch_size < 1:
-            raise MefusionError(f"model.training.batch_size={batch_size}: give a number above 0")
-        self._training = TrainingWindows(store, size=image_size, augmentation=augmentation, seed=seed)
-        self._sampler = EpochSampler(store, self.train_clips, windows=windows, seed=seed, balanced=balanced)
+        self.store, self.fold, self.settings, self.image_size = store, fold, settings, image_size
+        self.train_clips, self.test_clips = store.rows(fold.train), store.rows(fold.test)
+        self._training = TrainingWindows(store, size=image_size, augmentation=settings, seed=seed)
+        self._sampler = EpochSampler(store, self.train_clips, windows=settings.windows, seed=seed, balanced=balanced)
         self.validation_windows = self._windows(store.rows(fold.validation))
         self.predicted = self.test_windows = self._windows(self.test_clips)
         self.statistics = self._fit()
@@ -95,7 +91,7 @@ class FoldData(L.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Shuffled, augmented windows of the training subjects."""
-        batches = PartsOfBatches(self._sampler, self.batch_size, drop_last=False)  # type: ignore[arg-type]
+        batches = PartsOfBatches(self._sampler, self.settings.batch_size, drop_last=False)  # type: ignore[arg-type]
         return DataLoader(self._training, batch_sampler=batches, collate_fn=_whole)
 
     def val_dataloader(self) -> DataLoader[Batch]:
@@ -107,16 +103,18 @@ class FoldData(L.LightningDataModule):
         return self._in_order(self.predicted)
 
     def _windows(self, clips: np.ndarray) -> TestWindows:
-        return TestWindows(self.store, clips, size=self.image_size, windows=self.windows)
+        return TestWindows(self.store, clips, size=self.image_size, windows=self.settings.windows)
 
     def _in_order(self, windows: TestWindows) -> DataLoader[Batch]:
-        return DataLoader(windows, sampler=part(range(len(windows))), batch_size=self.batch_size, collate_fn=_whole)
+        return DataLoader(
+            windows, sampler=part(range(len(windows))), batch_size=self.settings.batch_size, collate_fn=_whole
+        )
 
     def examples(self) -> Batch:
         """First window of the first test clip of each class, for pictures."""
         labels = self.store.labels[self.test_clips]
         clips = np.array([self.test_clips[np.flatnonzero(labels == label)[0]] for label in np.unique(labels)])
-        windows = TestWindows(self.store, clips, size=self.image_size, windows="first")
+        windows = TestWindows(self.store, clips, size=self.image_size, windows=Windows.first)
         return windows.__getitems__(range(len(clips)))
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:

@@ -1,7 +1,7 @@
 """Prepared clips in memory, and the windows that are cut from them."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -12,37 +12,35 @@ from torch.utils.data import Dataset, Sampler
 
 from mefusion.common.errors import MefusionError
 from mefusion.windows.augmentation import Augmentation
-from mefusion.windows.views import Crop, Span, View, Window
+from mefusion.windows.cutting import Crop, Span
+from mefusion.windows.settings import Windows
+from mefusion.windows.views import View, Window
 
-WINDOWS = ("random", "all", "first", "dual_phase")
 RANDOM_PHASE = -1
 
 
 @dataclass
 class Batch:
-    """Windows of one size; a target is None where the view has none.
+    """Windows of one size.
 
     Attributes:
         inputs: what the network sees, as the view cuts it or as normalised: [B, T, 1, S, S], or [B, 3, S, S] of
             flow images.
         label: [B] class numbers.
         clip: [B] row numbers of the clip table.
-        flow: [B, T-1, 2, S, S] px.
-        landmarks: [B, T-1, 68, 2] px of frames 2..T.
-        dynamic_image: [B, S, S], 0..1.
+        targets: what the tasks learn, by name, as the view cuts it: flow [B, T-1, 2, S, S] px; landmarks
+            [B, T-1, 68, 2] px of frames 2..T; dynamic_image [B, S, S], 0..1.
     """
 
     inputs: Tensor
     label: Tensor
     clip: Tensor
-    flow: Tensor | None = None
-    landmarks: Tensor | None = None
-    dynamic_image: Tensor | None = None
+    targets: dict[str, Tensor] = field(default_factory=dict)
 
     def map(self, change: Callable[[Tensor], Tensor]) -> "Batch":
         """The same with every tensor changed."""
-        present = {name: change(value) for name, value in vars(self).items() if value is not None}
-        return Batch(**present)
+        targets = {name: change(target) for name, target in self.targets.items()}
+        return Batch(change(self.inputs), change(self.label), change(self.clip), targets)
 
     def to(self, device: torch.device) -> "Batch":
         """The same on another device."""
@@ -72,10 +70,9 @@ class ClipStore:
         self.classes = tuple(classes)
         self.labels = np.array([self.classes.index(label) for label in self.index["label"]])
         self.arrays = [view.read(folder / file) for file in self.index["file"]]
-        apexes = self.index["apex_place"] if "apex_place" in self.index else [None] * len(self.index)
         self.spans = [
-            view.spans(int(stride), clip_length, None if pd.isna(apex) else int(apex))
-            for stride, apex in zip(self.index["stride"], apexes, strict=True)
+            view.spans(int(stride), clip_length, int(apex))
+            for stride, apex in zip(self.index["stride"], self.index["apex_place"], strict=True)
         ]
         self.canvas = view.pictures(self.arrays[0]).shape[-1]
 
@@ -103,7 +100,8 @@ class ClipStore:
     def batch(self, clips: Sequence[int], windows: Sequence[Window]) -> Batch:
         """Batch of windows; `clips` names the clip of each."""
         tensors = {name: torch.from_numpy(array) for name, array in self.view.collate(windows).items()}
-        return Batch(label=torch.from_numpy(self.labels[list(clips)]), clip=torch.tensor(list(clips)), **tensors)
+        inputs, rows = tensors.pop("inputs"), list(clips)
+        return Batch(inputs, torch.from_numpy(self.labels[rows]), torch.tensor(rows), targets=tensors)
 
 
 class TrainingWindows(Dataset[Batch]):
@@ -157,10 +155,12 @@ class TestWindows(Dataset[Batch]):
 
     __test__ = False  # no test of pytest's
 
-    def __init__(self, store: ClipStore, clips: np.ndarray, *, size: int, windows: str = "all"):
+    def __init__(self, store: ClipStore, clips: np.ndarray, *, size: int, windows: Windows = Windows.all):
         self.store, self.crop = store, store.centre(size)
         self.windows = [
-            (int(clip), phase) for clip in clips for phase in range(1 if windows == "first" else store.phases(clip))
+            (int(clip), phase)
+            for clip in clips
+            for phase in range(1 if windows == Windows.first else store.phases(clip))
         ]
 
     def __len__(self) -> int:
@@ -182,18 +182,11 @@ class EpochSampler(Sampler[tuple[int, int, int, int]]):
             `dual_phase` is too, of a view with these windows; or `first`, the first one of every clip.
         seed: of the order.
         balanced: draw windows with replacement, each class as often as the others, rather than each once.
-
-    Raises:
-        MefusionError: `windows` is none of them.
     """
 
-    def __init__(self, store: ClipStore, clips: np.ndarray, *, windows: str, seed: int, balanced: bool = False):
-        if windows not in WINDOWS:
-            raise MefusionError(f"model.training.windows={windows}: choose from {', '.join(WINDOWS)}")
-        phases = {"random": lambda clip: [RANDOM_PHASE], "first": lambda clip: [0]}.get(
-            windows, lambda clip: range(store.phases(clip))
-        )
-        self.items = [(int(clip), phase) for clip in clips for phase in phases(clip)]
+    def __init__(self, store: ClipStore, clips: np.ndarray, *, windows: Windows, seed: int, balanced: bool = False):
+        one = {Windows.random: [RANDOM_PHASE], Windows.first: [0]}.get(windows)
+        self.items = [(int(clip), phase) for clip in clips for phase in one or range(store.phases(clip))]
         labels = store.labels[[clip for clip, _ in self.items]]
         share = 1 / np.bincount(labels)[labels] if len(labels) else labels
         self.probabilities = share / share.sum() if balanced else None

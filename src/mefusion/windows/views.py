@@ -1,7 +1,6 @@
 """Views: what of a prepared clip a network sees, and the targets that go with it."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Protocol
 
@@ -12,47 +11,12 @@ from mefusion.clips.cache import load_arrays
 from mefusion.clips.motion import dynamic_image, flow_image
 from mefusion.common.errors import MefusionError
 from mefusion.faces.alignment import LANDMARK_MIRROR
+from mefusion.windows.cutting import Crop, Span, Times, strided_spans
 
 MARGIN = 4  # px that small frames are continued by on each side, for crops to be jittered
 
 Arrays = Mapping[str, np.ndarray]
 Window = dict[str, np.ndarray]
-Times = slice | np.ndarray  # places of a window's frames; a slice where they are a stride apart, which copies nothing
-
-
-@dataclass(frozen=True)
-class Crop:
-    """Square of `size` px at (top, left) of the prepared pictures, mirrored if asked."""
-
-    top: int
-    left: int
-    size: int
-    flip: bool = False
-
-    def __call__(self, pictures: np.ndarray) -> np.ndarray:
-        """The square of pictures [..., H, W], mirrored left to right if asked; no more than that changes."""
-        cut = pictures[..., self.top : self.top + self.size, self.left : self.left + self.size]
-        return cut[..., ::-1] if self.flip else cut
-
-
-@dataclass(frozen=True)
-class Span:
-    """First and last frame of a window, by their places in the prepared clip; its T frames lie evenly between."""
-
-    first: int
-    last: int
-
-    def times(self, length: int) -> Times:
-        """Places of its `length` frames."""
-        stride, rest = divmod(self.last - self.first, length - 1)
-        if stride and not rest:
-            return slice(self.first, self.last + 1, stride)
-        return np.rint(np.linspace(self.first, self.last, length)).astype(int)
-
-
-def strided_spans(stride: int, length: int) -> list[Span]:
-    """Windows of `length` frames a stride apart, one from each of the first `stride` frames: every frame is in one."""
-    return [Span(phase, phase + (length - 1) * stride) for phase in range(stride)]
 
 
 class View(Protocol):
@@ -76,8 +40,8 @@ class View(Protocol):
         """What inputs are cut from, [n, C, H, W]: a frame or an image at a time."""
         ...
 
-    def spans(self, stride: int, length: int, apex: int | None) -> list[Span]:
-        """Windows of a clip of `length * stride` frames, whose apex is at a place or not known."""
+    def spans(self, stride: int, length: int, apex: int) -> list[Span]:
+        """Windows of a clip of `length * stride` frames, and the place of its apex."""
         ...
 
     def window(self, arrays: Arrays, times: Times, crop: Crop) -> Window:
@@ -107,7 +71,7 @@ class Canvas:
         """See `View.pictures`."""
         return arrays["frames"][:, None]
 
-    def spans(self, stride: int, length: int, apex: int | None) -> list[Span]:
+    def spans(self, stride: int, length: int, apex: int) -> list[Span]:
         """See `strided_spans`."""
         return strided_spans(stride, length)
 
@@ -154,7 +118,7 @@ class Small:
         """See `View.pictures`."""
         return arrays["frames_small"][:, None]
 
-    def spans(self, stride: int, length: int, apex: int | None) -> list[Span]:
+    def spans(self, stride: int, length: int, apex: int) -> list[Span]:
         """See `strided_spans`."""
         return strided_spans(stride, length)
 
@@ -174,17 +138,8 @@ class DualPhase(Small):
     As the dual-phase dynamic images of arXiv 2510.15466; each window is a sample of its own, with the clip's label.
     """
 
-    def spans(self, stride: int, length: int, apex: int | None) -> list[Span]:
-        """Onset to apex and apex to offset; not the second where the apex is the last frame, for nothing moves there.
-
-        Raises:
-            MefusionError: the place of the apex is not known.
-        """
-        if apex is None:
-            raise MefusionError(
-                "model.training.windows=dual_phase needs the apexes' places, which this cache has not: "
-                "run mefusion-prepare again"
-            )
+    def spans(self, stride: int, length: int, apex: int) -> list[Span]:
+        """Onset to apex and apex to offset; not the second where the apex is the last frame: nothing moves there."""
         last = length * stride - 1
         apex = min(apex, last)  # a clip keeps a multiple of T frames, so the apex may be beyond
         return [span for span in (Span(0, apex), Span(apex, last)) if span.first < span.last]
@@ -217,7 +172,7 @@ class FlowImage:
         """See `View.pictures`."""
         return arrays["flow_image"][None]
 
-    def spans(self, stride: int, length: int, apex: int | None) -> list[Span]:
+    def spans(self, stride: int, length: int, apex: int) -> list[Span]:
         """One: the clip as a whole."""
         return [Span(0, length * stride - 1)]
 

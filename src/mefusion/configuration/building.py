@@ -1,0 +1,193 @@
+"""What a fold is run with: its data, the network with its tasks, the trainer with callbacks and loggers."""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import lightning as L
+import pandas as pd
+import torch
+from hydra.utils import instantiate
+from lightning.pytorch.loggers import Logger
+from torch import nn
+
+from mefusion.common.distributed import rank
+from mefusion.common.errors import MefusionError
+from mefusion.configuration.composition import Experiment
+from mefusion.configuration.schema import TrainSettings
+from mefusion.evaluation.folds import Fold
+from mefusion.models.options import channels_last
+from mefusion.studies.runs import Run
+from mefusion.studies.study import Study
+from mefusion.training.loggers import csv_logger, log_settings, log_summary_to_wandb, require_packages
+from mefusion.training.losses import Recognition, Task
+from mefusion.training.module import MERModule
+from mefusion.training.resume import WholeFiles
+from mefusion.training.settings import Imbalance
+from mefusion.windows.datamodule import FoldData, Statistics
+from mefusion.windows.store import ClipStore
+
+SET_BY_STUDY = {
+    "max_steps": "model.training.max_steps",
+    "callbacks": "callbacks=",
+    "logger": "logger=wandb",
+    "plugins": "trainer.precision",
+    "num_sanity_val_steps": "rule=",
+    "limit_val_batches": "rule=",
+    "use_distributed_sampler": "model.training.batch_size, which the devices share",
+}
+"""Arguments of Lightning's Trainer that are not the user's, and what to set in their place."""
+
+STRATEGIES = ("auto", "ddp")
+
+
+def make_data(experiment: Experiment, clips: ClipStore, fold: Fold, seed: int) -> FoldData:
+    """A fold's windows."""
+    model = experiment.settings.model
+    return FoldData(
+        clips,
+        fold,
+        model.training,
+        image_size=model.network["image_size"],
+        seed=seed,
+        balanced=experiment.settings.imbalance == Imbalance.sampler,
+    )
+
+
+def make_network(settings: TrainSettings, tasks: Collection[str], num_classes: int) -> nn.Module:
+    """Network with the tasks that are on, compiled and with channels last if asked for."""
+    model = settings.model
+    network = instantiate(model.network, num_classes=num_classes, tasks=list(tasks), clip_length=settings.clip_length)
+    if model.channels_last:
+        channels_last(network)
+    if model.compile:
+        network.compile()
+    return network
+
+
+def make_module(settings: TrainSettings, tasks: Mapping[str, Task], statistics: Statistics) -> MERModule:
+    """Network and tasks, started from what is known of the training subjects."""
+    network, counts = make_network(settings, tasks, len(statistics.class_counts)), statistics.class_counts
+    recognition = tasks["recognition"]
+    if type(recognition) is Recognition:
+        recognition = Recognition.balanced(recognition.weight, imbalance=settings.imbalance, class_counts=counts)
+    all_tasks = {**tasks, "recognition": recognition}
+    module = MERModule(network, all_tasks, settings.model.optimizer, mean_shape=settings.model.mean_shape)
+    module.initialise(statistics)
+    return module
+
+
+def make_trainer(experiment: Experiment, study: Study, run: Run, callbacks: Sequence[L.Callback]) -> L.Trainer:
+    """Trainer of a fold, which logs to its folder.
+
+    Args:
+        experiment: the study's.
+        study: the study.
+        run: the fold.
+        callbacks: beside those that the configuration names.
+    """
+    settings, names = experiment.settings, placeholders(study, run)
+    own = [instantiate(fill(options, names)) for options in settings.callbacks.values()]
+    loggers: list[Logger] = []
+    if rank() == 0:
+        named = [instantiate(fill(options, names)) for options in settings.logger.values()]
+        log_settings(named, experiment.plain)
+        loggers = [csv_logger(run.folder), *named]
+    options = dict(settings.trainer)
+    if "sync_batchnorm" in options:
+        options["sync_batchnorm"] = synchronises(settings)
+    trainer = instantiate(
+        options | {"max_epochs": max_epochs(settings)},
+        max_steps=settings.model.training.max_steps,
+        callbacks=[*callbacks, *own],
+        logger=loggers,
+        plugins=[WholeFiles()],
+        num_sanity_val_steps=0,
+        limit_val_batches=1.0 if settings.rule.validates else 0,
+        use_distributed_sampler=False,  # the data are shared out by themselves
+    )
+    # Where steps are counted, Lightning takes a checkpoint from the end of an epoch for one from amid it and shows the
+    # resumed training one batch more of that epoch; ours are all from the end.
+    trainer.fit_loop._iteration_based_training = lambda: False
+    return trainer
+
+
+def log_study(experiment: Experiment, study: Study, summary: Mapping[str, Any], predictions: pd.DataFrame) -> None:
+    """Tell W&B, where it is a logger, a whole study's result."""
+    if "wandb" in experiment.settings.logger:
+        options = fill(experiment.settings.logger["wandb"], placeholders(study))
+        log_summary_to_wandb(
+            summary,
+            predictions,
+            project=options["project"],
+            directory=study.directory,
+            tags=options["tags"],
+            settings=experiment.plain,
+        )
+
+
+def placeholders(study: Study, run: Run | None = None) -> dict[str, str]:
+    """What `{folder}`, `{study}` and so on stand for in the settings of loggers and callbacks."""
+    told = {name: str(study.facts[name]) for name in ("model", "data", "labels", "rule")}
+    told |= {"tasks": "+".join(study.facts["tasks"]), "directory": str(study.directory), "study": study.name}
+    return told | ({"folder": str(run.folder), "fold": run.name} if run else {})
+
+
+def fill(value: Any, names: Mapping[str, str]) -> Any:
+    """Settings with their placeholders filled in."""
+    if isinstance(value, dict):
+        return {key: fill(part, names) for key, part in value.items()}
+    if isinstance(value, list):
+        return [fill(part, names) for part in value]
+    if isinstance(value, str):
+        for name, text in names.items():
+            value = value.replace(f"{{{name}}}", text)
+    return value
+
+
+def require_sense(settings: TrainSettings) -> None:
+    """Refuse what needs neither data nor device to be refused.
+
+    Raises:
+        MefusionError: a value is none of those there are, or is not the user's.
+    """
+    if taken := [name for name in SET_BY_STUDY if name in settings.trainer]:
+        raise MefusionError(f"trainer.{taken[0]} is set by the study: see {SET_BY_STUDY[taken[0]]}")
+    strategy = settings.trainer.get("strategy", "auto")
+    if strategy not in STRATEGIES:
+        raise MefusionError(f"trainer.strategy={strategy}: choose from {', '.join(STRATEGIES)}")
+    if settings.trainer.get("sync_batchnorm") and settings.trainer["accelerator"] == "cpu":
+        raise MefusionError("trainer.sync_batchnorm=true is for GPUs: PyTorch has it for no CPU")
+    for group, named in (("logger", settings.logger), ("callbacks", settings.callbacks)):
+        for name, options in named.items():
+            if not isinstance(options, dict) or "_target_" not in options:
+                raise MefusionError(f"{group}.{name} is nothing to build: give {group}.{name}._target_=CLASS")
+            if str(options.get("monitor", "")).startswith("validation/") and not settings.rule.validates:
+                raise MefusionError(
+                    f"{group}.{name}.monitor={options['monitor']} needs validation subjects: give rule=inner_val"
+                )
+    require_packages(settings.logger)
+    max_epochs(settings)
+
+
+def max_epochs(settings: TrainSettings) -> int:
+    """Epochs to train for, -1 where steps alone are counted.
+
+    Raises:
+        MefusionError: neither epochs nor steps are limited, or a limit is no number.
+    """
+    training, epochs = settings.model.training, settings.trainer.get("max_epochs")
+    if epochs is None:
+        epochs = training.max_epochs
+    limits = (epochs, training.max_steps)
+    if limits == (-1, -1) or any(not isinstance(limit, int) or (limit < 1 and limit != -1) for limit in limits):
+        raise MefusionError(
+            f"trainer.max_epochs={epochs} with model.training.max_steps={training.max_steps}: one must be 1 or more, "
+            "the other may be -1 for none"
+        )
+    return epochs
+
+
+def synchronises(settings: TrainSettings) -> bool:
+    """Whether batch normalisation is synchronised: where it is null, on GPUs, since PyTorch has it for no CPU."""
+    asked = settings.trainer["sync_batchnorm"]
+    return torch.cuda.is_available() and settings.trainer["accelerator"] != "cpu" if asked is None else asked

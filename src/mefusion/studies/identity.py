@@ -1,0 +1,137 @@
+"""What names a study: what of its settings, clips and software decides its results.
+
+A study's name ends in a hash of these. It stays the same as long as the results do:
+
+- Settings of places, devices and watching are left out (`ELSEWHERE`, `ELSEWHERE_OF_DATA`, `OBSERVERS`).
+- A setting that is new since version 0.1 is left out at the value that stands for what was before (`ADDED`): a new
+  setting needs an entry there.
+- What is called otherwise since then is written as it was called (`RECORDED_TARGETS`, `_module`).
+- The package's version does not count; `RESULTS` does. Raise it when the same settings come to give other results.
+"""
+
+import copy
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from mefusion.clips.cache import settings_hash
+
+RESULTS = "0.1.0"
+
+ELSEWHERE = (
+    "cache_dir", "output_dir", "workers", "logger", "protocol.folds", "protocol.shard", "faces.folder",
+    "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy", "trainer.sync_batchnorm",
+    "trainer.enable_progress_bar", "trainer.enable_model_summary", "trainer.log_every_n_steps", "trainer.profiler",
+)  # fmt: skip
+"""Settings of places and devices."""
+
+ELSEWHERE_OF_DATA = ("root", "portraits", "layout", "write_to", "allow_partial")
+"""The same of a source, also of those in a pool."""
+
+OBSERVERS = (
+    "mefusion.training.examples.ShowExamples",
+    "lightning.pytorch.callbacks.LearningRateMonitor",
+    "lightning.pytorch.callbacks.RichModelSummary",
+)
+"""Callbacks that only look."""
+
+ADDED: Mapping[str, Any] = {"callbacks": {}}
+"""Settings that version 0.1 had not, each with the value that changes nothing."""
+
+LABELLED_BEFORE = ("casme2", "samm")
+"""Datasets for which version 0.1 had labels of their own, which counted whatever the data."""
+
+_SOURCES = "mefusion.data.sources"
+RECORDED_TARGETS = {
+    "mefusion.datasets.synthetic.SyntheticSource": f"{_SOURCES}.synthetic.SyntheticSource",
+    "mefusion.datasets.manifest.ManifestSource": f"{_SOURCES}.manifest.ManifestSource",
+    "mefusion.datasets.pooled.PooledSource": f"{_SOURCES}.pooled.PooledSource",
+    "mefusion.datasets.flow_images.FlowImagesSource": f"{_SOURCES}.flow_images.FlowImagesSource",
+    "mefusion.datasets.casme2.Casme2Source": f"{_SOURCES}.casme2.Casme2Source",
+    "mefusion.datasets.samm.SammSource": f"{_SOURCES}.samm.SammSource",
+    "mefusion.datasets.smic.SmicSource": f"{_SOURCES}.smic.SmicSource",
+    "mefusion.datasets.cas_me_2.CasmeSquaredSource": f"{_SOURCES}.casme_squared.CasmeSquaredSource",
+    "mefusion.datasets.cas_me_3.CasmeCubedSource": f"{_SOURCES}.casme_cubed.CasmeCubedSource",
+}
+"""Classes of sources, as they were called in version 0.1."""
+
+_MODULES = {
+    "canvas": "mefusion.models.mol.module.MOLModule",
+    "small": "mefusion.models.fdp.module.FDPModule",
+    "flow_image": "mefusion.models.baselines.module.BaselineModule",
+}
+_MAJORITY = "mefusion.models.baselines.module.MajorityModule"
+
+
+def study_content(
+    settings: Mapping[str, Any], *, backend: str, tasks: Mapping[str, Any], datasets: Collection[str]
+) -> dict[str, Any]:
+    """What of a study's settings decides its results.
+
+    Args:
+        settings: the resolved configuration, plain data.
+        backend: the face backend, the same whether it was named or is the source's own.
+        tasks: those that are on, each with its weight, or with all its settings where it has more.
+        datasets: those of the clips; what a label scheme says of others has no say.
+    """
+    content = copy.deepcopy(dict(settings))
+    for key in ELSEWHERE:
+        _take(content, key)
+    for data in (content["data"], *content["data"].get("sources", {}).values()):
+        for key in ELSEWHERE_OF_DATA:
+            data.pop(key, None)
+        data["_target_"] = RECORDED_TARGETS.get(data["_target_"], data["_target_"])
+    content["faces"]["backend"] = backend
+    content["tasks"] = dict(tasks)
+    if content["rule"] != "inner_val":
+        del content["protocol"]["validation"]
+    observers = [name for name, callback in content["callbacks"].items() if callback.get("_target_") in OBSERVERS]
+    for name in observers:
+        del content["callbacks"][name]
+    model = content["model"]
+    del model["task_weights"]
+    model["module"] = _module(model)
+    for key, value in ADDED.items():
+        if value == _find(content, key):
+            _take(content, key)
+    own = content["labels"]["datasets"]
+    content["labels"]["datasets"] = {name: own[name] for name in own if name in (*LABELLED_BEFORE, *datasets)}
+    return content
+
+
+def study_hash(
+    content: Mapping[str, Any], *, samples: str, contents: Sequence[str], preparation: int, faces: str
+) -> str:
+    """Ten hex digits that name a study.
+
+    Args:
+        content: see `study_content`.
+        samples: hash of the clips with their labels.
+        contents: a line a clip that says what it shows.
+        preparation: version of the preparation.
+        faces: version of the face backend.
+    """
+    versions = {"mefusion": RESULTS, "preparation": preparation, "faces": faces}
+    return settings_hash({"config": content, "samples": samples, "contents": contents, "versions": versions})
+
+
+def _module(model: dict[str, Any]) -> dict[str, Any]:
+    """`view` and `mean_shape` of a model, as version 0.1 wrote them: a class of its own for each view."""
+    view, mean_shape = model.pop("view"), model.pop("mean_shape")
+    counts = model["network"].get("_target_") == "mefusion.models.Majority"
+    module = {"_target_": _MAJORITY if counts else _MODULES.get(view, view)}
+    return module | ({"mean_shape": True} if mean_shape else {})
+
+
+def _find(content: Mapping[str, Any], key: str) -> Any:
+    """A setting by its path; None where it is not there."""
+    node: Any = content
+    for name in key.split("."):
+        node = (node or {}).get(name)
+    return node
+
+
+def _take(content: dict[str, Any], key: str) -> None:
+    """Remove a setting by its path, where it is there."""
+    parents, _, leaf = key.rpartition(".")
+    if (node := _find(content, parents) if parents else content) is not None:
+        node.pop(leaf, None)

@@ -1,0 +1,141 @@
+"""Studies on disk: find them, read and check `study.json`, list their runs."""
+
+import json
+import reprlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from mefusion.common.errors import MefusionError
+from mefusion.evaluation.measures import TaskReport
+from mefusion.evaluation.predictions import first_line
+from mefusion.studies.runs import Run, runs_of
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and bool(value)
+
+
+def _is_name(value: Any) -> bool:
+    return _is_text(value) and value == Path(value).name != ".."
+
+
+def _holds(value: Any, *kinds: type) -> bool:
+    return isinstance(value, list) and all(type(item) in kinds for item in value)
+
+
+def _tells_apart(value: Any, kind: type) -> bool:
+    return _holds(value, kind) and 0 < len({*value}) == len(value)
+
+
+def _is_report(value: Any) -> bool:
+    try:
+        TaskReport.of_plain(value)
+    except (TypeError, KeyError, ValueError):
+        return False
+    return True
+
+
+_USABLE: dict[str, Callable[[Any], bool]] = {
+    "study": _is_name,
+    "model": _is_text,
+    "tasks": lambda value: isinstance(value, dict) and bool(value) and _holds([*value.values()], int, float),
+    "classes": lambda value: _tells_apart(value, str),
+    "folds": lambda value: _tells_apart(value, str) and all(map(_is_name, value)),
+    "seeds": lambda value: _tells_apart(value, int),
+    "rule": _is_text,
+    "sample_list_hash": _is_text,
+    "partial": lambda value: _holds(value, str),
+    "versions": lambda value: isinstance(value, dict),
+    "measures": lambda value: isinstance(value, dict) and all(map(_is_report, value.values())),
+}
+"""What of `study.json` is relied on, and what it has to be."""
+
+
+def find_studies(directory: str | Path) -> list[Path]:
+    """The study directories that a path stands for: itself, or those one level below it.
+
+    Args:
+        directory: a study, or a directory that holds studies.
+
+    Returns:
+        Directories with a `study.json`, sorted by name; also those below `directory` that have a pooled table without
+        one, or cannot be looked into, so that no study is left out in silence.
+
+    Raises:
+        MefusionError: there is none.
+    """
+    directory = Path(directory)
+    if not directory.is_dir():
+        raise MefusionError(f"{directory} is not a directory; give a study's directory, as under outputs/.")
+    if (directory / "study.json").is_file():
+        return [directory]
+    studies = sorted(path for path in directory.iterdir() if _may_be_study(path))
+    if not studies:
+        raise MefusionError(
+            f"{directory} holds no study (no study.json in it nor one level below); run mefusion-train first."
+        )
+    return studies
+
+
+def load_study(directory: str | Path) -> dict[str, Any]:
+    """Read and check a study's `study.json`.
+
+    Args:
+        directory: the study's directory.
+
+    Returns:
+        Its content; `study`, `model`, `tasks`, `measures`, `classes`, `folds`, `seeds`, `rule`, `sample_list_hash`,
+        `partial` and `versions` are there.
+
+    Raises:
+        MefusionError: the file is missing, is not JSON, or one of them is missing or cannot be.
+    """
+    path = Path(directory) / "study.json"
+    try:
+        study = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise MefusionError(f"{directory} has no study.json; give a study's directory.") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise MefusionError(f"{path} cannot be read as JSON ({first_line(error)}); run the study again.") from error
+    if isinstance(study, dict) and "measures" not in study and isinstance(study.get("tasks"), dict):
+        study["measures"] = _measures_of_before(study["tasks"])
+    for key, usable in _USABLE.items():
+        value = study.get(key) if isinstance(study, dict) else None
+        if not usable(value):
+            raise MefusionError(f"{path} has no usable {key!r} (found {reprlib.repr(value)}); run the study again.")
+    return study
+
+
+def _measures_of_before(tasks: Mapping[str, Any]) -> dict[str, Any]:
+    """What the tasks of a study of version 0.1 measure, which its `study.json` does not tell."""
+    from mefusion.training.losses import DynamicImage, Flow, Landmarks, Rank  # asks for torch, which reports do without
+
+    known = {"flow": Flow, "landmarks": Landmarks, "dynamic_image": DynamicImage, "rank": Rank}
+    return {name: known[name].report.plain() for name in tasks if name in known}
+
+
+def task_reports(study: Mapping[str, Any]) -> list[TaskReport]:
+    """How the study tells of its tasks; `study` is what `load_study` gives."""
+    return [TaskReport.of_plain(data) for data in study["measures"].values()]
+
+
+def planned_runs(directory: str | Path, study: Mapping[str, Any] | None = None) -> list[Run]:
+    """Every fold and seed that a study is made of, done or not, a fold after the other.
+
+    Args:
+        directory: the study's directory.
+        study: what `load_study` gives, where it is known.
+
+    Raises:
+        MefusionError: `study.json` is missing or broken.
+    """
+    study = study or load_study(directory)
+    return runs_of(Path(directory), study["folds"], study["seeds"])
+
+
+def _may_be_study(path: Path) -> bool:
+    try:
+        return any((path / name).is_file() for name in ("study.json", "predictions.parquet"))
+    except PermissionError:
+        return True
