@@ -6,8 +6,15 @@ import pandas as pd
 import yaml
 
 from mefusion.evaluation.predictions import sample_list_hash
+from mefusion.training.losses import DynamicImage, Flow, Landmarks, Rank
 
 CLASSES = ["negative", "positive", "surprise"]
+MEASURED = {"flow": Flow, "landmarks": Landmarks, "dynamic_image": DynamicImage, "rank": Rank}
+
+
+def measures_of(task):
+    """What a task's numbers are, as `study.json` has it."""
+    return MEASURED[task].report.plain()
 
 
 def fold_table(subject, study="mol-fake", labels=CLASSES, predictions=CLASSES, **columns):
@@ -74,8 +81,11 @@ def write_study(directory, tables=None, config=(), **entries):
         "git_revision": "0123abc",
         "device": "cpu",
     }
+    study |= entries
+    if isinstance(study["tasks"], dict):
+        study.setdefault("measures", {name: measures_of(name) for name in study["tasks"] if name in MEASURED})
     directory.mkdir(parents=True)
-    (directory / "study.json").write_text(json.dumps(study | entries))
+    (directory / "study.json").write_text(json.dumps(study))
     settings = {"model": {"name": "mol"}, "seeds": seeds, "output_dir": str(directory.parent)}
     (directory / "config.yaml").write_text(yaml.safe_dump(settings | dict(config), sort_keys=False))
     for table in tables:

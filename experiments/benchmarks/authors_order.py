@@ -18,7 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mefusion.bench.measuring import Contestant, Settings, time_in_turn
+from mefusion.bench.measuring import BenchModel, time_in_turn
+from mefusion.bench.settings import Settings
 from mefusion.models.convolution import Conv3x3
 from mefusion.models.mol import MOL, MOLOutput
 from mefusion.models.mol.blocks import CCC, CircularConv, nearest
@@ -100,10 +101,10 @@ def in_authors_order(network: nn.Module) -> nn.Module:
     return PairByPair(network) if isinstance(network, MOL) else network
 
 
-def make_both(model: str, overrides: Sequence[str], batch_size: int) -> tuple[Contestant, Contestant]:
+def make_both(model: str, overrides: Sequence[str], batch_size: int) -> tuple[BenchModel, BenchModel]:
     """Our step and the authors', with the same weights and the same batch."""
     settings = Settings(batch_size=batch_size)
-    ours, theirs = (Contestant([f"model={model}_released", *overrides], settings) for _ in range(2))
+    ours, theirs = (BenchModel([f"model={model}_released", *overrides], settings) for _ in range(2))
     theirs.module.network = in_authors_order(ours.module.network)
     theirs.batch = ours.batch
     (group,) = ours.optimizer.param_groups
@@ -113,7 +114,7 @@ def make_both(model: str, overrides: Sequence[str], batch_size: int) -> tuple[Co
 
 
 @torch.no_grad()
-def assert_same(model: str, ours: Contestant, theirs: Contestant) -> None:
+def assert_same(model: str, ours: BenchModel, theirs: BenchModel) -> None:
     """In evaluation, both say the same of the batch's first two clips.
 
     In double precision: rounding decides between neighbours that are equally near, and between the maxima of a pooling

@@ -50,19 +50,19 @@ def main(overrides: list[str], report: Callable[[str], None] = print) -> float:
     import lightning as L
 
     from mefusion.commands import train
-    from mefusion.configuration import composition
+    from mefusion.configuration import building, composition
     from mefusion.studies import study
     from mefusion.training.module import MERModule
     from mefusion.training.resume import WholeFiles
 
     timed(study, "run_fold", "folds")
     timed(composition, "load_clips", "reading of the data, once a process")
-    timed(composition, "make_data", "statistics")
-    timed(composition, "make_module", "network")
+    timed(building, "make_data", "statistics")
+    timed(building, "make_module", "network")
     timed(L.Trainer, "fit", "fit")
     timed(L.Trainer, "predict", "prediction")
     timed(WholeFiles, "save_checkpoint", "checkpoints")
-    timed(study, "_write_result", "results")
+    timed(study, "predict_examples", "results")
     time_steps(MERModule)
     with tempfile.TemporaryDirectory() as folder:
         sys.argv = ["mefusion-train", *overrides, f"output_dir={folder}"]

@@ -73,7 +73,7 @@ def batch_milliseconds(folder: Path, arrays: dict[str, np.ndarray], view: str, s
     for number in range(8):
         save_arrays(folder / f"{number}.safetensors", arrays, {})
         stride = len(arrays["frames"]) // 8
-        rows.append({"subject": "s", "label": "x", "file": f"{number}.safetensors", "stride": stride})
+        rows.append({"subject": "s", "label": "x", "file": f"{number}.safetensors", "stride": stride, "apex_place": 0})
     store = ClipStore(pd.DataFrame(rows), folder, classes=["x"], clip_length=8, view=make_view(view, image_size=size))
     windows = TrainingWindows(store, size=size, augmentation=Augmentation(crop_jitter=jitter, flip=True), seed=0)
     batches = [[(epoch, i, i % len(rows), -1) for i in range(BATCH)] for epoch in range(20)]

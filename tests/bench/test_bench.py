@@ -8,10 +8,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from composed import settings_of
 
-from mefusion.bench import measuring
+from mefusion.bench import measuring, table
+from mefusion.bench.settings import MEMORY, PRECISIONS, Settings
 from mefusion.commands import bench
-from mefusion.configuration.cli import compose
+from mefusion.configuration.building import make_network
+from mefusion.configuration.composition import resolve_tasks
 from mefusion.training.losses import interocular
 
 BIN = Path(sys.executable).parent
@@ -58,7 +61,7 @@ def a_measurement(**changes):
 
 def test_the_table_has_all_columns_and_both_models(compared):
     printed, _ = compared
-    for text in (*bench.COLUMNS, bench.CONVENTION, "mol_tiny", "fdp_tiny"):
+    for text in (*table.COLUMNS, table.CONVENTION, "mol_tiny", "fdp_tiny"):
         assert text in printed
     assert "A: model=mol_tiny labels=five" in printed
     assert "B: model=fdp_tiny tasks=recognition" in printed
@@ -88,10 +91,9 @@ def test_the_file_has_all_steps_their_medians_and_what_they_ran_on(compared):
 
 
 def test_parameters_are_the_networks(compared):
-    from mefusion.configuration import composition
-
     for measurement, classes in zip(compared[1]["measurements"], (5, 3), strict=True):
-        network = composition.make_network(compose(measurement["overrides"]), classes)
+        settings = settings_of(*measurement["overrides"])
+        network = make_network(settings, resolve_tasks(settings), classes)
         assert measurement["parameters"] == sum(parameter.numel() for parameter in network.parameters())
         assert measurement["gflop_per_clip"] > 0.05
 
@@ -106,7 +108,7 @@ def test_a_model_alone_has_its_memory_measured(script, tmp_path):
     (measurement,) = json.loads((tmp_path / "deep" / "out.json").read_text())["measurements"]
     assert measurement["precision"] == "bf16-mixed"
     assert 100e6 < measurement["peak_memory"] < 10e9
-    assert measuring.MEMORY[measurement["memory_measure"]] in done.stdout
+    assert MEMORY[measurement["memory_measure"]] in done.stdout
     assert "Self CPU %" in done.stdout
     assert done.stdout.count("aten::") <= 3
 
@@ -174,49 +176,53 @@ def test_a_gpu_that_is_not_there_is_one_sentence(monkeypatch):
 
 @pytest.mark.parametrize("override", ["model.channels_last=true", "+ablation=tasks", "imbalance=class_weights"])
 def test_configurations_compose_as_for_training(override):
-    contestant = measuring.Contestant(["model=ststnet", override], measuring.Settings(batch_size=2))
-    (measurement,) = measuring.measure([contestant], measuring.Settings(batch_size=2, steps=1, warmup=0))
+    model = measuring.BenchModel(["model=ststnet", override], Settings(batch_size=2))
+    (measurement,) = measuring.measure([model], Settings(batch_size=2, steps=1, warmup=0))
     assert measurement.training_step > 0
 
 
 def test_compiling_does_not_change_the_count_of_flops():
-    settings = measuring.Settings(batch_size=2)
+    settings = Settings(batch_size=2)
     plain, compiled = (
-        measuring.Contestant(["model=ststnet", f"model.compile={value}"], settings) for value in ("false", "true")
+        measuring.BenchModel(["model=ststnet", f"model.compile={value}"], settings) for value in ("false", "true")
     )
     assert plain.gflop_per_clip() == compiled.gflop_per_clip() > 0  # counted without running the compiler
 
 
 def test_the_count_is_the_published_one_though_the_cpu_multiplies_less():
-    contestant = measuring.Contestant(["model=fdp_released", "labels=five"], measuring.Settings(batch_size=1))
-    assert contestant.gflop_per_clip() == pytest.approx(17.25, abs=0.005)
+    model = measuring.BenchModel(["model=fdp_released", "labels=five"], Settings(batch_size=1))
+    assert model.gflop_per_clip() == pytest.approx(17.25, abs=0.005)
 
 
 def test_a_training_step_changes_the_weights_and_a_forward_pass_does_not():
-    contestant = measuring.Contestant(["model=ststnet"], measuring.Settings(batch_size=2))
+    model = measuring.BenchModel(["model=ststnet"], Settings(batch_size=2))
 
     def weights():
-        return [parameter.detach().clone() for parameter in contestant.module.parameters()]
+        return [parameter.detach().clone() for parameter in model.module.parameters()]
 
     before = weights()
-    contestant.forward()
+    model.forward()
     assert all((old == new).all() for old, new in zip(before, weights(), strict=True))
-    contestant.training_step()
+    model.training_step()
     assert any((old != new).any() for old, new in zip(before, weights(), strict=True))
 
 
-@pytest.mark.parametrize("view", ["canvas", "small", "flow_image"])
-def test_a_batch_of_noise_has_what_the_view_has(view):
-    batch = measuring.random_batch(view, batch_size=2, clip_length=4, image_size=64, num_classes=3)
-    shapes = {name: tuple(value.shape) for name, value in vars(batch).items() if value is not None}
-    wanted = {
-        "canvas": {"inputs": (2, 4, 1, 64, 64), "flow": (2, 3, 2, 64, 64), "landmarks": (2, 3, 68, 2)},
-        "small": {"inputs": (2, 4, 1, 64, 64), "dynamic_image": (2, 64, 64)},
-        "flow_image": {"inputs": (2, 3, 64, 64)},
-    }[view]
-    assert shapes == wanted | {"label": (2,), "clip": (2,)}
-    if view == "canvas":
-        assert interocular(batch.landmarks).numpy() == pytest.approx(0.3 * 64)
+@pytest.mark.parametrize(
+    ("model", "size", "targets"),
+    [
+        ("mol_tiny", (4, 1, 64, 64), {"flow": (2, 3, 2, 64, 64), "landmarks": (2, 3, 68, 2)}),
+        ("fdp_tiny", (4, 1, 64, 64), {"dynamic_image": (2, 64, 64)}),
+        ("ststnet", (3, 64, 64), {}),
+    ],
+)
+def test_a_batch_of_noise_has_what_the_model_sees(model, size, targets):
+    settings = settings_of(f"model={model}", "clip_length=4", "model.network.image_size=64")
+    batch = measuring.random_batch(settings, 2)
+    assert tuple(batch.inputs.shape) == (2, *size)
+    assert {name: tuple(target.shape) for name, target in batch.targets.items()} == targets
+    assert (len(batch.label), len(batch.clip)) == (2, 2)
+    if "landmarks" in targets:
+        assert interocular(batch.targets["landmarks"]).numpy() == pytest.approx(0.3 * 144)
 
 
 def test_actions_take_turns_and_each_waits_for_the_device():
@@ -237,8 +243,8 @@ def test_medians_and_what_follows_from_them_by_hand():
     assert measurement.training_flops_rate == 3 * 2e9 * 4  # three forward passes of four clips in a second
     assert a_measurement(training_times=(1.0, 2.0)).training_step == 1.5
     row = ["some", "4", "cpu", "32-true", "1,234,567", "2", "0.2", "1", "4", "5"]
-    assert bench.table_row(measurement) == row
-    assert bench.table_row(a_measurement(peak_memory=None)) == [*row[:-1], "-"]
+    assert table.table_row(measurement) == row
+    assert table.table_row(a_measurement(peak_memory=None)) == [*row[:-1], "-"]
 
 
 def test_the_ratio_is_of_a_clip_where_batches_differ():
@@ -250,12 +256,12 @@ def test_the_ratio_is_of_a_clip_where_batches_differ():
 def test_the_share_of_the_matrix_rate_is_said_where_it_was_measured():
     summary = {"steps": 3, "warmup": 1, "device_name": "some GPU", "threads": 1, "torch": "2"}
     summary |= {"matrix_rate": 96e9, "share_of_matrix_rate": [0.25]}
-    (line,) = (line for line in bench.notes([a_measurement()], summary) if "TFLOP/s" in line)
+    (line,) = (line for line in table.notes([a_measurement()], summary) if "TFLOP/s" in line)
     assert "some trains at 0.024 TFLOP/s" in line
     assert "25.0% of the 0.096 TFLOP/s" in line
 
 
-@pytest.mark.parametrize("precision", measuring.PRECISIONS)
+@pytest.mark.parametrize("precision", PRECISIONS)
 def test_the_matrix_rate_is_plausible(precision):
     assert 1e6 < measuring.matrix_rate("cpu", precision, side=64) < 1e15
 

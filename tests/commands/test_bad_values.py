@@ -8,16 +8,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
+from composed import config_of
 from matplotlib.figure import Figure
 
 from mefusion.clips.cache import save_arrays
 from mefusion.commands import train
 from mefusion.common.errors import MefusionError
 from mefusion.common.files import replacing, write_table, write_text
-from mefusion.configuration import composition
-from mefusion.configuration.cli import configuration_folder
-from mefusion.configuration.schema import register_schemas
+from mefusion.configuration.preparing import resolve_preparation
 from mefusion.training.resume import WholeFiles
 
 SMALL = ("trainer=smoke", "model.network.image_size=64", "model.network.width=0.0625")
@@ -93,9 +91,7 @@ def test_a_study_goes_on_when_there_is_room_again(tiny, tmp_path, stopped, capfd
 
 def test_a_scheme_that_the_data_do_not_have_is_named_with_those_they_have(tiny, tmp_path, stopped):
     arguments = ["data=smic", f"data.root={tmp_path}", "faces=none", f"cache_dir={tmp_path / 'cache'}", "labels=five"]
-    register_schemas()
-    with initialize_config_dir(str(configuration_folder("conf")), version_base="1.3"):
-        _, _, cache = composition.preparation(compose("train", overrides=arguments))
+    cache = resolve_preparation(config_of(*arguments)).cache
     cache.mkdir(parents=True)
     tiny.index.assign(dataset="smic").to_parquet(cache / "index.parquet")
     sentence = stopped(*arguments, *SMALL)
@@ -109,8 +105,10 @@ def test_a_scheme_that_the_data_do_not_have_is_named_with_those_they_have(tiny, 
     [
         (["model.optimzer.lr=1e-3"], ["model.optimzer.lr"]),
         (["logger=paper"], ["logger=paper", "csv, tensorboard, wandb"]),
-        (["logger.name=paper"], ["logger=paper", "csv, wandb, tensorboard"]),
-        (["logger.examples_every=-1"], ["logger.examples_every=-1"]),
+        (["+logger.paper=1"], ["logger.paper is nothing to build", "logger.paper._target_=CLASS"]),
+        (["callbacks=[examples]", "callbacks.examples.every=0"], ["callbacks.examples.every=0"]),
+        (["callbacks=[early_stopping]"], ["callbacks.early_stopping.monitor=validation/criterion", "rule=inner_val"]),
+        (["callbacks=[coffee]"], ["callbacks=coffee", "early_stopping"]),
         (["-m", "hydra/launcher=bus"], ["hydra/launcher=bus", "processes"]),
         (["-m", "hydra.launcher.n_jobs=0"], ["hydra.launcher.n_jobs=0"]),
         (["-m", "hydra.launcher.n_jobs=many"], ["n_jobs", "many"]),

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from composed import experiment_of
 
 from mefusion.commands import prepare, train
+from mefusion.configuration import composition
 
 PROGRAMS = ("mefusion-prepare", "mefusion-train", "mefusion-report", "mefusion-check")
 SMOKE = ("trainer=smoke", "model.network.image_size=64", "model.network.width=0.0625")
@@ -278,17 +280,10 @@ def test_a_manifest_that_changed_after_preparing_is_noticed(tiny, command, tmp_p
 
 
 def test_the_same_ids_with_other_pictures_are_another_study(tiny, tmp_path, monkeypatch):
-    from hydra import compose, initialize_config_dir
-
-    from mefusion.configuration import composition
-    from mefusion.configuration.cli import configuration_folder
-    from mefusion.configuration.schema import register_schemas
     from mefusion.windows.store import ClipStore
     from mefusion.windows.views import make_view
 
-    register_schemas()
-    with initialize_config_dir(str(configuration_folder("conf")), version_base="1.3"):
-        config = compose("train", overrides=tiny.overrides)
+    experiment = experiment_of(*tiny.overrides)
     index, view = tiny.index.assign(label=tiny.index["emotion"]), make_view("canvas", image_size=128)
     stores = [
         ClipStore(table, tiny.cache, classes=("negative", "positive", "surprise"), clip_length=8, view=view)
@@ -299,6 +294,6 @@ def test_the_same_ids_with_other_pictures_are_another_study(tiny, tmp_path, monk
             index.assign(content=index["content"][::-1].values),
         )
     ]
-    names = [composition.plan_study(config, store, []).name for store in stores]
+    names = [composition.plan_study(experiment, store).name for store in stores]
     assert names[0] == names[1]
     assert len(set(names)) == 3  # other pictures, and the same ones with their clips mixed up

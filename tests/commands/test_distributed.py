@@ -12,8 +12,9 @@ import torch
 
 from mefusion.commands import train
 from mefusion.common import distributed
-from mefusion.studies import results
+from mefusion.evaluation.predictions import load_predictions
 from mefusion.windows.datamodule import PartsOfBatches
+from mefusion.windows.settings import Windows
 from mefusion.windows.store import EpochSampler
 
 # OFF-ApexNet has no batch normalisation; without dropout its steps are the same however a batch is shared out.
@@ -39,7 +40,7 @@ def process(monkeypatch):
 
 
 def table_of(study):
-    return results.load_predictions(study).sort_values(["subject", "clip_id"], ignore_index=True)
+    return load_predictions(study).sort_values(["subject", "clip_id"], ignore_index=True)
 
 
 def test_one_process_has_the_whole():
@@ -67,7 +68,7 @@ def test_a_batch_is_shared_out_and_drawn_by_nobody_anew(process):
     class Store:
         labels = np.arange(10) % 2
 
-    sampler = EpochSampler(Store, np.arange(10), windows="first", seed=0)
+    sampler = EpochSampler(Store, np.arange(10), windows=Windows.first, seed=0)
     alone = list(PartsOfBatches(sampler, 4, drop_last=False))
     assert [len(batch) for batch in alone] == [4, 4, 2]
     shares = []

@@ -11,11 +11,11 @@ import pytest
 from mefusion.clips.cache import save_arrays
 from mefusion.commands import train
 from mefusion.evaluation.folds import make_folds, take_out_validation
-from mefusion.studies import results
+from mefusion.evaluation.predictions import load_predictions
 from mefusion.synthetic.rendered_download import write_rendered_download
 from mefusion.synthetic.scene import SyntheticSettings
-from mefusion.windows.augmentation import Augmentation
 from mefusion.windows.datamodule import FoldData
+from mefusion.windows.settings import Windows, WindowSettings
 from mefusion.windows.store import ClipStore
 from mefusion.windows.views import make_view
 
@@ -40,7 +40,7 @@ def run(monkeypatch, folder, *arguments):
 )
 def test_a_protocol_tests_each_clip_of_its_subjects_once(tiny, tmp_path, monkeypatch, protocol, folds, subjects):
     study = run(monkeypatch, tmp_path, *tiny.overrides, *protocol)
-    told, table = json.loads((study / "study.json").read_text()), results.load_predictions(study)
+    told, table = json.loads((study / "study.json").read_text()), load_predictions(study)
     assert told["protocol"] == protocol[0].split("=")[1]
     assert told["folds"] == folds
     expected = tiny.index[tiny.index["subject"].isin([f"synthetic/{subject}" for subject in subjects])]
@@ -54,7 +54,7 @@ def test_folds_of_several_subjects_run_one_by_one(tiny, tmp_path, monkeypatch, c
     study = run(monkeypatch, tmp_path, *tiny.overrides, *protocol, "protocol.folds=[fold2]")
     assert "still lacks the folds fold1" in capsys.readouterr().out
     run(monkeypatch, tmp_path, *tiny.overrides, *protocol)
-    assert len(results.load_predictions(study)) == 6
+    assert len(load_predictions(study)) == 6
 
 
 # What is fitted.
@@ -76,7 +76,7 @@ def store(tmp_path):
         save_arrays(tmp_path / f"{number}.safetensors", arrays, {})
         label = CLASSES[number % 3 if number < 18 else number % 6 // 3]
         row = {"dataset": subject[0], "subject": subject, "clip_id": str(number), "label": label}
-        rows.append(row | {"file": f"{number}.safetensors", "stride": 1})
+        rows.append(row | {"file": f"{number}.safetensors", "stride": 1, "apex_place": 0})
     view = make_view("canvas", image_size=8)
     return ClipStore(pd.DataFrame(rows), tmp_path, classes=CLASSES, clip_length=2, view=view)
 
@@ -88,11 +88,8 @@ def store(tmp_path):
 )
 def test_what_is_fitted_knows_the_training_subjects_alone(store, protocol, options, balanced, validated):
     def fitted(fold):
-        augmentation = Augmentation(crop_jitter=1, flip=True)
-        return FoldData(
-            store, fold, image_size=8, batch_size=64, windows="random", augmentation=augmentation, seed=0,
-            balanced=balanced,
-        )  # fmt: skip
+        settings = WindowSettings(batch_size=64, windows=Windows.random, crop_jitter=1, flip=True)
+        return FoldData(store, fold, settings, image_size=8, seed=0, balanced=balanced)
 
     clips, labels = store.arrays, store.labels
     for fold in make_folds(protocol, store.index, **options):
@@ -118,9 +115,9 @@ def test_what_is_fitted_knows_the_training_subjects_alone(store, protocol, optio
         for name, value in vars(data.statistics).items():
             np.testing.assert_array_equal(value, getattr(other.statistics, name))
         (again,) = other.train_dataloader()
-        for name, value in vars(batch).items():
-            if value is not None:
-                np.testing.assert_array_equal(value, getattr(again, name))
+        assert {"inputs", "label", "clip", "flow", "landmarks"} == batch.tensors.keys()
+        for name, value in batch.tensors.items():
+            np.testing.assert_array_equal(value, again.tensors[name])
         tested = [clip for shown in other.predict_dataloader() for clip in shown.clip.tolist()]
         assert sorted(tested) == store.rows(fold.test).tolist()
         watched = [clip for shown in other.val_dataloader() for clip in shown.clip.tolist()]
@@ -147,7 +144,7 @@ def test_a_pool_of_two_downloads_is_trained_on_one_and_tested_on_the_other(comma
     done = command("mefusion-train", *pool, *STSTNET, "protocol=cross_dataset", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     (study,) = (tmp_path / "outputs").iterdir()
-    table, told = results.load_predictions(study), json.loads((study / "study.json").read_text())
+    table, told = load_predictions(study), json.loads((study / "study.json").read_text())
     assert told["folds"] == ["casme2", "samm"]
     assert {*zip(table["fold"], table["dataset"], strict=True)} == {("casme2", "casme2"), ("samm", "samm")}
     assert len(table) == told["clips"]
@@ -176,4 +173,4 @@ def test_a_pool_of_two_manifests_leaves_out_one_subject_of_either(tiny, command,
     assert "lacks the folds here-sub02, there-sub01" in done.stdout
     (study,) = (tmp_path / "outputs").iterdir()
     for fold in ("here-sub01", "there-sub02"):
-        assert set(results.load_predictions(study / "folds" / fold)["subject"]) == {fold.replace("-", "/")}
+        assert set(load_predictions(study / "folds" / fold)["subject"]) == {fold.replace("-", "/")}

@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from mefusion.commands import train
-from mefusion.studies import results
+from mefusion.evaluation.predictions import load_predictions
 
 TINY_FDP = (
     *("model=fdp_tiny", "trainer=smoke", "model.network.stem_channels=[4,4,4,4]"),
@@ -21,7 +21,7 @@ def test_a_model_trains_on_both_phases_with_every_change(tiny, tmp_path, monkeyp
     monkeypatch.setattr(sys, "argv", ["mefusion-train", *TINY_FDP, *tiny.overrides, *given])
     train.main()
     (study,) = (tmp_path / "outputs").iterdir()
-    table = results.load_predictions(study)
+    table = load_predictions(study)
     assert sorted(table["clip_id"]) == sorted(tiny.index["clip_id"])
     assert (tiny.index["apex_place"] > 0).all()
     assert (tiny.index["apex_place"] < tiny.index["n_frames"]).all()

@@ -3,16 +3,17 @@ import itertools
 import pandas as pd
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
-from hydra.core.plugins import Plugins
+from composed import config_of, experiment_of, settings_of
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from mefusion.common.errors import MefusionError
 from mefusion.configuration import composition
-from mefusion.configuration.cli import ExperimentsSearchPath, configuration_folder
-from mefusion.configuration.schema import register_schemas
+from mefusion.configuration.building import make_network
+from mefusion.configuration.cli import configuration_folder
+from mefusion.configuration.preparing import resolve_preparation
 from mefusion.datasets.base import Source
+from mefusion.studies.identity import study_content
 
 CONF, EXPERIMENTS = configuration_folder("conf"), configuration_folder("experiments")
 
@@ -22,10 +23,7 @@ def options(group):
 
 
 def configuration(name, *overrides, hydra=False):
-    register_schemas()
-    Plugins.instance().register(ExperimentsSearchPath)
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose(name, overrides=list(overrides), return_hydra_config=hydra)
+    return config_of(*overrides, name=name, hydra=hydra)
 
 
 def experiments(kind):
@@ -42,7 +40,7 @@ def test_every_source_is_built_from_its_configuration(name, data, tmp_path):
     assert source.root == tmp_path
     assert source.digest() is None  # nothing is there
     assert isinstance(source.official, tuple)
-    assert composition.preparation(config)[2].parent.name == data
+    assert resolve_preparation(config).cache.parent.name == data
 
 
 def test_every_source_of_a_pool_is_that_of_its_name(tmp_path):
@@ -68,7 +66,7 @@ def test_a_pool_takes_a_kind_of_source_twice(tmp_path):
 def test_where_pooled_sources_lie_does_not_change_a_study():
     def content(*overrides):
         pool = ("data=pooled", "data/sources=[casme2,samm]", "data.sources.casme2.root=x", "data.sources.samm.root=y")
-        return composition.study_content(configuration("train", *pool, *overrides))
+        return content_of(*pool, *overrides)
 
     assert content("data.sources.samm.root=z", "data.allow_partial=true", "workers=3") == content()
     assert content("data.sources.casme2.frames=cropped") != content()
@@ -76,7 +74,7 @@ def test_where_pooled_sources_lie_does_not_change_a_study():
 
 @pytest.mark.parametrize("labels", options("labels"))
 def test_every_scheme_is_built_from_its_configuration(labels):
-    scheme = composition.label_scheme(configuration("prepare", f"labels={labels}"))
+    scheme = settings_of(f"labels={labels}", name="prepare").labels
     assert scheme.name == labels
     assert scheme.classes or scheme.column != "emotion"
 
@@ -108,10 +106,18 @@ def test_a_source_without_official_counts_is_never_partial(tmp_path):
     composition.require_whole(labelled, Own(), "three", failures=tmp_path / "none")
 
 
-def network_of(config):
+def network_of(*overrides):
     """The network of a configuration, without memory for its weights."""
+    settings = settings_of(*overrides)
     with torch.device("meta"):
-        return composition.make_network(config, num_classes=3)
+        return make_network(settings, composition.resolve_tasks(settings), num_classes=3)
+
+
+def content_of(*overrides):
+    """What names a study."""
+    experiment = experiment_of(*overrides)
+    tasks = {name: task.weight for name, task in experiment.tasks.items()}
+    return study_content(experiment.plain, backend="dlib", tasks=tasks, datasets=())
 
 
 ROOTS = {"megc2019": ["data.casme2=a", "data.samm=b", "data.smic=c"]}
@@ -122,10 +128,11 @@ CLASSES = {"five": 5, "four": 4, "three": 3}
 def test_every_published_experiment_is_composed_as_its_name_says(name):
     model, rest = name.split("_", 1) if not name.startswith("off_apexnet") else ("off_apexnet", name[12:])
     data, _, labels = rest.rpartition("_") if rest.endswith(("_five", "_three")) else (rest, "", "")
-    config = configuration("train", f"+reproduce={name}", *ROOTS.get(data, ["data.root=a"]))
+    overrides = [f"+reproduce={name}", *ROOTS.get(data, ["data.root=a"])]
+    config = configuration("train", *overrides)
     assert (config.model.name, config.data.name) == (model, data)
     assert not labels or config.labels.name == labels
-    assert len(composition.label_scheme(config).classes) == CLASSES[config.labels.name]
+    assert len(config.labels.classes) == CLASSES[config.labels.name]
     assert config.protocol.name == "loso"
     assert config.faces.alignment == ("frame" if model in ("mol", "fdp") else "stabilised")
     training = {"mol": (32, 1000, -1), "fdp": (36, 500, -1)}.get(model, (256, -1, 150))
@@ -135,7 +142,7 @@ def test_every_published_experiment_is_composed_as_its_name_says(name):
         config.model.training.max_epochs,
     ) == training
     assert instantiate(config.data).name == data
-    assert sum(parameter.numel() for parameter in network_of(config).parameters()) > 1000
+    assert sum(parameter.numel() for parameter in network_of(*overrides).parameters()) > 1000
     first = (EXPERIMENTS / "reproduce" / f"{name}.yaml").read_text().splitlines()
     assert any(line.startswith(f"# mefusion-train +reproduce={name} ") for line in first)
 
@@ -157,9 +164,8 @@ def test_every_job_of_an_ablation_is_another_study_whose_network_can_be_built(na
     ]
     studies = []
     for job in jobs:
-        config = configuration("train", f"+ablation={name}", *job)
-        network_of(config)
-        studies.append(str(composition.study_content(config)))
+        network_of(f"+ablation={name}", *job)
+        studies.append(str(content_of(f"+ablation={name}", *job)))
     assert len(set(studies)) == len(jobs) > 1
     assert f"# mefusion-train -m +ablation={name}" in (EXPERIMENTS / "ablation" / f"{name}.yaml").read_text()
 
@@ -169,7 +175,7 @@ def test_preparing_is_told_what_an_experiment_chose():
 
     def command(*overrides):
         HydraConfig.instance().set_config(configuration("train", *overrides, hydra=True))
-        return composition.preparing_command(configuration("train", *overrides))
+        return experiment_of(*overrides).prepare
 
     chosen = "mefusion-prepare data=casme2 labels=five data.root=a faces.alignment=frame"
     assert command("+reproduce=mol_casme2_five", "data.root=a", "model.optimizer.lr=1") == chosen

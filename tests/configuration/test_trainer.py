@@ -7,25 +7,19 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
+from composed import config_of, experiment_of, settings_of
 
 from mefusion.commands import train
 from mefusion.common.errors import MefusionError
-from mefusion.configuration import trainer
+from mefusion.configuration import building
 from mefusion.configuration.cli import configuration_folder
-from mefusion.configuration.schema import register_schemas
+from mefusion.studies.runs import Run
 from mefusion.training.resume import WholeFiles
 
 CONF = configuration_folder("conf")
 PATHS = CONF.glob("trainer/**/*.yaml")
 PROFILES = sorted(path.relative_to(CONF / "trainer").with_suffix("").as_posix() for path in PATHS)
 SMALL = ("model.network.image_size=64", "model.network.width=0.0625", "protocol.folds=[sub01]")
-
-
-def config_of(*overrides):
-    register_schemas()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose("train", overrides=list(overrides))
 
 
 def test_the_profiles_are_those_of_the_docs():
@@ -36,16 +30,11 @@ def test_the_profiles_are_those_of_the_docs():
 def test_every_profile_makes_a_trainer(profile, tmp_path):
     # Of any device that is here: what is asked of a GPU is in the configuration.
     here = ["trainer.accelerator=cpu", "trainer.devices=1", "trainer.precision=32-true"]
-    config = config_of(f"trainer={profile}", *here, f"output_dir={tmp_path}")
-    trainer.require_sense(config)
-    part = SimpleNamespace(
-        study=SimpleNamespace(
-            name="s", directory=tmp_path, facts={"model": "m", "data": "d", "labels": "l", "rule": "last", "tasks": {}}
-        ),
-        name="f",
-        folder=tmp_path / "folds" / "f",
-    )
-    made = trainer.make_trainer(config, [], part, [])
+    experiment = experiment_of(f"trainer={profile}", *here, f"output_dir={tmp_path}")
+    building.require_sense(experiment.settings)
+    facts = {"model": "m", "data": "d", "labels": "l", "rule": "last", "tasks": {}}
+    study = SimpleNamespace(name="s", directory=tmp_path, facts=facts)
+    made = building.make_trainer(experiment, study, Run(tmp_path, "f", 0), [])
     assert isinstance(made.strategy.checkpoint_io, WholeFiles)
     expected = {"smoke": 1, "debug/anomaly": 1, "debug/profile": 1, "debug/overfit": 100}
     assert made.max_epochs == expected.get(profile, 12)
@@ -74,14 +63,14 @@ def test_profiles_ask_for_what_they_are_named_by():
 )
 def test_batch_normalisation_is_synchronised_on_gpus(monkeypatch, accelerator, asked, gpu, synchronised):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
-    config = config_of("trainer=ddp", f"trainer.accelerator={accelerator}", f"trainer.sync_batchnorm={asked}")
-    assert trainer._sync_batchnorm(config) is synchronised
+    settings = settings_of("trainer=ddp", f"trainer.accelerator={accelerator}", f"trainer.sync_batchnorm={asked}")
+    assert building.synchronises(settings) is synchronised
 
 
-@pytest.mark.parametrize("name", sorted(trainer.SET_BY_STUDY))
+@pytest.mark.parametrize("name", sorted(building.SET_BY_STUDY))
 def test_what_the_study_sets_is_refused(name):
     with pytest.raises(MefusionError, match=rf"trainer\.{name} is set by the study: see "):
-        trainer.require_sense(config_of(f"+trainer.{name}=1"))
+        building.require_sense(settings_of(f"+trainer.{name}=1"))
 
 
 @pytest.mark.parametrize("profile", ["anomaly", "profile"])

@@ -119,15 +119,6 @@ def test_report_is_plain_data():
     assert type(report["per_class"]["negative"]["f1"]) is float
 
 
-def test_flow_and_landmark_reports():
-    # Long clips of motion weigh as they move: the ratio of means (.5 / 1.25), not the mean of ratios (.6).
-    flow = metrics.flow_report([0.5, 0.5], [0.5, 2.0])
-    assert flow == pytest.approx({"flow_epe": 0.5, "flow_epe_relative": 0.4})
-    assert metrics.flow_report([0.1], [0.0])["flow_epe_relative"] is None
-    landmarks = metrics.landmark_report([4.0, 8.0, 9.0, 11.0])
-    assert landmarks == {"landmarks_nme": 8.0, "landmarks_failure_rate": 0.5}  # 8.0 itself has not failed
-
-
 @pytest.mark.parametrize(
     ("labels", "predictions", "message"),
     [

@@ -3,6 +3,7 @@ import os
 import re
 import shutil
 import time
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -19,10 +20,10 @@ from mefusion.common.files import remove_leftovers, replacing
 from mefusion.datasets.synthetic import SyntheticSource
 from mefusion.faces.alignment import align_face
 from mefusion.faces.detectors import make_backend
-from mefusion.preparation.arrays import flow_image_arrays, interpolate_in_time, prepare_clip
-from mefusion.preparation.settings import Alignment, FaceSettings, MissingApex, PreparationSettings, ShortClips
 from mefusion.preparation import clips
+from mefusion.preparation.arrays import flow_image_arrays, interpolate_in_time, prepare_clip
 from mefusion.preparation.clips import cache_folder, prepare_clips
+from mefusion.preparation.settings import Alignment, FaceSettings, MissingApex, PreparationSettings, ShortClips
 from mefusion.synthetic.scene import SyntheticClip, SyntheticSettings, make_clip
 
 SETTINGS = PreparationSettings(canvas=48, small=16)  # small, so that TV-L1 takes no time
@@ -523,3 +524,13 @@ def test_the_same_subject_of_two_datasets_has_two_cache_files(mixed, tmp_path):
     index, _, _ = prepare_clips(pd.concat([table, other], ignore_index=True), tmp_path, SETTINGS, workers=1)
     assert len(index) == 2 * len(GOOD)
     assert index["file"].is_unique
+
+
+def test_an_index_without_a_column_is_named(tmp_path, prepared):
+    folder = tmp_path / "cache"
+    folder.mkdir()
+    prepared[1][0].drop(columns="apex_place").to_parquet(folder / "index.parquet")
+    with pytest.raises(
+        MefusionError, match=r"index\.parquet has no column 'apex_place': delete .*run mefusion-prepare"
+    ):
+        read_index(folder, command="mefusion-prepare")

@@ -160,7 +160,7 @@ def test_model_stands_for_the_settings_that_go_with_it(tmp_path):
         for lr in (0.01, 0.1):
             config = {"model": {"name": name, "width": width, "task_weights": tasks, "lr": lr}}
             weights = {"recognition": 1.0} | tasks
-            write_study(tmp_path / f"{name}-{lr}", config=config, model=name, tasks=weights)
+            write_study(tmp_path / f"{name}-{lr}", config=config, model=name, tasks=weights, measures={})
     assert report.main([str(tmp_path)]) == 0
     rows = markdown_tables(tmp_path / "report" / "report.md")[RECOGNITION]
     keys = ("model", "model.lr", "tasks")

@@ -7,16 +7,18 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from fake_studies import CLASSES, fold_table, write_run, write_study
+from fake_studies import CLASSES, fold_table, measures_of, write_run, write_study
 from sklearn.metrics import f1_score
 
 from mefusion.common.errors import MefusionError
-from mefusion.studies import results
+from mefusion.evaluation.predictions import classes_of, load_predictions
+from mefusion.evaluation.scoring import score
+from mefusion.studies import record, results
 
 
 def test_pool_gathers_the_folds(tmp_path):
     directory = write_study(tmp_path / "mol-fake")
-    summary = results.pool(directory)
+    summary = results.pool(directory).summary
     # negative: 2TP 4 of 4 -> 1. positive: TP 2, FP 1 -> 4/5. surprise: TP 1, FN 1 -> 2/3.
     assert summary["uf1"] == pytest.approx((1 + 4 / 5 + 2 / 3) / 3)
     assert summary["uar"] == pytest.approx((1 + 1 + 1 / 2) / 3)
@@ -32,22 +34,22 @@ def test_pool_gathers_the_folds(tmp_path):
     assert "datasets" not in summary
 
     assert json.loads((directory / "summary.json").read_text()) == summary
-    pooled = results.load_predictions(directory)
-    assert results.score(pooled)["uf1"] == summary["uf1"]
+    pooled = load_predictions(directory)
+    assert score(pooled)["uf1"] == summary["uf1"]
     assert pooled["subject"].tolist() == ["s1"] * 3 + ["s2"] * 3
-    assert results.classes_of(pooled) == CLASSES
+    assert classes_of(pooled) == CLASSES
     assert not [path for path in directory.iterdir() if path.name.startswith(".")]
 
 
 def test_pooling_again_changes_nothing(tmp_path):
     directory = write_study(tmp_path / "mol-fake")
-    first = results.pool(directory)
-    assert results.pool(directory) == first
+    first = results.pool(directory).summary
+    assert results.pool(directory).summary == first
 
 
 def test_recognition_alone_has_no_auxiliary_scores(tmp_path):
-    table = fold_table("s1").drop(columns=list(results.AUXILIARY_COLUMNS), errors="ignore")
-    summary = results.pool(write_study(tmp_path / "mol-fake", [table]))
+    table = fold_table("s1").drop(columns=["flow_epe", "flow_epe_zero", "landmarks_nme"])
+    summary = results.pool(write_study(tmp_path / "mol-fake", [table], measures={})).summary
     assert not {"flow_epe", "flow_epe_relative", "landmarks_nme"} & summary.keys()
 
 
@@ -59,8 +61,9 @@ def test_scores_of_dynamic_image_and_rank_are_means_over_clips(tmp_path):
         "dynamic_image_cosine": [0.9, 0.8, 1.0],
         "rank_accuracy": [1.0, 0.5, 0.0],
     }
-    table = fold_table("s1").drop(columns=list(results.AUXILIARY_COLUMNS), errors="ignore").assign(**columns)
-    summary = results.pool(write_study(tmp_path / "mol-fake", [table]))
+    table = fold_table("s1").assign(**columns)
+    measures = {name: measures_of(name) for name in ("dynamic_image", "rank")}
+    summary = results.pool(write_study(tmp_path / "mol-fake", [table], measures=measures)).summary
     assert {name: summary[name] for name in columns} == pytest.approx(
         {
             "dynamic_image_psnr": 22,
@@ -72,7 +75,8 @@ def test_scores_of_dynamic_image_and_rank_are_means_over_clips(tmp_path):
     )
     headline = results.headline(summary)
     assert "dynamic image 22.0 dB (flat grey 16.0); frame pairs in order 0.50 (chance 0.50)" in headline
-    folder = write_study(tmp_path / "bad" / "mol-fake", [table.assign(dynamic_image_ssim=-2.0)])
+    bad = table.assign(dynamic_image_ssim=-2.0)
+    folder = write_study(tmp_path / "bad" / "mol-fake", [bad], measures=measures)
     with pytest.raises(MefusionError, match=r"dynamic_image_ssim.* no number from -1 up"):
         results.pool(folder)
 
@@ -83,16 +87,16 @@ def test_incomplete_study_is_refused_by_name(tmp_path):
     with pytest.raises(MefusionError, match=r"1 of 2 folds are missing \(s2\)"):
         results.pool(directory)
     assert not (directory / "summary.json").exists()
-    assert [run.fold for run in results.planned_runs(directory) if run.done] == ["s1"]
+    assert [run.fold for run in record.planned_runs(directory) if run.done] == ["s1"]
 
 
 def test_the_complete_folds_of_an_incomplete_study_are_pooled_when_asked(tmp_path):
     directory = write_study(tmp_path / "mol-fake")
     (directory / "folds" / "s2" / "DONE").unlink()
-    summary = results.pool(directory, partial=True)
+    summary = results.read_result(directory, partial=True).summary
     assert (summary["missing_folds"], summary["folds"], summary["clips"]) == (["s2"], 1, 3)
     assert "without the folds s2" in results.headline(summary)
-    alone = results.pool(write_study(tmp_path / "alone" / "mol-fake", [fold_table("s1")]))
+    alone = results.pool(write_study(tmp_path / "alone" / "mol-fake", [fold_table("s1")])).summary
     assert summary["uf1"] == alone["uf1"]
     assert alone["missing_folds"] == []
 
@@ -101,7 +105,7 @@ def test_a_fold_that_lacks_a_seed_is_left_out_with_every_seed(tmp_path):
     tables = [fold_table(name, seed=seed) for name in ("s1", "s2") for seed in (3, 4)]
     directory = write_study(tmp_path / "mol-fake", tables)
     (directory / "folds" / "s2" / "seed4" / "DONE").unlink()
-    summary = results.pool(directory, partial=True)
+    summary = results.read_result(directory, partial=True).summary
     assert (summary["missing_folds"], summary["clips"], summary["folds"]) == (["s2/seed4"], 3, 1)
 
 
@@ -110,7 +114,7 @@ def test_study_without_any_fold_is_refused(tmp_path, partial):
     directory = write_study(tmp_path / "mol-fake")
     shutil.rmtree(directory / "folds")
     with pytest.raises(MefusionError, match=r"2 of 2 folds are missing \(s1, s2\)"):
-        results.pool(directory, partial)
+        results.read_result(directory, partial)
 
 
 def test_validation_clips_are_pooled_over_the_folds(tmp_path):
@@ -147,7 +151,7 @@ def test_composite_is_scored_for_each_dataset_too(tmp_path):
         fold_table("s1", dataset="casme2"),
         fold_table("s2", dataset="samm", predictions=wrong),
     ]
-    summary = results.pool(write_study(tmp_path / "mol-fake", tables))
+    summary = results.pool(write_study(tmp_path / "mol-fake", tables)).summary
     assert summary["uf1"] == pytest.approx(0.5)
     assert {name: part["uf1"] for name, part in summary["datasets"].items()} == {"casme2": 1.0, "samm": 0.0}
     assert summary["datasets"]["samm"]["clips"] == 3
@@ -162,7 +166,7 @@ def test_dataset_of_a_composite_is_scored_as_scikit_learn_scores_its_clips(tmp_p
         for i, name in enumerate(["casme2"] * 4 + ["samm"] * 3)
     ]
     directory = write_study(tmp_path / "mol-fake", tables)
-    summary, table = results.pool(directory), results.load_predictions(directory)
+    summary, table = results.pool(directory).summary, load_predictions(directory)
     for name, part in [(None, table), *table.groupby("dataset")]:
         scores = summary["datasets"][name] if name else summary
         expected = f1_score(part["label"], part["prediction"], average="macro")
@@ -175,7 +179,7 @@ def test_dataset_without_a_class_keeps_the_schemes_denominator(tmp_path):
         fold_table("s1", dataset="casme2"),
         fold_table("s2", dataset="samm", labels=two, predictions=two),
     ]
-    summary = results.pool(write_study(tmp_path / "mol-fake", tables))
+    summary = results.pool(write_study(tmp_path / "mol-fake", tables)).summary
     assert summary["uf1"] == 1
     assert summary["datasets"]["samm"]["uf1"] == pytest.approx(2 / 3)
 
@@ -184,7 +188,6 @@ def test_dataset_without_a_class_keeps_the_schemes_denominator(tmp_path):
     ("change", "message"),
     [
         (lambda table: table.drop(columns="epoch"), "no column 'epoch'"),
-        (lambda table: table.drop(columns="flow_epe_zero"), "no column 'flow_epe_zero'"),
         (
             lambda table: table[[c for c in table if not c.startswith("prob")]],
             "no column 'probability_<class>'",
@@ -209,23 +212,23 @@ def test_broken_table_is_named(tmp_path, change, message):
     path = tmp_path / "table.parquet"
     change(fold_table("s1")).to_parquet(path, index=False)
     with pytest.raises(MefusionError, match=message) as caught:
-        results.load_predictions(path)
+        load_predictions(path)
     assert str(path) in str(caught.value)
 
 
 def test_unreadable_and_missing_tables(tmp_path):
     path = tmp_path / "predictions.parquet"
     with pytest.raises(MefusionError, match="does not exist"):
-        results.load_predictions(tmp_path)
+        load_predictions(tmp_path)
     path.write_bytes(b"PAR1 cut off")
     with pytest.raises(MefusionError, match="no readable Parquet table"):
-        results.load_predictions(path)
+        load_predictions(path)
     # What pandas notes of the columns is damaged: it stumbles over it in ways of its own.
     for note in ('{"index_columns": [], "columns": [{}]}', '{"index_columns": [{"kind": "range"}], "columns": []}'):
         table = pa.Table.from_pandas(fold_table("s1")).replace_schema_metadata({"pandas": note})
         pq.write_table(table, path)
         with pytest.raises(MefusionError, match="no readable Parquet table"):
-            results.load_predictions(path)
+            load_predictions(path)
 
 
 def test_seeds_are_scored_one_by_one_and_averaged(tmp_path):
@@ -237,7 +240,7 @@ def test_seeds_are_scored_one_by_one_and_averaged(tmp_path):
     ]
     directory = write_study(tmp_path / "mol-fake", tables)
     assert (directory / "folds" / "s2" / "seed4" / "DONE").exists()
-    summary = results.pool(directory)
+    summary = results.pool(directory).summary
     # Seed 4: negative 1, positive 2 * 2 / (4 + 2) = 2/3, surprise 0.
     assert {seed: scores["uf1"] for seed, scores in summary["seeds"].items()} == pytest.approx({"3": 1, "4": 5 / 9})
     assert summary["uf1"] == pytest.approx((1 + 5 / 9) / 2)
@@ -247,7 +250,7 @@ def test_seeds_are_scored_one_by_one_and_averaged(tmp_path):
     assert summary["confusion_matrix"] == [[4, 0, 0], [0, 4, 0], [0, 2, 2]]
     assert (summary["clips"], summary["folds"]) == (6, 2)
     assert summary["subjects"][0] == {"dataset": "synthetic", "subject": "s1", "clips": 3, "acc": pytest.approx(5 / 6)}
-    assert len(results.load_predictions(directory)) == 12
+    assert len(load_predictions(directory)) == 12
     assert "6 clips and 2 seeds: UF1 0.778 ± 0.314 [0.778, 0.778] (majority class 0.167)" in results.headline(summary)
 
     (directory / "folds" / "s2" / "seed4" / "DONE").unlink()
@@ -261,7 +264,7 @@ def test_oracle_is_named_so_in_every_metric(tmp_path):
         for name, dataset in (("s1", "casme2"), ("s2", "casme2"), ("s3", "samm"))
         for seed in (0, 1)
     ]
-    summary = results.pool(write_study(tmp_path / "mol-fake", tables, rule="oracle"))
+    summary = results.pool(write_study(tmp_path / "mol-fake", tables, rule="oracle")).summary
     assert summary["oracle_uf1"] == 1
     assert summary["intervals"].keys() == {"oracle_uf1", "oracle_uar", "oracle_acc", "oracle_wf1"}
     assert summary["subjects"][0]["oracle_acc"] == 1
@@ -283,14 +286,14 @@ def test_oracle_is_named_so_in_every_metric(tmp_path):
 def test_rules_are_not_scored_as_one(tmp_path):
     table = pd.concat([fold_table("s1"), fold_table("s2", rule="average")])
     with pytest.raises(MefusionError, match="mixes rule average, last"):
-        results.score(table)
+        score(table)
 
 
 def test_same_clip_name_of_two_subjects_is_two_clips(tmp_path):
     path = tmp_path / "table.parquet"
     tables = [fold_table(subject, clip_id=["EP01", "EP02", "EP03"]) for subject in ("s1", "s2")]
     pd.concat(tables).to_parquet(path, index=False)
-    assert results.score(results.load_predictions(path))["clips"] == 6
+    assert score(load_predictions(path))["clips"] == 6
 
 
 @pytest.mark.parametrize(
@@ -311,10 +314,10 @@ def test_fold_of_another_study_is_refused(tmp_path, change, message):
     assert f"delete {path.parent}" in str(caught.value)
 
 
-def test_folds_of_different_settings_or_classes_are_refused(tmp_path):
+def test_folds_without_a_task_s_column_or_of_other_classes_are_refused(tmp_path):
     directory = write_study(tmp_path / "mol-fake")
     write_run(directory, fold_table("s2").drop(columns="landmarks_nme"))
-    with pytest.raises(MefusionError, match="folds s1 and s2 differ in column 'landmarks_nme'"):
+    with pytest.raises(MefusionError, match=r"s2/predictions\.parquet has no column 'landmarks_nme'"):
         results.pool(directory)
     write_run(directory, fold_table("s2").assign(probability_fear=0.0))
     with pytest.raises(MefusionError, match="other classes than the study"):
@@ -323,12 +326,12 @@ def test_folds_of_different_settings_or_classes_are_refused(tmp_path):
 
 def test_folds_of_different_origins_are_told(tmp_path):
     directory = write_study(tmp_path / "mol-fake")
-    assert results.pool(directory)["folds_differ"] == {}
+    assert results.pool(directory).summary["folds_differ"] == {}
     write_run(directory, fold_table("s2"), git_revision=None, device="cuda:1", versions={"torch": "2.12.1"})
     told = {"git_revision": ["0123abc", "None"], "device": ["cpu", "cuda"], "torch": ["2.12.1", "2.13.0"]}
-    assert results.pool(directory)["folds_differ"] == told
+    assert results.pool(directory).summary["folds_differ"] == told
     write_run(directory, fold_table("s1"), git_revision=None, device="cuda:0", versions={"torch": "2.12.1"})
-    assert results.pool(directory)["folds_differ"] == {}
+    assert results.pool(directory).summary["folds_differ"] == {}
 
 
 @pytest.mark.parametrize("content", ["{", "[]", "{}", '{"device": 1}', "[" * 100_000, None])
@@ -352,7 +355,7 @@ def test_other_clips_or_labels_than_the_study_is_about_are_refused(tmp_path, cha
     for name, seeds in (("one", [0]), ("two", [3, 4])):
         tables = [fold_table(fold, study=name, seed=seed) for fold in ("s1", "s2") for seed in seeds]
         directory = write_study(tmp_path / name, tables)
-        assert results.pool(directory)["uf1"] == 1
+        assert results.pool(directory).summary["uf1"] == 1
         write_run(directory, change(tables[-1]), several=len(seeds) > 1)
         with pytest.raises(MefusionError, match=f"the folds of seed {seeds[-1]} hold other clips or labels"):
             results.pool(directory)
@@ -378,7 +381,7 @@ def test_clip_in_two_folds_is_refused(tmp_path):
 def test_broken_study_json(tmp_path, text, message):
     (tmp_path / "study.json").write_text(text)
     with pytest.raises(MefusionError, match=message):
-        results.load_study(tmp_path)
+        record.load_study(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -403,6 +406,12 @@ def test_broken_study_json(tmp_path, text, message):
         ("sample_list_hash", None),
         ("partial", 3),
         ("versions", ["torch"]),
+        ("measures", ["flow"]),
+        ("measures", {"flow": {"measures": [{"name": "flow_epe"}], "headline": "", "note": ""}}),
+        (
+            "measures",
+            {"flow": {"measures": [{"name": "a", "title": "b", "form": "no form"}], "headline": "", "note": ""}},
+        ),
     ],
 )
 def test_value_of_study_json_that_cannot_be(tmp_path, key, value):
@@ -413,13 +422,13 @@ def test_value_of_study_json_that_cannot_be(tmp_path, key, value):
 
 def test_find_studies(tmp_path):
     with pytest.raises(MefusionError, match="holds no study"):
-        results.find_studies(tmp_path)
+        record.find_studies(tmp_path)
     with pytest.raises(MefusionError, match="is not a directory"):
-        results.find_studies(tmp_path / "absent")
+        record.find_studies(tmp_path / "absent")
     second, first = write_study(tmp_path / "b"), write_study(tmp_path / "a")
     (tmp_path / "report").mkdir()
-    assert results.find_studies(tmp_path) == [first, second]
-    assert results.find_studies(second) == [second]
+    assert record.find_studies(tmp_path) == [first, second]
+    assert record.find_studies(second) == [second]
 
 
 def test_study_that_cannot_be_read_is_not_left_out(tmp_path, monkeypatch):
@@ -434,6 +443,6 @@ def test_study_that_cannot_be_read_is_not_left_out(tmp_path, monkeypatch):
         return is_file(path)
 
     monkeypatch.setattr(Path, "is_file", refused)
-    assert results.find_studies(tmp_path) == [pooled, closed]
+    assert record.find_studies(tmp_path) == [pooled, closed]
     with pytest.raises(MefusionError, match=r"a has no study\.json"):
         results.pool(pooled)

@@ -11,19 +11,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import OmegaConf
+from composed import experiment_of
 from safetensors import safe_open
 from sklearn.metrics import accuracy_score, f1_score, recall_score
 
 from mefusion.clips.cache import load_arrays, save_arrays
 from mefusion.commands.train import main
 from mefusion.common.files import claimed
-from mefusion.configuration import cli, composition
-from mefusion.configuration.schema import register_schemas
-from mefusion.evaluation.folds import leave_one_subject_out
-from mefusion.studies import results
+from mefusion.configuration import composition
+from mefusion.evaluation.predictions import load_predictions
 from mefusion.studies.study import Clock, prediction_table
 from mefusion.training.module import MERModule, Prediction
 
@@ -73,7 +69,7 @@ def contents(folder):
 
 
 def table_of(study):
-    return results.load_predictions(study).sort_values("clip_id", ignore_index=True)
+    return load_predictions(study).sort_values("clip_id", ignore_index=True)
 
 
 # What a study leaves.
@@ -271,12 +267,10 @@ def test_an_unknown_imbalance_leaves_nothing_behind(run, tmp_path):
 
 
 def test_another_apex_is_another_study(tiny):
-    register_schemas()
-    with initialize_config_dir(str(cli.configuration_folder("conf")), version_base="1.3"):
-        config = compose("train", tiny.overrides)
+    experiment = experiment_of(*tiny.overrides)
     index = tiny.index.assign(label=tiny.index["emotion"])
     names = [
-        composition.plan_study(config, SimpleNamespace(index=table, classes=CLASSES), []).name
+        composition.plan_study(experiment, SimpleNamespace(index=table, classes=CLASSES)).name
         for table in (index, index, index.assign(apex_place=index["apex_place"] + 1))
     ]
     assert names[0] == names[1] != names[2]
@@ -315,12 +309,12 @@ def test_several_seeds_make_one_study(finished, run, tmp_path, capsys):
     told = json.loads((study / "study.json").read_text())
     assert (told["seeds"], told["folds"]) == ([0, 1], ["synthetic-sub01", "synthetic-sub02"])
     assert [path.name for path in study.glob("folds/*")] == ["synthetic-sub02"]
-    tables = [results.load_predictions(study / "folds" / "synthetic-sub02" / f"seed{seed}") for seed in (0, 1)]
+    tables = [load_predictions(study / "folds" / "synthetic-sub02" / f"seed{seed}") for seed in (0, 1)]
     assert [set(table["seed"]) for table in tables] == [{0}, {1}]
     assert {fold for table in tables for fold in table["fold"]} == {"synthetic-sub02"}
     assert not np.allclose(*(table["probability_negative"] for table in tables))
     # A fold's result depends on its seed and not on the others of the study.
-    alone = results.load_predictions(finished / "folds" / "synthetic-sub02")
+    alone = load_predictions(finished / "folds" / "synthetic-sub02")
     pd.testing.assert_frame_equal(tables[0].drop(columns="study"), alone.drop(columns="study"), check_exact=True)
     printed = capsys.readouterr().out
     assert "fold 1/2 synthetic-sub02/seed0: " in printed
@@ -348,15 +342,8 @@ def name(tiny, tmp_path):
     """What a study is called."""
 
     def name(*overrides):
-        register_schemas()
-        with initialize_config_dir(str(cli.configuration_folder("conf")), version_base="1.3"):
-            config = compose("train", [*tiny.overrides, *NETWORK, *overrides], return_hydra_config=True)
-        HydraConfig.instance().set_config(config)
-        OmegaConf.set_readonly(config, False)
-        OmegaConf.set_struct(config, False)
-        del config["hydra"]
-        store = composition.load_clips(config)
-        return composition.plan_study(config, store, leave_one_subject_out(store.index["subject"])).name
+        experiment = experiment_of(*tiny.overrides, *NETWORK, *overrides)
+        return composition.plan_study(experiment, composition.load_clips(experiment)).name
 
     return name
 
@@ -376,7 +363,7 @@ def test_whatever_changes_a_result_changes_the_name(name):
 
 def test_the_result_depends_on_the_seed(finished, run, tmp_path):
     study = run(tmp_path / "outputs", "seeds=[1]", "protocol.folds=[sub01]")
-    one, other = (results.load_predictions(path / "folds" / "synthetic-sub01") for path in (study, finished))
+    one, other = (load_predictions(path / "folds" / "synthetic-sub01") for path in (study, finished))
     assert (one["seed"] == 1).all()
     assert not np.allclose(one["probability_negative"], other["probability_negative"])
 
@@ -411,7 +398,7 @@ def test_a_task_that_is_off_is_nowhere(run, tmp_path):
         ("model.network.image_size=100", "100"),
         ("model.network.image_size=192", "192"),
         ("model.network.variant=mine", "mine"),
-        ("logger.name=paper", "logger=paper"),
+        ("+logger.paper=1", "logger.paper is nothing to build"),
         ("protocol.folds=[sub99]", "sub99"),
         ("short_clips=drop", "short_clips=drop"),
     ],

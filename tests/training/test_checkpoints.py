@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from mefusion.commands import train
-from mefusion.studies import results
+from mefusion.evaluation.predictions import load_predictions
 from mefusion.training.checkpoints import MovingAverage, _average
 from mefusion.training.module import MERModule, Prediction, validation_scores
 
@@ -62,7 +62,7 @@ def same(one, other):
 
 
 def told(fold):
-    table = results.load_predictions(fold)
+    table = load_predictions(fold)
     assert len(set(zip(table["rule"], table["epoch"], strict=True))) == 1
     return table["rule"].iloc[0], int(table["epoch"].iloc[0])
 
@@ -92,7 +92,7 @@ def test_the_best_epoch_predicts(run, monkeypatch, capsys, rule):
     assert not same(used[0], epochs[3])
     log = pd.read_csv(fold / "metrics.csv")
     assert log["validation/uf1"].dropna().tolist() == pytest.approx([0.2, 0.6, 0.6, 0.5])
-    tested = sorted(results.load_predictions(fold)["clip_id"])
+    tested = sorted(load_predictions(fold)["clip_id"])
     about = json.loads((fold / "fold.json").read_text())
     if rule == "oracle":
         assert "rule=oracle looks for the best epoch on the test subjects" in capsys.readouterr().out

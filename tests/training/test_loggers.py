@@ -1,4 +1,3 @@
-import dataclasses
 import json
 import os
 import struct
@@ -6,22 +5,22 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from composed import experiment_of
+from lightning.pytorch.loggers import Logger
 from matplotlib.image import imread
 
 from mefusion.common.errors import MefusionError
-from mefusion.training.loggers import StudyLog, require_logger
+from mefusion.configuration import building
+from mefusion.studies.runs import Run
+from mefusion.studies.study import Study
+from mefusion.training.loggers import csv_logger, require_packages, wandb_logger
 
-SMALL = ("trainer=smoke", "model.network.image_size=64", "model.network.width=0.0625", "logger.examples_every=1")
-
-
-@pytest.fixture
-def study(tmp_path):
-    return StudyLog(logger="csv", project="p", directory=tmp_path / "s", config={"a": 1}, tags=("mol", "five"))
+SMALL = ("trainer=smoke", "model.network.image_size=64", "model.network.width=0.0625")
 
 
 @pytest.fixture
-def fold(study):
-    folder = study.directory / "folds" / "f"
+def fold(tmp_path):
+    folder = tmp_path / "s" / "folds" / "f"
     folder.mkdir(parents=True)
     return folder
 
@@ -32,66 +31,93 @@ def log(logger, *epochs):
         logger.save()
 
 
-def test_metrics_are_a_csv_file_in_the_fold_s_folder(study, fold):
-    (logger,) = study.fold_loggers(fold)
-    log(logger, 0, 1)
+def loggers_of(directory, *overrides):
+    """The loggers that a fold's trainer has."""
+    experiment = experiment_of(*overrides)
+    told = {"model": "mol", "data": "d", "labels": "five", "rule": "last", "tasks": {"recognition": 1.0, "flow": 1.0}}
+    study = Study(directory, "", told, [], (0,), experiment.settings.rule, 0.2)
+    return building.make_trainer(experiment, study, Run(directory, "f", 0), []).loggers
+
+
+def test_metrics_are_a_csv_file_in_the_fold_s_folder(fold):
+    log(csv_logger(fold), 0, 1)
     table = pd.read_csv(fold / "metrics.csv")
     assert table["epoch"].tolist() == [0, 1]
     assert table["loss"].tolist() == [1, 0.5]
     assert [path.name for path in fold.iterdir()] == ["metrics.csv"]
 
 
-def test_a_resumed_fold_keeps_what_it_logged_before(study, fold):
-    log(study.fold_loggers(fold)[0], 0, 1)
-    log(study.fold_loggers(fold)[0], 2)
+def test_a_resumed_fold_keeps_what_it_logged_before(fold):
+    log(csv_logger(fold), 0, 1)
+    log(csv_logger(fold), 2)
     assert pd.read_csv(fold / "metrics.csv")["epoch"].tolist() == [0, 1, 2]
 
 
-def test_an_empty_or_half_written_log_does_not_stop_a_fold(study, fold):
+def test_an_empty_or_half_written_log_does_not_stop_a_fold(fold):
     (fold / "metrics.csv").touch()
-    log(study.fold_loggers(fold)[0], 0)
+    log(csv_logger(fold), 0)
     assert len(pd.read_csv(fold / "metrics.csv")) == 1
-
-
-def test_an_unknown_logger_is_named_with_those_there_are():
-    with pytest.raises(MefusionError, match=r"logger=paper .*csv, wandb, tensorboard"):
-        require_logger("paper")
 
 
 @pytest.mark.parametrize("name", ["wandb", "tensorboard"])
 def test_a_logger_without_its_package_names_it(monkeypatch, name):
-    require_logger("csv")
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    require_logger("csv")
+    require_packages(["mlflow"])  # says itself what it needs
     with pytest.raises(MefusionError, match=rf"logger={name} needs .*pip install {name}"):
-        require_logger(name)
+        require_packages([name])
 
 
-def test_the_same_fold_is_the_same_wandb_run(study, monkeypatch):
+def test_the_same_fold_is_the_same_wandb_run(tmp_path, monkeypatch):
     pytest.importorskip("wandb")
     monkeypatch.setenv("WANDB_MODE", "offline")
-    study = dataclasses.replace(study, logger="wandb")
 
-    def run(study, name):
-        (_, logger) = study.fold_loggers(study.directory / "folds" / name)
+    def run(study, fold):
+        logger = wandb_logger(project="p", directory=str(tmp_path), study=study, fold=fold, tags=["mol", "flow+rank"])
+        assert logger._wandb_init["tags"] == ["mol", "flow", "rank"]
         return logger.version, logger.name, logger._wandb_init["group"]
 
-    study.directory.mkdir(parents=True)
-    first = run(study, "f")
-    assert run(study, "f") == first
-    assert first[2] == study.directory.name
-    other = dataclasses.replace(study, directory=study.directory.with_name("t"))
-    others = [run(study, "g"), run(study, "f/seed1"), run(other, "f")]
+    first = run("s", "f")
+    assert run("s", "f") == first
+    assert first[2] == "s"
+    others = [run("s", "g"), run("s", "f/seed1"), run("t", "f")]
     assert len({first[0], *(version for version, *_ in others)}) == 4
 
 
-def test_tensorboard_events_hold_the_metrics(study, fold):
+def test_tensorboard_events_hold_the_metrics(fold):
     events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    _, logger = dataclasses.replace(study, logger="tensorboard").fold_loggers(fold)
+    _, logger = loggers_of(fold.parents[1], "logger=tensorboard")
     log(logger, 0, 1)
     logger.finalize("success")
     read = events.EventAccumulator(str(fold / "tensorboard")).Reload()
     assert [(event.step, event.value) for event in read.Scalars("loss")] == [(0, 1), (1, 0.5)]
+
+
+class Notes(Logger):
+    """A logger of one's own, which keeps what it is told."""
+
+    def __init__(self, place, words):
+        super().__init__()
+        self.place, self.words, self.told = place, words, {}
+
+    name, version = "notes", 0
+
+    def log_hyperparams(self, params):
+        self.told = params
+
+    def log_metrics(self, metrics, step):
+        pass
+
+
+def test_a_logger_of_one_s_own_is_told_where_it_is_and_the_settings(tmp_path):
+    own = [
+        "+logger.notes._target_=test_loggers.Notes",
+        "+logger.notes.place='{folder}'",
+        "+logger.notes.words=[a,'{study}/{fold}']",
+    ]
+    _, notes = loggers_of(tmp_path, *own, "model.optimizer.lr=0.25")
+    assert notes.place == str(tmp_path / "folds" / "f")
+    assert notes.words == ["a", f"{tmp_path.name}/f"]
+    assert notes.told["model"]["optimizer"]["lr"] == 0.25
 
 
 def records(path):
@@ -119,18 +145,20 @@ def values(items):
 def run_of(folder):
     """A W&B run as its directory tells it: group, kind, tags, configuration, history and summary."""
     (path,) = folder.glob("*.wandb")
-    run, history, summary = None, [], {}
+    run, config, history, summary = None, {}, [], {}
     for record in records(path):
         kind = record.WhichOneof("record_type")
         if kind == "run":
             run = record.run
+            config |= {item.key: json.loads(item.value_json) for item in run.config.update}
+        elif kind == "config":
+            config |= {item.key: json.loads(item.value_json) for item in record.config.update}
         elif kind == "history":
             history.append(values(record.history.item))
         elif kind == "summary":
             summary |= {
                 item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in record.summary.update
             }
-    config = {item.key: json.loads(item.value_json) for item in run.config.update}
     return run.run_id, run.run_group, run.job_type, set(run.tags), config, history, summary
 
 
@@ -143,7 +171,16 @@ def test_wandb_without_a_key_logs_offline_a_run_a_fold_and_one_of_the_study(tiny
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith("WANDB_")]:
             patch.delenv(name)
-        done = script("mefusion-train", *tiny.overrides, *SMALL, "logger=wandb", cwd=work, env={"HOME": str(home)})
+        done = script(
+            "mefusion-train",
+            *tiny.overrides,
+            *SMALL,
+            "logger=wandb",
+            "callbacks=[examples]",
+            "callbacks.examples.every=1",
+            cwd=work,
+            env={"HOME": str(home)},
+        )
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
     # Nothing lands outside the study.
@@ -180,7 +217,7 @@ def test_pictures_of_examples_are_drawn_every_so_many_epochs(tiny, tmp_path, mon
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     monkeypatch.chdir(tmp_path)
-    small = [*SMALL[:3], "trainer.max_epochs=4", "logger=tensorboard", "protocol.folds=[sub01]"]
+    small = [*SMALL, "trainer.max_epochs=4", "logger=tensorboard", "protocol.folds=[sub01]"]
 
     def study(*more):
         arguments = [*tiny.overrides, *small, f"output_dir={tmp_path / str(len(more))}", *more]
@@ -189,7 +226,7 @@ def test_pictures_of_examples_are_drawn_every_so_many_epochs(tiny, tmp_path, mon
         (folder,) = (tmp_path / str(len(more))).glob("*/folds/*")
         return folder
 
-    folder = study("logger.examples_every=2")
+    folder = study("callbacks=[examples]", "callbacks.examples.every=2")
     pictures = sorted((folder / "examples").iterdir())
     assert [path.name for path in pictures] == ["epoch0002.png", "epoch0004.png"]
     height, width, _ = imread(pictures[0]).shape

@@ -1,25 +1,23 @@
 """The LightningModules, and that networks, tasks and configurations fit each other."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
+from composed import settings_of
 from scipy.ndimage import gaussian_filter
 
 from mefusion.clips.motion import dynamic_image
 from mefusion.common.errors import MefusionError
-from mefusion.configuration import composition
+from mefusion.configuration.building import make_module
 from mefusion.configuration.cli import configuration_folder
-from mefusion.configuration.schema import TaskConfig, register_schemas
+from mefusion.configuration.composition import resolve_tasks
 from mefusion.models import FDP, MOL, Majority
-from mefusion.training.baselines_module import MajorityModule
-from mefusion.training.fdp_module import FDPModule
-from mefusion.training.losses import TASKS
-from mefusion.training.module import MERModule, OptimizerSettings
-from mefusion.training.mol_module import MOLModule
+from mefusion.training.losses import DynamicImage, Flow, Landmarks, Rank, Recognition
+from mefusion.training.module import MERModule
+from mefusion.training.settings import OptimizerName, OptimizerSettings
 from mefusion.windows.datamodule import Statistics
 from mefusion.windows.store import Batch
 
@@ -32,10 +30,7 @@ def statistics(classes=3, mean_shape=None):
     return Statistics(torch.zeros(1, 1, 1), torch.ones(1, 1, 1), class_counts=torch.ones(classes), mean_shape=shape)
 
 
-def config_of(*overrides):
-    register_schemas()
-    with initialize_config_dir(str(configuration_folder("conf")), version_base="1.3"):
-        return compose("train", overrides=list(overrides))
+STATISTICS = statistics()
 
 
 def moving_clips(count, size, length=8):
@@ -56,9 +51,11 @@ def moving_clips(count, size, length=8):
         inputs=torch.tensor(stack / stack.std(), dtype=torch.float32)[:, :, None],
         label=torch.arange(count) % 3,
         clip=torch.arange(count),
-        flow=torch.tensor(np.array(flow), dtype=torch.float32),
-        landmarks=torch.tensor(np.array(marks), dtype=torch.float32),
-        dynamic_image=torch.tensor(dynamic_image(stack)),
+        targets={
+            "flow": torch.tensor(np.array(flow), dtype=torch.float32),
+            "landmarks": torch.tensor(np.array(marks), dtype=torch.float32),
+            "dynamic_image": torch.tensor(dynamic_image(stack)),
+        },
     )
 
 
@@ -78,10 +75,10 @@ def learn(module, batch, steps):
 def test_mol_learns_eight_clips_by_heart(variant):
     torch.manual_seed(0)
     network = MOL(3, variant=variant, width=1 / 8, flow_width=1 / 16, image_size=64, correlation_radius=2, dropout=0.0)
-    tasks = {name: TASKS[name](weight=weight) for name, weight in (("recognition", 1), ("flow", 1), ("landmarks", 0.1))}
+    tasks = {"recognition": Recognition(1), "flow": Flow(1), "landmarks": Landmarks(0.1)}
     batch = moving_clips(8, 64)
-    module = MOLModule(network, tasks, OptimizerSettings(lr=2e-3), mean_shape=True)
-    module.initialise(statistics(mean_shape=batch.landmarks.mean((0, 1))))
+    module = MERModule(network, tasks, OptimizerSettings(lr=2e-3), mean_shape=True)
+    module.initialise(statistics(mean_shape=batch.targets["landmarks"].mean((0, 1))))
     first, last, logits = learn(module, batch, 60)
     assert (logits.argmax(1) == batch.label).all()
     assert last["flow"] < 0.5 * first["flow"]
@@ -102,10 +99,10 @@ def test_fdp_learns_eight_clips_by_heart(variant):
         drop_path=0.0,
         **channels,
     )
-    weights = {"recognition": 1, "dynamic_image": 10} | ({"rank": 1} if variant == "paper" else {})
-    tasks = {name: TASKS[name](weight=weight) for name, weight in weights.items()}
+    tasks = {"recognition": Recognition(1), "dynamic_image": DynamicImage(10)}
+    tasks |= {"rank": Rank(1)} if variant == "paper" else {}
     batch = moving_clips(8, 32)
-    first, last, logits = learn(FDPModule(network, tasks, OptimizerSettings(lr=5e-4)), batch, 120)
+    first, last, logits = learn(MERModule(network, tasks, OptimizerSettings(lr=5e-4)), batch, 120)
     assert (logits.argmax(1) == batch.label).all()
     assert last["dynamic_image"] < 0.6 * first["dynamic_image"]
     assert "rank" not in first or last["rank"] < 0.5 * first["rank"]
@@ -114,20 +111,23 @@ def test_fdp_learns_eight_clips_by_heart(variant):
 # Every configuration.
 
 
-def batch_for(module, config):
+def module_of(*overrides, statistics=None):
+    settings = settings_of(*overrides)
+    return make_module(settings, resolve_tasks(settings), statistics or STATISTICS)
+
+
+def batch_for(settings):
     """Two random windows of the kind that a model sees."""
-    size, length = config.model.network.image_size, config.clip_length
-    if module.view == "flow_image":
+    size, length = settings.model.network["image_size"], settings.clip_length
+    if settings.model.view == "flow_image":
         return Batch(torch.randn(2, 3, size, size), label=torch.tensor([0, 2]), clip=torch.arange(2))
     return moving_clips(2, size, length)
 
 
 @pytest.mark.parametrize("model", MODELS)
 def test_every_model_is_built_and_takes_a_step(model):
-    config = config_of(f"model={model}")
-    module = composition.make_module(config, 3, statistics())
-    assert isinstance(module, MERModule)
-    batch = batch_for(module, config)
+    config, module = settings_of(f"model={model}"), module_of(f"model={model}")
+    batch = batch_for(config)
     result = module.step(batch)
     assert set(result.losses) == set(config.model.task_weights)
     total = sum(config.model.task_weights[name] * loss.item() for name, loss in result.losses.items())
@@ -161,31 +161,46 @@ def test_every_model_is_built_and_takes_a_step(model):
     ],
 )
 def test_tasks_are_those_of_the_model_less_those_that_are_off(overrides, weights):
-    assert composition.task_weights(config_of(*overrides)) == weights
+    assert {name: task.weight for name, task in resolve_tasks(settings_of(*overrides)).items()} == weights
 
 
 @pytest.mark.parametrize(
     ("override", "sentence"),
     [
-        ("tasks.flow.weight=-1", "tasks.flow.weight=-1.0: give a number from 0 up"),
+        ("tasks.flow.weight=-1", "tasks.flow.weight=-1: give a number from 0 up"),
         ("tasks.recognition.weight=0", "tasks has no recognition"),
     ],
 )
 def test_weights_that_make_no_sense_are_named(override, sentence):
     with pytest.raises(MefusionError, match=sentence.replace(".", r"\.")):
-        composition.task_weights(config_of(override))
+        resolve_tasks(settings_of(override))
 
 
-def test_a_task_that_no_model_has_is_named():
-    config = config_of()
-    OmegaConf.update(config, "tasks.pose", TaskConfig(), force_add=True)
-    with pytest.raises(MefusionError, match=r"tasks\.pose is not known: choose from recognition, flow"):
-        composition.task_weights(config)
+def test_what_is_no_task_is_named():
+    with pytest.raises(MefusionError, match=r"tasks\.pose is no task: give tasks\.pose\._target_=CLASS"):
+        resolve_tasks(settings_of("+tasks.pose.weight=1"))
+
+
+class Smile(Recognition):
+    """A task of one's own."""
+
+
+def test_a_task_of_one_s_own_is_built_from_its_class():
+    own = ["+tasks.smile._target_=test_module.Smile", "+tasks.smile.focus=2", "+model.task_weights.smile=3"]
+    assert resolve_tasks(settings_of(*own))["smile"] == Smile(weight=3.0, focus=2)
+
+
+@pytest.mark.parametrize("task", [Flow, Landmarks, DynamicImage, Rank])
+def test_a_task_s_columns_are_those_it_declares(task):
+    batch = moving_clips(2, 32)
+    output = SimpleNamespace(**batch.targets, rank_scores=torch.randn(2, 8))
+    assert list(task().errors(output, batch)) == list(task.report.columns)
+    assert all(name in vars(output) for name in task.pictures)
 
 
 def test_a_task_that_is_off_has_no_parameters():
-    whole = composition.make_module(config_of("model=mol_tiny"), 3, statistics())
-    part = composition.make_module(config_of("model=mol_tiny", "tasks.flow.weight=0"), 3, statistics())
+    whole = module_of("model=mol_tiny")
+    part = module_of("model=mol_tiny", "tasks.flow.weight=0")
     assert any("flow_net" in name for name, _ in whole.named_parameters())
     assert not any("flow_net" in name for name, _ in part.named_parameters())
 
@@ -197,8 +212,8 @@ def test_compiling_and_channels_last_leave_the_outputs_as_they_are(model, option
     plain_compile = torch.nn.Module.compile
     monkeypatch.setattr(torch.nn.Module, "compile", lambda self: plain_compile(self, backend="eager"))
     torch.manual_seed(0)
-    plain = composition.make_module(config_of(f"model={model}"), 3, statistics()).eval()
-    other = composition.make_module(config_of(f"model={model}", option), 3, statistics()).eval()
+    plain = module_of(f"model={model}").eval()
+    other = module_of(f"model={model}", option).eval()
     other.load_state_dict(plain.state_dict())
     size = plain.network.frame_shape[-1]
     frames = moving_clips(2, size).inputs
@@ -212,20 +227,21 @@ def test_compiling_and_channels_last_leave_the_outputs_as_they_are(model, option
 
 @pytest.mark.parametrize(("name", "kind"), [("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW)])
 def test_the_optimizer_is_the_one_asked_for(name, kind):
-    settings = OptimizerSettings(lr=3e-4, weight_decay=0.02, name=name)
-    optimizer = MOLModule(MOL(2, width=1 / 16, image_size=64), {}, settings).make_optimizer()
+    settings = OptimizerSettings(lr=3e-4, weight_decay=0.02, name=OptimizerName(name))
+    optimizer = MERModule(MOL(2, width=1 / 16, image_size=64), {}, settings).make_optimizer()
     assert type(optimizer) is kind
     assert (optimizer.defaults["lr"], optimizer.defaults["weight_decay"]) == (3e-4, 0.02)
 
 
 @pytest.mark.parametrize(("option", "value"), [("name", "sgd"), ("schedule", "steps")])
-def test_an_unknown_optimizer_or_schedule_is_named(option, value):
-    with pytest.raises(MefusionError, match=rf"model\.optimizer\.{option}={value}: choose from"):
-        OptimizerSettings(**{option: value})
+def test_an_unknown_optimizer_or_schedule_is_named(option, value, command, tmp_path):
+    done = command("mefusion-train", f"model.optimizer.{option}={value}", cwd=tmp_path)
+    assert done.returncode == 1
+    assert f"model.optimizer.{option}={value}: choose from " in done.stderr
 
 
 def test_the_majority_class_is_that_of_the_training_subjects():
-    module = MajorityModule(Majority(3), {}, OptimizerSettings())
+    module = MERModule(Majority(3), {}, OptimizerSettings())
     module.initialise(Statistics(torch.zeros(1), torch.ones(1), class_counts=torch.tensor([2, 6, 0])))
     batch = Batch(torch.randn(4, 3, 28, 28), label=torch.zeros(4, dtype=torch.long), clip=torch.arange(4))
     prediction = module.predict_step(batch, 0)

@@ -15,7 +15,7 @@ import torch
 
 from mefusion.commands import train
 from mefusion.common.errors import MefusionError
-from mefusion.studies import results
+from mefusion.evaluation.predictions import load_predictions
 from mefusion.training.module import MERModule
 from mefusion.training.resume import WholeFiles, last_checkpoint, trim_log
 
@@ -77,7 +77,7 @@ def stop_in(patch, hook, number):
 
 
 def same_predictions(fold, expected):
-    one, other = (results.load_predictions(path) for path in (fold, expected))
+    one, other = (load_predictions(path) for path in (fold, expected))
     pd.testing.assert_frame_equal(one, other, check_exact=True)
 
 
@@ -138,7 +138,7 @@ def test_a_study_that_was_moved_goes_on_too(run, whole, tmp_path, monkeypatch):
             run(tmp_path / "outputs", "rule=inner_val")
     shutil.move(tmp_path / "outputs", tmp_path / "elsewhere")
     fold = run(tmp_path / "elsewhere", "rule=inner_val")
-    assert (results.load_predictions(fold)["epoch"] == 1).all()
+    assert (load_predictions(fold)["epoch"] == 1).all()
 
 
 @pytest.mark.slow

@@ -8,8 +8,9 @@ from mefusion.clips.cache import save_arrays
 from mefusion.clips.motion import dynamic_image
 from mefusion.common.errors import MefusionError
 from mefusion.windows.augmentation import Augmentation
+from mefusion.windows.cutting import Crop, Span
 from mefusion.windows.store import ClipStore, EpochSampler, TestWindows, TrainingWindows
-from mefusion.windows.views import Crop, Span, make_view
+from mefusion.windows.views import make_view
 
 CLASSES = ("negative", "surprise")
 LENGTH = 4  # frames a window
@@ -24,7 +25,7 @@ def write(folder, *clips):
         frames[:, 2, 7] += np.array([t * t % 40 for t in range(len(frames))], np.uint8)
         save_arrays(folder / f"{number}.safetensors", {"frames_small": frames}, {})
         row = {"subject": f"d/{number}", "clip_id": str(number), "file": f"{number}.safetensors", "stride": stride}
-        rows.append(row | {"label": CLASSES[number % 2]} | ({} if apex is None else {"apex_place": apex}))
+        rows.append(row | {"label": CLASSES[number % 2], "apex_place": apex})
     return pd.DataFrame(rows)
 
 
@@ -69,7 +70,7 @@ def test_moved_ends_stay_near_within_the_clip_and_apart(length, stride, jitter, 
 
 
 def test_temporal_jitter_moves_where_windows_begin_and_end(tmp_path):
-    store = store_of(tmp_path, (3, None))  # windows 0 3 6 9, 1 4 7 10, 2 5 8 11
+    store = store_of(tmp_path, (3, 1))  # windows 0 3 6 9, 1 4 7 10, 2 5 8 11
     batch = training(store, temporal_jitter=2).__getitems__([(epoch, 0, 0, 1) for epoch in range(100)])
     shown = times(batch.inputs)
     assert {window[0] for window in shown} == {0, 1, 2, 3}
@@ -78,13 +79,15 @@ def test_temporal_jitter_moves_where_windows_begin_and_end(tmp_path):
         spread = np.rint(np.linspace(window[0], window[-1], LENGTH)).astype(int)
         assert window == spread.tolist()
         # The target is that of the frames that are shown.
-        np.testing.assert_array_equal(batch.dynamic_image[row], dynamic_image(batch.inputs[row, :, 0].numpy()))
+        np.testing.assert_array_equal(
+            batch.targets["dynamic_image"][row], dynamic_image(batch.inputs[row, :, 0].numpy())
+        )
     assert times(training(store).__getitems__([(0, 0, 0, 1)]).inputs) == [[1, 4, 7, 10]]
 
 
 @pytest.mark.parametrize("stride", [1, 2])
 def test_a_clip_of_a_window_s_length_leaves_no_moments_to_choose(tmp_path, stride):
-    store = store_of(tmp_path, (stride, None))
+    store = store_of(tmp_path, (stride, 1))
     batch = training(store, temporal_jitter=5).__getitems__([(epoch, 0, 0, 0) for epoch in range(30)])
     assert (len({tuple(window) for window in times(batch.inputs)}) == 1) == (stride == 1)
 
@@ -94,7 +97,7 @@ def test_a_clip_of_a_window_s_length_leaves_no_moments_to_choose(tmp_path, strid
 
 @pytest.mark.parametrize("flip", [False, True])
 def test_contrast_and_brightness_are_the_same_for_all_frames_of_a_window(tmp_path, flip):
-    store = store_of(tmp_path, (1, None), (2, None))
+    store = store_of(tmp_path, (1, 1), (2, 1))
     windows = training(store, contrast=0.3, brightness=20, flip=flip)
     clean = training(store, flip=flip)
     items = [(epoch, number, number, 0) for epoch in range(40) for number in (0, 1)]
@@ -109,11 +112,11 @@ def test_contrast_and_brightness_are_the_same_for_all_frames_of_a_window(tmp_pat
     assert 0.7 <= slopes.min() < 0.8 < 1.2 < slopes.max() <= 1.3
     assert -20 <= shifts.min() < -13 < 13 < shifts.max() <= 20
     # Targets are those of the clean frames, cut and mirrored alike.
-    np.testing.assert_array_equal(changed.dynamic_image, plain.dynamic_image)
+    np.testing.assert_array_equal(changed.targets["dynamic_image"], plain.targets["dynamic_image"])
 
 
 def test_noise_is_of_each_pixel_alone_and_not_in_the_target(tmp_path):
-    store = store_of(tmp_path, (1, None))
+    store = store_of(tmp_path, (1, 1))
     items = [(epoch, 0, 0, 0) for epoch in range(50)]
     noisy, plain = training(store, noise=3).__getitems__(items), training(store).__getitems__(items)
     noise = noisy.inputs - plain.inputs
@@ -121,17 +124,17 @@ def test_noise_is_of_each_pixel_alone_and_not_in_the_target(tmp_path):
     assert abs(noise.mean().item()) < 0.1
     pixels = noise.reshape(50, -1).numpy()
     assert np.abs(np.corrcoef(pixels)[np.triu_indices(50, 1)]).max() < 0.3
-    np.testing.assert_array_equal(noisy.dynamic_image, plain.dynamic_image)
+    np.testing.assert_array_equal(noisy.targets["dynamic_image"], plain.targets["dynamic_image"])
 
 
 def test_values_stay_those_of_a_picture(tmp_path):
-    store = store_of(tmp_path, (1, None))
+    store = store_of(tmp_path, (1, 1))
     inputs = training(store, noise=200).__getitems__([(0, 0, 0, 0)]).inputs
     assert (inputs.min(), inputs.max()) == (0, 255)
 
 
 def test_what_is_drawn_depends_on_seed_epoch_and_number_alone(tmp_path):
-    store = store_of(tmp_path, (3, None), (3, None))
+    store = store_of(tmp_path, (3, 1), (3, 1))
     changes = {"temporal_jitter": 2, "contrast": 0.2, "brightness": 5, "noise": 2, "flip": True}
 
     def inputs(seed, epoch, number, others=()):
@@ -143,7 +146,7 @@ def test_what_is_drawn_depends_on_seed_epoch_and_number_alone(tmp_path):
 
 
 def test_all_is_off_by_default_and_draws_nothing(tmp_path):
-    store = store_of(tmp_path, (3, None))
+    store = store_of(tmp_path, (3, 1))
     batch = training(store).__getitems__([(0, 0, 0, 2)])
     assert str(batch.inputs.dtype) == "torch.uint8"
     np.testing.assert_array_equal(batch.inputs[0, :, 0], store.centre(10)(store.arrays[0]["frames_small"][2::3]))
@@ -181,7 +184,7 @@ def test_a_clip_has_a_window_before_its_apex_and_one_behind(tmp_path):
     batch = test.__getitems__(range(len(test)))
     assert times(batch.inputs) == [[0, 2, 4, 6], [6, 8, 9, 11]]
     assert batch.clip.tolist() == [0, 0]
-    assert not np.array_equal(batch.dynamic_image[0], batch.dynamic_image[1])
+    assert not np.array_equal(batch.targets["dynamic_image"][0], batch.targets["dynamic_image"][1])
     items = [item[2:] for item in EpochSampler(store, np.array([0]), windows="dual_phase", seed=0)]
     assert sorted(items) == [(0, 0), (0, 1)]
 
@@ -204,8 +207,6 @@ def test_jitter_moves_onset_and_apex(tmp_path):
     assert {window[-1] for window in rising} == {7, 8, 9}
 
 
-def test_dual_phase_needs_apexes_and_a_dynamic_image(tmp_path):
-    with pytest.raises(MefusionError, match=r"windows=dual_phase needs the apexes' places.*mefusion-prepare"):
-        store_of(tmp_path, (3, None), dual_phase=True)
+def test_dual_phase_needs_a_dynamic_image():
     with pytest.raises(MefusionError, match=r"windows=dual_phase is for models of dynamic images"):
         make_view("canvas", image_size=8, dual_phase=True)

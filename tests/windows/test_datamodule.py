@@ -6,8 +6,8 @@ import torch
 
 from mefusion.clips.cache import save_arrays
 from mefusion.evaluation.folds import leave_one_subject_out
-from mefusion.windows.augmentation import Augmentation
 from mefusion.windows.datamodule import FoldData
+from mefusion.windows.settings import Windows, WindowSettings
 from mefusion.windows.store import ClipStore
 from mefusion.windows.views import make_view
 
@@ -27,16 +27,16 @@ def store(tmp_path):
         }
         save_arrays(tmp_path / f"{number}.safetensors", arrays, {})
         row = {"subject": f"d/{number // 2}", "clip_id": str(number), "file": f"{number}.safetensors"}
-        rows.append(row | {"stride": stride, "label": CLASSES[number % 2]})
+        rows.append(row | {"stride": stride, "apex_place": 0, "label": CLASSES[number % 2]})
     return ClipStore(
         pd.DataFrame(rows), tmp_path, classes=CLASSES, clip_length=2, view=make_view("canvas", image_size=32)
     )
 
 
-def fold_data(store, *, number=1, size=32, **changes):
+def fold_data(store, *, number=1, size=32, seed=0, balanced=False, **changes):
     fold = leave_one_subject_out(store.index["subject"])[number]
-    options = {"batch_size": 4, "windows": "random", "augmentation": Augmentation(crop_jitter=2), "seed": 0} | changes
-    return FoldData(store, fold, image_size=size, **options)
+    options = {"batch_size": 4, "windows": Windows.random, "crop_jitter": 2} | changes
+    return FoldData(store, fold, WindowSettings(**options), image_size=size, seed=seed, balanced=balanced)
 
 
 def test_statistics_are_those_of_the_training_subjects_centre_crops(store):
@@ -62,7 +62,7 @@ def test_statistics_know_nothing_of_the_test_subject(store):
 
 
 def test_training_shows_training_subjects_alone_and_prediction_the_test_subject(store):
-    data = fold_data(store, windows="all")
+    data = fold_data(store, windows=Windows.all)
     trained = [clip for batch in data.train_dataloader() for clip in batch.clip.tolist()]
     assert sorted(trained) == [0, 1, 1, 4, 5, 5]
     batches = list(data.predict_dataloader())
@@ -75,13 +75,13 @@ def test_batches_have_the_shapes_of_the_model(store):
     data = fold_data(store, size=16)
     (batch,) = data.train_dataloader()
     assert batch.inputs.shape == (4, 2, 1, 16, 16)
-    assert batch.flow.shape == (4, 1, 2, 16, 16)
-    assert batch.landmarks.shape == (4, 1, 68, 2)
+    assert batch.targets["flow"].shape == (4, 1, 2, 16, 16)
+    assert batch.targets["landmarks"].shape == (4, 1, 68, 2)
     assert batch.label.shape == batch.clip.shape == (4,)
 
 
 def test_training_values_are_normalised_to_mean_0_and_deviation_1(store):
-    data = fold_data(store, windows="all", batch_size=100, augmentation=Augmentation(crop_jitter=0))
+    data = fold_data(store, windows=Windows.all, batch_size=100, crop_jitter=0)
     (raw,) = data.train_dataloader()
     batch = data.on_after_batch_transfer(raw, 0)
     # All phases of a clip together are all its frames.
@@ -91,8 +91,8 @@ def test_training_values_are_normalised_to_mean_0_and_deviation_1(store):
     row = raw.clip.tolist().index(0)
     expected = (frame / 255 - data.statistics.mean[0].numpy()) / data.statistics.std[0].numpy()
     np.testing.assert_allclose(batch.inputs[row, 0, 0], expected, atol=1e-5)
-    assert str(batch.flow.dtype) == str(batch.landmarks.dtype) == "torch.float32"
-    np.testing.assert_array_equal(batch.flow, raw.flow.float())
+    assert str(batch.targets["flow"].dtype) == str(batch.targets["landmarks"].dtype) == "torch.float32"
+    np.testing.assert_array_equal(batch.targets["flow"], raw.targets["flow"].float())
 
 
 def test_prediction_is_normalised_by_the_training_subjects_too(store):
@@ -155,7 +155,7 @@ def watch(folder, data, epochs, checkpoint=None):
 
 
 def test_each_epoch_shows_every_training_clip_once_and_cut_anew(store, tmp_path):
-    module = watch(tmp_path, fold_data(store, batch_size=3, augmentation=Augmentation(2, flip=True)), 4)
+    module = watch(tmp_path, fold_data(store, batch_size=3, flip=True), 4)
     assert [sorted(clip for clip, _ in epoch) for epoch in module.shown] == [[0, 1, 4, 5]] * 4
     assert module.sizes == [3, 1] * 4
     assert len({tuple(clip for clip, _ in epoch) for epoch in module.shown}) > 1
@@ -164,7 +164,7 @@ def test_each_epoch_shows_every_training_clip_once_and_cut_anew(store, tmp_path)
 
 
 def test_a_resumed_training_is_shown_what_an_uninterrupted_one_is(store, tmp_path):
-    whole = watch(tmp_path, fold_data(store, augmentation=Augmentation(2, flip=True)), 4)
-    watch(tmp_path, fold_data(store, augmentation=Augmentation(2, flip=True)), 2)
-    rest = watch(tmp_path, fold_data(store, augmentation=Augmentation(2, flip=True)), 4, str(tmp_path / "2.ckpt"))
+    whole = watch(tmp_path, fold_data(store, flip=True), 4)
+    watch(tmp_path, fold_data(store, flip=True), 2)
+    rest = watch(tmp_path, fold_data(store, flip=True), 4, str(tmp_path / "2.ckpt"))
     assert rest.shown == whole.shown[2:]

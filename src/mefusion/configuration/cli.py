@@ -96,18 +96,27 @@ def _explain(error: Exception) -> str:
             if isinstance(error.__cause__, MefusionError)
             else f"{key and key[1]} cannot be built: {error.__cause__}"
         )
-    if isinstance(error, MissingConfigException) and error.options is not None:
+    if isinstance(error, MissingConfigException):
         group, _, option = str(error.missing_cfg_file).rpartition("/")
+        # Of one option among several, as in callbacks=[a,b], Hydra does not tell the others.
+        options = error.options or sorted(path.stem for path in (configuration_folder("conf") / group).glob("*.yaml"))
         if option.startswith("submitit_"):
             return f"{group}={option} needs a package: pip install hydra-submitit-launcher"
-        return f"{group}={option} is not known: choose from {', '.join(error.options)}"
+        return f"{group}={option} is not known: choose from {', '.join(options)}"
     if override := re.match(r"Could not override '([^']+)'", message):
         return f"there is no setting or group called {override[1]}"
     if missing := re.match(r"Missing mandatory value: (\S+)", message):
-        return f"{missing[1]} has no value: give it as {missing[1]}=VALUE"
+        name = key[1] if key else missing[1]
+        return f"{name} has no value: give it as {name}=VALUE"
     if message.startswith("Error merging override") and error.__cause__ is not None:
-        return f"{message.removeprefix('Error merging override ')}: {str(error.__cause__).splitlines()[0]}"
+        return f"{message.removeprefix('Error merging override ')}: {_choices(str(error.__cause__).splitlines()[0])}"
     if isinstance(error, OverrideParseException):
         return f"the override {error.override} cannot be read: write key=value"
-    first = message.splitlines()[0].rstrip(".")
+    first = _choices(message.splitlines()[0].rstrip("."))
     return f"{key[1]}: {first}" if key and key[1] not in first else first
+
+
+def _choices(message: str) -> str:
+    """OmegaConf's message on an enumeration as our own say it."""
+    found = re.fullmatch(r"Invalid value .*, expected one of \[(.*)\]", message)
+    return f"choose from {found[1]}" if found else message

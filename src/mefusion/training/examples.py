@@ -10,6 +10,7 @@ from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from matplotlib.image import imread
 from torch import Tensor, nn
 
+from mefusion.common.errors import MefusionError
 from mefusion.common.files import replacing
 from mefusion.plots import contact_sheet
 from mefusion.training.module import MERModule
@@ -91,11 +92,16 @@ class ShowExamples(L.Callback):
 
     Args:
         folder: the fold's; receives `examples/epoch<n>.png`.
-        every: epochs between two pictures.
+        every: epochs from one picture to the next.
+
+    Raises:
+        MefusionError: `every` is below 1.
     """
 
-    def __init__(self, folder: Path, *, every: int):
-        self.folder, self.every = folder, every
+    def __init__(self, folder: str | Path, *, every: int):
+        if every < 1:
+            raise MefusionError(f"callbacks.examples.every={every}: give a number of epochs from 1 up")
+        self.folder, self.every = Path(folder), every
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Called by Lightning."""

@@ -37,6 +37,11 @@ class Batch:
     clip: Tensor
     targets: dict[str, Tensor] = field(default_factory=dict)
 
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """Every tensor by its name."""
+        return {"inputs": self.inputs, "label": self.label, "clip": self.clip, **self.targets}
+
     def map(self, change: Callable[[Tensor], Tensor]) -> "Batch":
         """The same with every tensor changed."""
         targets = {name: change(target) for name, target in self.targets.items()}
