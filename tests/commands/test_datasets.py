@@ -63,7 +63,7 @@ def test_the_composite_of_three_rendered_downloads_goes_all_the_way(command, tmp
     settings = SyntheticSettings(subjects=1, clips_per_class=1, frames=(8, 9))
     for layout in ("casme2", "samm", "smic"):
         write_rendered_download(layout, tmp_path / layout, settings, workers=1)
-    roots = [f"data.{layout}={layout}" for layout in ("casme2", "samm", "smic")]
+    roots = [f"data.sources.{layout}.root={layout}" for layout in ("casme2", "samm", "smic")]
     data = ["data=megc2019", *roots, "data.allow_partial=true", "faces=dlib", "labels=three", "workers=1"]
     run(command, "mefusion-check", *[given for given in data if given != "faces=dlib"], cwd=tmp_path)
     run(command, "mefusion-prepare", *data, cwd=tmp_path)

@@ -12,7 +12,8 @@ from mefusion.common.errors import MefusionError
 from mefusion.configuration import composition
 from mefusion.configuration.cli import ExperimentsSearchPath, configuration_folder
 from mefusion.configuration.schema import register_schemas
-from mefusion.datasets.base import Source
+from mefusion.datasets.reading.source import Source
+from mefusion.datasets.smic import SmicSource
 
 CONF, EXPERIMENTS = configuration_folder("conf"), configuration_folder("experiments")
 
@@ -32,16 +33,21 @@ def experiments(kind):
     return sorted(path.stem for path in (EXPERIMENTS / kind).glob("*.yaml"))
 
 
+def roots_of(data, root="a"):
+    """Overrides that say where a dataset is."""
+    parts = [f"sources.{part}.root" for part in ("casme2", "samm", "smic")] if data == "megc2019" else ["root"]
+    return [f"data.{part}={root}" for part in parts]
+
+
 @pytest.mark.parametrize("name", ["prepare", "check"])
 @pytest.mark.parametrize("data", sorted({*options("data")} - {"pooled"}))
 def test_every_source_is_built_from_its_configuration(name, data, tmp_path):
-    roots = ["data.casme2", "data.samm", "data.smic"] if data == "megc2019" else ["data.root"]
-    config = configuration(name, f"data={data}", *(f"{root}={tmp_path}" for root in roots))
+    config = configuration(name, f"data={data}", *roots_of(data, tmp_path))
     source = instantiate(config.data)
     assert source.name == config.data.name == data
     assert source.root == tmp_path
     assert source.digest() is None  # nothing is there
-    assert isinstance(source.official, tuple)
+    assert source.asserted == source.official
     assert composition.preparation(config)[2].parent.name == data
 
 
@@ -87,7 +93,7 @@ class Own(Source):
 
 
 class Smic(Own):
-    name, official = "smic", ("smic",)
+    name, official = "smic", {"smic": SmicSource.counts}
 
 
 def test_a_partial_download_stops_a_study_unless_it_is_allowed(tmp_path):
@@ -114,7 +120,6 @@ def network_of(config):
         return composition.make_network(config, num_classes=3)
 
 
-ROOTS = {"megc2019": ["data.casme2=a", "data.samm=b", "data.smic=c"]}
 CLASSES = {"five": 5, "four": 4, "three": 3}
 
 
@@ -122,7 +127,7 @@ CLASSES = {"five": 5, "four": 4, "three": 3}
 def test_every_published_experiment_is_composed_as_its_name_says(name):
     model, rest = name.split("_", 1) if not name.startswith("off_apexnet") else ("off_apexnet", name[12:])
     data, _, labels = rest.rpartition("_") if rest.endswith(("_five", "_three")) else (rest, "", "")
-    config = configuration("train", f"+reproduce={name}", *ROOTS.get(data, ["data.root=a"]))
+    config = configuration("train", f"+reproduce={name}", *roots_of(data))
     assert (config.model.name, config.data.name) == (model, data)
     assert not labels or config.labels.name == labels
     assert len(composition.label_scheme(config).classes) == CLASSES[config.labels.name]

@@ -31,7 +31,7 @@ NOT_CONTENT = (
     "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy", "trainer.sync_batchnorm",
     "trainer.enable_progress_bar", "trainer.enable_model_summary", "trainer.log_every_n_steps", "trainer.profiler",
 )  # fmt: skip
-NOT_CONTENT_OF_DATA = ("root", "portraits", "layout", "write_to", "allow_partial", "casme2", "samm", "smic")
+NOT_CONTENT_OF_DATA = ("root", "portraits", "layout", "write_to", "allow_partial")
 
 
 def preparation(config: "DictConfig") -> "tuple[Any, PreparationSettings, Path]":
@@ -70,7 +70,7 @@ def load_clips(config: "DictConfig") -> "ClipStore":
     if recorded.exists() and source.digest() not in (None, recorded.read_text().strip()):
         raise MefusionError(f"the list of clips of data={source.name} has changed since it was prepared: run {command}")
     scheme = label_scheme(config)
-    labelled = label_clips(index, scheme)
+    labelled = label_clips(index, scheme, known=source.official)
     require_whole(labelled, source, scheme.name, failures=folder / "failures.csv")
     module: Any = get_class(config.model.module._target_)
     dual_phase = config.model.training.windows == "dual_phase"
@@ -103,7 +103,7 @@ def require_whole(labelled: "pd.DataFrame", source: Any, scheme: str, *, failure
     """
     import pandas as pd
 
-    from mefusion.datasets.counts import differences
+    from mefusion.datasets.reading.counts import differences
 
     found = differences(labelled, scheme=scheme, datasets=source.asserted)
     if not found:
@@ -207,7 +207,7 @@ def plan_study(config: "DictConfig", store: "ClipStore", folds: "list[Fold]") ->
 
     from mefusion.clips.cache import settings_hash
     from mefusion.clips.table import KEY, clip_notes
-    from mefusion.datasets.counts import differences
+    from mefusion.datasets.reading.counts import differences
     from mefusion.evaluation.predictions import sample_list_hash
     from mefusion.faces.detectors import backend_version
     from mefusion.preparation.clips import PREPARATION

@@ -1,12 +1,11 @@
 """Label schemes: maps from a dataset's emotions to classes."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pandas as pd
 
 from mefusion.common.errors import MefusionError
-from mefusion.datasets.counts import COUNTS
 
 Classes = Mapping[str, Sequence[str]]  # class -> the emotions that count as it
 
@@ -64,12 +63,15 @@ class Scheme:
         return names[first]
 
 
-def label_clips(table: pd.DataFrame, scheme: Scheme) -> pd.DataFrame:
+def label_clips(
+    table: pd.DataFrame, scheme: Scheme, *, known: Mapping[str, Collection[str]] | None = None
+) -> pd.DataFrame:
     """Clips that have a class in the scheme, with the column `label`; the others are left out.
 
     Args:
         table: clip table; emotions are compared in lower case.
         scheme: which classes, and what counts as them.
+        known: dataset -> schemes that it has, such as those of `Source.official`, for messages.
 
     Raises:
         MefusionError: a class has no clip, an emotion counts as two classes, or the datasets' classes differ.
@@ -80,7 +82,7 @@ def label_clips(table: pd.DataFrame, scheme: Scheme) -> pd.DataFrame:
     names = scheme.class_names(table)
     absent = [name for name in names if name not in set(labelled["label"])]
     if absent or not names:
-        raise MefusionError(_no_such_scheme(table, scheme, absent))
+        raise MefusionError(_no_such_scheme(table, scheme, absent, known or {}))
     return labelled
 
 
@@ -107,18 +109,15 @@ def _class_of(classes: Classes, scheme: str) -> dict[str, str]:
     return class_of
 
 
-def _no_such_scheme(table: pd.DataFrame, scheme: Scheme, absent: Sequence[str]) -> str:
+def _no_such_scheme(
+    table: pd.DataFrame, scheme: Scheme, absent: Sequence[str], known: Mapping[str, Collection[str]]
+) -> str:
     datasets = sorted(table["dataset"].unique())
+    shared = sorted(set.intersection(*(set(known.get(dataset, ())) for dataset in datasets))) if datasets else []
     present = ", ".join(sorted(table[scheme.column].dropna().unique())) or "missing throughout"
     what = f"class {', '.join(absent)}" if absent else "any class"
     column = {"emotion": "emotions", "objective_class": "objective classes"}.get(scheme.column, scheme.column)
     return (
         f"labels={scheme.name} has no clip of {what} in {', '.join(datasets)}, whose {column} are {present}: "
-        f"choose {_alternatives(datasets)}"
+        f"choose {' or '.join(f'labels={name}' for name in shared) or 'another scheme'}"
     )
-
-
-def _alternatives(datasets: Iterable[str]) -> str:
-    known = [set(COUNTS.get(dataset, {})) for dataset in datasets]
-    shared = sorted(set.intersection(*known)) if known else []
-    return " or ".join(f"labels={name}" for name in shared) or "another scheme"
