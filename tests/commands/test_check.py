@@ -5,10 +5,10 @@ import shutil
 import sys
 
 import pytest
+from imitations import full_plan, write_download, write_small
 from PIL import Image
 
 from mefusion.commands import check
-from mefusion.synthetic.layouts import full_plan, small_plan, write_download
 
 
 @pytest.fixture(scope="module")
@@ -23,9 +23,7 @@ def whole(tmp_path_factory):
 def small(tmp_path):
     """Two subjects of CASME II, a clip of each emotion, and the overrides that check it."""
     root = tmp_path / "small"
-    write_download(
-        "casme2", root, small_plan("casme2", subjects=2, clips_per_class=1, frames=(12, 12)), variant="plain"
-    )
+    write_small("casme2", root, subjects=2, clips_per_class=1, frames=(12, 12))
     return root, ["data=casme2", f"data.root={root}", "data.allow_partial=true", "labels=five"]
 
 
@@ -102,7 +100,7 @@ def test_a_subject_without_clips_in_the_scheme_is_noted(checked, whole, tmp_path
 
 def clip_of(root):
     """Folder of sub01's first clip, frames 1 to 12."""
-    return root / "CASME2_RAW_selected" / "sub01" / "EP01_01"
+    return root / "CASME2_RAW_selected" / "CASME2_RAW_selected" / "sub01" / "EP01_01"
 
 
 def cut(path, count=12):

@@ -6,6 +6,7 @@ import openpyxl
 import pytest
 import yaml
 from hydra.utils import instantiate
+from imitations import full_plan, write_download
 from PIL import Image
 
 from mefusion.clips.table import clip_notes
@@ -20,7 +21,6 @@ from mefusion.datasets.reading.counts import differences
 from mefusion.datasets.reading.tables import read_table
 from mefusion.datasets.samm import SammSource
 from mefusion.datasets.smic import SmicSource
-from mefusion.synthetic.layouts import full_plan, write_download
 
 CONF = Path(__file__).parents[2] / "conf" / "labels"
 

@@ -21,6 +21,7 @@ from mefusion.datasets.reading.source import Source
 from mefusion.synthetic.expressions import EMOTIONS
 from mefusion.synthetic.rendered_download import write_rendered_download
 from mefusion.synthetic.scene import (
+    JPEG_QUALITY,
     SyntheticClip,
     SyntheticSettings,
     list_clips,
@@ -30,7 +31,6 @@ from mefusion.synthetic.scene import (
 )
 from mefusion.synthetic.truth import compare
 
-JPEG_QUALITY = 92
 FPS = 50
 
 
