@@ -70,7 +70,7 @@ class CasmeSquaredSource(OfficialSource):
             clip = videos[0].name if videos else clip
         return descend(folder, clip, root=self.root)
 
-    def mend(self, coding: Coding) -> None:
+    def correct_by_rule(self, coding: Coding) -> None:
         """An offset of 0 was not coded; the apex is the last frame that surely shows the expression."""
         if coding.cells["offset"] != "0":
             return

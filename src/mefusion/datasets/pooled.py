@@ -74,7 +74,7 @@ class PooledSource(Source):
         for name, part in self.sources.items():
             table = part.table(workers=workers)
             for dataset in table["dataset"].unique():
-                if dataset in origin:  # its subjects could not be told from those of the other
+                if dataset in origin:  # then equal names of subjects could be two persons
                     raise MefusionError(
                         f"data.sources.{origin[dataset]} and data.sources.{name} both hold the dataset {dataset}: "
                         f"leave one out, or give a dataset of your own another name with data.sources.{name}.name"

@@ -106,7 +106,7 @@ class SmicSource(OfficialSource):
 
 
 def _frame_numbers(folder: Path) -> list[int]:
-    """Numbers of a clip's frames; none where they cannot be listed, which is told when they are read."""
+    """Numbers of a clip's frames; none where they cannot be listed; the error is reported when they are read."""
     try:
         return list(list_frames(folder))
     except MefusionError:

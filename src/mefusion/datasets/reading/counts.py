@@ -1,7 +1,4 @@
-"""How many clips an official download has, so that a partial or altered copy is noticed.
-
-Each dataset states its own counts, as they are in its owners' annotation table.
-"""
+"""How many clips an official download has, so that a partial or altered copy is noticed."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""An official download: which facts a dataset states, and all that is done alike for every dataset."""
+"""The base class of official downloads: the facts that each dataset states, and the reading that all share."""
 
 import hashlib
 import re
@@ -31,23 +31,23 @@ cas_me_3,spNO.216/e_0,apex,0,1,there is no frame 0
 class OfficialSource(Source):
     """An official download, which is read and never written to.
 
-    A dataset is a subclass in a file of its own. It states its facts as class attributes and overrides only what is
-    done otherwise there.
+    Each dataset is a subclass in its own file. It states its facts as class attributes, and overrides a method only
+    where the dataset differs from the others.
 
     Attributes:
         dataset: its name, as in the clip table.
         fps: frames a second.
-        subject_name: its subjects' names, as a format of their number; they are written in many ways, and in one way
-            here, so that a clip has the same name whatever copy it is from.
+        subject_name: format of a subject's name, from the subject's number. Copies spell subjects differently; a
+            clip has the same name whatever copy it is from.
         subject_folder: pattern of the names of subjects' folders.
         kinds: kind of frames (`data.frames`) -> a word, in lower case, in the name of a folder above the subjects.
-        frames: the kind that is read unless another is asked for.
+        frames: the kind that is read by default.
         avoid: pattern of the names of folders that hold other data; None where there are none.
         tables: file names of the annotation table, the best first.
         columns: column of the annotation table -> cell that is read from it: subject, clip, onset, apex, offset,
             emotion and perhaps action_units, objective_class.
         corrections: known errors of the annotation table.
-        counts: what the whole download has; empty where its releases differ.
+        counts: what the whole download has under each label scheme; empty where its releases differ.
 
     Args:
         root: folder of the download.
@@ -78,7 +78,7 @@ class OfficialSource(Source):
         if self.frames not in self.kinds:
             raise MefusionError(f"data.frames={self.frames}: choose from {', '.join(self.kinds)}")
 
-    # What a dataset may do otherwise.
+    # Methods that a dataset may override.
 
     def frame_tree(self) -> Path:
         """Folder whose children are the subjects' folders."""
@@ -93,11 +93,11 @@ class OfficialSource(Source):
         return cells["clip"]
 
     def clip_folder(self, tree: Path, subject: str, cells: Mapping[str, str]) -> Path:
-        """Folder of a clip's frames, by the cells as they are in the table."""
+        """Folder of a clip's frames; the cells are not corrected yet."""
         return descend(tree, subject, cells["clip"], root=self.root)
 
-    def mend(self, coding: Coding) -> None:
-        """Mend errors of the annotation table that follow a rule."""
+    def correct_by_rule(self, coding: Coding) -> None:
+        """Correct errors of the annotation table that follow a rule; those of single clips are in `corrections`."""
 
     def rows(self) -> Iterator[Mapping[str, object]]:
         """Rows of the clip table."""
@@ -106,7 +106,7 @@ class OfficialSource(Source):
             subject, clip_id = self.subject(cells["subject"]), self.clip_id(cells)
             folder, coding = self.clip_folder(tree, subject, cells), Coding(cells)
             coding.correct(known for known in self.corrections if known.clip == f"{subject}/{clip_id}")
-            self.mend(coding)
+            self.correct_by_rule(coding)
             yield {
                 "dataset": self.dataset,
                 "subject": f"{self.dataset}/{subject}",
@@ -120,7 +120,7 @@ class OfficialSource(Source):
         """What the rows are made from, for the digest."""
         return self.table_file().read_bytes()
 
-    # What is the same for all.
+    # The same for all.
 
     @classmethod
     def subject(cls, text: str) -> str:

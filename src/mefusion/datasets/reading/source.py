@@ -1,4 +1,4 @@
-"""What all sources are."""
+"""The interface of all sources."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ class Source(ABC):
         name: of the data, for messages and folders.
         root: folder of the files.
         faces: backend where none is named.
-        official: dataset -> its official counts, for those whose official download the clips are meant to be.
+        official: dataset -> its official counts, for the datasets that are read from their official download.
         allow_partial: whether to go on where clips of those are missing; every result then says so.
     """
 
@@ -28,12 +28,12 @@ class Source(ABC):
 
     @property
     def asserted(self) -> Mapping[str, CountsByScheme]:
-        """As `official`, but only the datasets of which no clip may be missing."""
+        """The part of `official` of which no clip may be missing."""
         return {} if self.allow_partial else self.official
 
     @abstractmethod
     def identity(self) -> dict[str, object]:
-        """What tells this source's cache from another's."""
+        """What this source's cache folder is named by."""
 
     @abstractmethod
     def digest(self) -> str | None:

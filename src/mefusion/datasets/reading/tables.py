@@ -1,4 +1,4 @@
-"""Reading annotation tables: cells as text, columns by name, known errors mended and told."""
+"""Reading annotation tables: cells as text, columns by name, known errors corrected and noted."""
 
 import re
 import warnings
@@ -103,14 +103,14 @@ class Coding:
 
     Attributes:
         cells: onset, apex, offset, emotion and perhaps action_units, objective_class; text as in the table.
-        notes: what was mended, a phrase each.
+        notes: a phrase for each correction.
     """
 
     cells: dict[str, str]
     notes: list[str] = field(default_factory=list)
 
     def correct(self, corrections: Iterable[Correction]) -> None:
-        """Mend known errors of this row, where the table still has them."""
+        """Correct known errors of this row, where the table still has them."""
         for _, name, old, new, reason in corrections:
             if self.cells.get(name) == old:
                 self.cells[name] = new
