@@ -51,6 +51,37 @@ def test_every_source_is_built_from_its_configuration(name, data, tmp_path):
     assert composition.preparation(config)[2].parent.name == data
 
 
+CASME2 = {"official": ["casme2"], "root": "/data", "frames": "raw"}
+SAMM = {"official": ["samm"], "root": "/data"}
+SMIC = {"official": ["smic"], "root": "/data", "frames": "raw", "modality": "HS"}
+
+
+@pytest.mark.parametrize(
+    ("data", "identity"),
+    [
+        ("casme2", CASME2),
+        ("samm", SAMM),
+        ("smic", SMIC),
+        ("cas_me_2", {"official": ["cas_me_2"], "root": "/data", "frames": "selected"}),
+        ("cas_me_3", {"official": ["cas_me_3"], "root": "/data", "frames": "raw"}),
+        ("megc2019", {"pooled": [{"name": part["official"][0], **part} for part in (CASME2, SAMM, SMIC)]}),
+        ("flow_images", {"flow_images": "/data"}),
+        ("manifest", {"manifest": "/data"}),
+    ],
+)
+def test_caches_keep_the_names_that_they_have(data, identity):
+    config = configuration("prepare", f"data={data}", *roots_of(data, "/data"))
+    assert instantiate(config.data).identity() == identity
+
+
+def test_frames_of_the_composite_are_chosen_at_once():
+    chosen = ["data=megc2019", *roots_of("megc2019"), "data.sources.casme2.frames=cropped"]
+    sources = instantiate(configuration("prepare", *chosen).data).sources
+    assert {name: source.frames for name, source in sources.items()} == {
+        **{"casme2": "cropped", "samm": "raw", "smic": "cropped"},
+    }
+
+
 def test_every_source_of_a_pool_is_that_of_its_name(tmp_path):
     names = options("data/sources")
     roots = [f"data.sources.{name}.root={tmp_path}" for name in names]

@@ -80,6 +80,18 @@ class OfficialSource(Source):
 
     # Methods that a dataset may override.
 
+    @classmethod
+    def subject(cls, text: str) -> str:
+        """A subject's one name from `sub01`, `s1`, `s01`, `6` or `006`.
+
+        Raises:
+            MefusionError: the text does not end in a number.
+        """
+        number = re.search(r"(\d+)\s*$", text)
+        if number is None:
+            raise MefusionError(f"'{text}' is no subject of {cls.dataset}: its subjects are numbered")
+        return cls.subject_name.format(int(number[1]))
+
     def frame_tree(self) -> Path:
         """Folder whose children are the subjects' folders."""
         return frame_tree(self.root, self.subject_folder, frames=self.frames, kinds=self.kinds, avoid=self.avoid)
@@ -120,19 +132,7 @@ class OfficialSource(Source):
         """What the rows are made from, for the digest."""
         return self.table_file().read_bytes()
 
-    # The same for all.
-
-    @classmethod
-    def subject(cls, text: str) -> str:
-        """A subject's one name from `sub01`, `s1`, `s01`, `6` or `006`.
-
-        Raises:
-            MefusionError: the text does not end in a number.
-        """
-        number = re.search(r"(\d+)\s*$", text)
-        if number is None:
-            raise MefusionError(f"'{text}' is no subject of {cls.dataset}: its subjects are numbered")
-        return cls.subject_name.format(int(number[1]))
+    # What follows from them.
 
     def table_file(self) -> Path:
         """The annotation table.
