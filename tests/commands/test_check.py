@@ -5,10 +5,10 @@ import shutil
 import sys
 
 import pytest
+from imitations import full_plan, write_download, write_small
 from PIL import Image
 
 from mefusion.commands import check
-from mefusion.synthetic.layouts import full_plan, small_plan, write_download
 
 
 @pytest.fixture(scope="module")
@@ -23,9 +23,7 @@ def whole(tmp_path_factory):
 def small(tmp_path):
     """Two subjects of CASME II, a clip of each emotion, and the overrides that check it."""
     root = tmp_path / "small"
-    write_download(
-        "casme2", root, small_plan("casme2", subjects=2, clips_per_class=1, frames=(12, 12)), variant="plain"
-    )
+    write_small("casme2", root, subjects=2, clips_per_class=1, frames=(12, 12))
     return root, ["data=casme2", f"data.root={root}", "data.allow_partial=true", "labels=five"]
 
 
@@ -102,7 +100,7 @@ def test_a_subject_without_clips_in_the_scheme_is_noted(checked, whole, tmp_path
 
 def clip_of(root):
     """Folder of sub01's first clip, frames 1 to 12."""
-    return root / "CASME2_RAW_selected" / "sub01" / "EP01_01"
+    return root / "CASME2_RAW_selected" / "CASME2_RAW_selected" / "sub01" / "EP01_01"
 
 
 def cut(path, count=12):
@@ -166,6 +164,29 @@ def test_a_frame_that_is_a_link_out_of_the_root_is_named(checked, small, tmp_pat
     assert "img3.jpg is a link that leaves" in lines(printed, "wrong")[0]
 
 
+def test_in_a_pool_each_source_may_be_partial_by_itself(checked, small, whole):
+    pool = ["data=pooled", "data/sources=[casme2,smic]", f"data.sources.smic.root={whole}"]
+    pool += [f"data.sources.casme2.root={small[0]}"]
+    printed, sentence = checked(*pool, "data.sources.casme2.allow_partial=true")
+    assert sentence is None
+    assert any(line.startswith("casme2: negative 4 of 88") for line in lines(printed, "note"))
+    printed, sentence = checked(*pool, "data.sources.smic.allow_partial=true")
+    assert "problems in data=pooled" in sentence
+    assert {line.split(":")[0] for line in lines(printed, "wrong")} == {"casme2"}
+    assert checked(*pool, "data.allow_partial=true")[1] is None
+
+
+def test_in_a_pool_a_link_may_not_lead_into_another_source(checked, small, whole):
+    root, frame = small[0], clip_of(small[0]) / "img3.jpg"
+    other = next(whole.rglob("*.jpg"))
+    frame.unlink()
+    frame.symlink_to(other)
+    pool = ["data=pooled", "data/sources=[casme2,smic]", f"data.sources.smic.root={whole}", "data.allow_partial=true"]
+    printed, sentence = checked(*pool, f"data.sources.casme2.root={root}")
+    assert "1 problems in data=pooled" in sentence
+    assert f"img3.jpg is a link that leaves {root}:" in lines(printed, "wrong")[0]
+
+
 @pytest.mark.parametrize(("suffix", "format"), [("png", "PNG"), ("bmp", "BMP")])
 def test_cut_images_of_other_kinds_are_seen(checked, tmp_path, suffix, format):
     root = tmp_path / "own"
@@ -206,7 +227,7 @@ def test_numbers_of_a_manifest_are_checked(checked, tmp_path, numbers, part):
         (["data=casme2", "data.root=."], ["official download"]),
         (["data=smic", "data.root=.", "data.modality=UV"], ["UV", "HS, VIS, NIR"]),
         (["data=flow_images", "data.root=."], ["must hold one CSV"]),
-        (["data=megc2019", "data.casme2=."], ["data.samm"]),
+        (["data=megc2019", "data.sources.casme2.root=."], ["data.sources.samm.root"]),
         (["data=casme9"], ["casme9", "cas_me_2", "flow_images", "megc2019"]),
     ],
 )

@@ -4,10 +4,11 @@ import json
 
 import pandas as pd
 import pytest
+from imitations import full_plan, write_download
 
-from mefusion.synthetic.layouts import full_plan, write_download
-from mefusion.synthetic.rendered_download import rendered_pictures, write_rendered_download
-from mefusion.synthetic.scene import SyntheticSettings
+from mefusion.synthetic.layouts import get_layout
+from mefusion.synthetic.rendered_download import act_row, write_rendered_download
+from mefusion.synthetic.scene import SyntheticSettings, render_frame
 
 SMALL = ("data.subjects=2", "data.clips_per_class=1", "data.frames=[8,9]", "workers=1")
 SMOKE = ("model=mol_tiny", "trainer=smoke", "model.network.image_size=64", "model.network.width=0.0625")
@@ -63,7 +64,7 @@ def test_the_composite_of_three_rendered_downloads_goes_all_the_way(command, tmp
     settings = SyntheticSettings(subjects=1, clips_per_class=1, frames=(8, 9))
     for layout in ("casme2", "samm", "smic"):
         write_rendered_download(layout, tmp_path / layout, settings, workers=1)
-    roots = [f"data.{layout}={layout}" for layout in ("casme2", "samm", "smic")]
+    roots = [f"data.sources.{layout}.root={layout}" for layout in ("casme2", "samm", "smic")]
     data = ["data=megc2019", *roots, "data.allow_partial=true", "faces=dlib", "labels=three", "workers=1"]
     run(command, "mefusion-check", *[given for given in data if given != "faces=dlib"], cwd=tmp_path)
     run(command, "mefusion-prepare", *data, cwd=tmp_path)
@@ -81,8 +82,13 @@ def test_the_composite_of_three_rendered_downloads_goes_all_the_way(command, tmp
 def test_clips_that_the_table_has_wrong_are_prepared(command, tmp_path):
     wrong = {("spNO.40", "e"), ("spNO.214", "c"), ("spNO.216", "e")}
     plan = [row for row in full_plan("cas_me_3") if (row.subject, row.clip) in wrong and row.offset < 2500]
-    pictures = rendered_pictures("cas_me_3", SyntheticSettings())
-    write_download("cas_me_3", tmp_path / "new", plan, pictures, variant="nested")
+    layout, settings = get_layout("cas_me_3"), SyntheticSettings()
+    acted = {(row.clip, row.onset): act_row(layout, row, settings) for row in plan}
+
+    def rendered(row, number):
+        return render_frame(acted[row.clip, row.onset], number - row.onset, settings)
+
+    write_download("cas_me_3", tmp_path / "new", plan, rendered, variant="nested")
     given = ("data=cas_me_3", "data.root=new", "data.allow_partial=true", "faces=dlib", "workers=1")
     run(command, "mefusion-prepare", *given, cwd=tmp_path)
     (index,) = tmp_path.glob("cache/cas_me_3/*/index.parquet")

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from imitations import write_small
 
 from mefusion.clips.cache import load_arrays
-from mefusion.synthetic.layouts import small_plan, write_download
 
 PROGRAM = [str(Path(sys.executable).parent / "mefusion-prepare")]
 TINY_MODEL = ("trainer=smoke", "model.network.image_size=64", "model.network.width=0.0625")
@@ -90,7 +90,7 @@ def flow_images(tmp_path_factory, command):
         pictures[f"casme2/{row.subject}", row.clip] = rng.integers(0, 256, (28, 28, 3), dtype=np.uint8)
         return pictures[f"casme2/{row.subject}", row.clip]
 
-    write_download("flow_images", folder / "new", small_plan("flow_images", subjects=2, clips_per_class=1), picture)
+    write_small("flow_images", folder / "new", picture, subjects=2, clips_per_class=1)
     overrides = ["data=flow_images", "data.root=new", "data.allow_partial=true", "workers=1"]
     assert "6 of 6 clips of 2 subjects" in run(command, "mefusion-prepare", *overrides, cwd=folder)
     return folder, overrides, pictures

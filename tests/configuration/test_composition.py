@@ -12,7 +12,8 @@ from mefusion.configuration import composition
 from mefusion.configuration.building import make_network
 from mefusion.configuration.cli import configuration_folder
 from mefusion.configuration.preparing import resolve_preparation
-from mefusion.datasets.base import Source
+from mefusion.datasets.reading.source import Source
+from mefusion.datasets.smic import SmicSource
 from mefusion.studies.identity import study_content
 
 CONF, EXPERIMENTS = configuration_folder("conf"), configuration_folder("experiments")
@@ -30,17 +31,53 @@ def experiments(kind):
     return sorted(path.stem for path in (EXPERIMENTS / kind).glob("*.yaml"))
 
 
+def roots_of(data, root="a"):
+    """Overrides that say where a dataset is."""
+    parts = [f"sources.{part}.root" for part in ("casme2", "samm", "smic")] if data == "megc2019" else ["root"]
+    return [f"data.{part}={root}" for part in parts]
+
+
 @pytest.mark.parametrize("name", ["prepare", "check"])
 @pytest.mark.parametrize("data", sorted({*options("data")} - {"pooled"}))
 def test_every_source_is_built_from_its_configuration(name, data, tmp_path):
-    roots = ["data.casme2", "data.samm", "data.smic"] if data == "megc2019" else ["data.root"]
-    config = configuration(name, f"data={data}", *(f"{root}={tmp_path}" for root in roots))
+    config = configuration(name, f"data={data}", *roots_of(data, tmp_path))
     source = instantiate(config.data)
     assert source.name == config.data.name == data
     assert source.root == tmp_path
     assert source.digest() is None  # nothing is there
-    assert isinstance(source.official, tuple)
+    assert source.asserted == source.official
     assert resolve_preparation(config).cache.parent.name == data
+
+
+CASME2 = {"official": ["casme2"], "root": "/data", "frames": "raw"}
+SAMM = {"official": ["samm"], "root": "/data"}
+SMIC = {"official": ["smic"], "root": "/data", "frames": "raw", "modality": "HS"}
+
+
+@pytest.mark.parametrize(
+    ("data", "identity"),
+    [
+        ("casme2", CASME2),
+        ("samm", SAMM),
+        ("smic", SMIC),
+        ("cas_me_2", {"official": ["cas_me_2"], "root": "/data", "frames": "selected"}),
+        ("cas_me_3", {"official": ["cas_me_3"], "root": "/data", "frames": "raw"}),
+        ("megc2019", {"pooled": [{"name": part["official"][0], **part} for part in (CASME2, SAMM, SMIC)]}),
+        ("flow_images", {"flow_images": "/data"}),
+        ("manifest", {"manifest": "/data"}),
+    ],
+)
+def test_caches_keep_the_names_that_they_have(data, identity):
+    config = configuration("prepare", f"data={data}", *roots_of(data, "/data"))
+    assert instantiate(config.data).identity() == identity
+
+
+def test_frames_of_the_composite_are_chosen_at_once():
+    chosen = ["data=megc2019", *roots_of("megc2019"), "data.sources.casme2.frames=cropped"]
+    sources = instantiate(configuration("prepare", *chosen).data).sources
+    assert {name: source.frames for name, source in sources.items()} == {
+        **{"casme2": "cropped", "samm": "raw", "smic": "cropped"},
+    }
 
 
 def test_every_source_of_a_pool_is_that_of_its_name(tmp_path):
@@ -85,7 +122,7 @@ class Own(Source):
 
 
 class Smic(Own):
-    name, official = "smic", ("smic",)
+    name, official = "smic", {"smic": SmicSource.counts}
 
 
 def test_a_partial_download_stops_a_study_unless_it_is_allowed(tmp_path):
@@ -120,7 +157,6 @@ def content_of(*overrides):
     return study_content(experiment.plain, backend="dlib", tasks=tasks, datasets=())
 
 
-ROOTS = {"megc2019": ["data.casme2=a", "data.samm=b", "data.smic=c"]}
 CLASSES = {"five": 5, "four": 4, "three": 3}
 
 
@@ -128,7 +164,7 @@ CLASSES = {"five": 5, "four": 4, "three": 3}
 def test_every_published_experiment_is_composed_as_its_name_says(name):
     model, rest = name.split("_", 1) if not name.startswith("off_apexnet") else ("off_apexnet", name[12:])
     data, _, labels = rest.rpartition("_") if rest.endswith(("_five", "_three")) else (rest, "", "")
-    overrides = [f"+reproduce={name}", *ROOTS.get(data, ["data.root=a"])]
+    overrides = [f"+reproduce={name}", *roots_of(data)]
     config = configuration("train", *overrides)
     assert (config.model.name, config.data.name) == (model, data)
     assert not labels or config.labels.name == labels

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mefusion.datasets.facs import ActionUnit, canonical, columns, parse
+from mefusion.datasets.reading.facs import ActionUnit, canonical, columns, parse
 
 
 @pytest.mark.parametrize(

@@ -5,11 +5,19 @@ import pytest
 import yaml
 
 from mefusion.common.errors import MefusionError
-from mefusion.datasets.counts import COUNTS, Counts, differences
-from mefusion.datasets.labels import DatasetLabels, Scheme, label_clips
+from mefusion.datasets.cas_me_3 import CasmeCubedSource
+from mefusion.datasets.casme2 import Casme2Source
+from mefusion.datasets.labels import label_clips
+from mefusion.datasets.reading.counts import Counts, differences
+from mefusion.datasets.samm import SammSource
+from mefusion.datasets.schemes import DatasetLabels, Scheme
+from mefusion.datasets.smic import SmicSource
 
 THREE = {"negative": ["negative", "anger"], "positive": ["positive", "happiness"], "surprise": ["surprise"]}
 CONF = Path(__file__).parents[2] / "conf" / "labels"
+COUNTS = {source.dataset: source.counts for source in (Casme2Source, SammSource, CasmeCubedSource)} | {
+    dataset: counts for dataset, _, counts in SmicSource.cameras.values()
+}
 
 
 def table(*emotions, dataset="mine", subjects=None):
@@ -44,8 +52,8 @@ def test_a_class_without_clips_is_named_with_the_emotions_there_are():
 def test_a_scheme_that_a_dataset_cannot_have_names_those_it_has():
     five = Scheme("five", {name: [name] for name in ("disgust", "surprise", "others")})
     with pytest.raises(MefusionError) as error:
-        label_clips(table("negative", "positive", "surprise", dataset="smic"), five)
-    for part in ("labels=five", "disgust, others", "smic", "choose labels=three"):
+        label_clips(table("negative", "positive", "surprise", dataset="smic"), five, known=COUNTS)
+    for part in ("labels=five", "disgust, others", "smic", "choose labels=three or labels=three_wide"):
         assert part in str(error.value)
 
 
@@ -112,10 +120,7 @@ def test_the_figures_of_each_dataset():
     assert totals["cas_me_3", "four"] == totals["cas_me_3", "seven"] == 860
 
 
-@pytest.fixture
-def counted(monkeypatch):
-    counts = Counts(2, {"negative": 2, "positive": 1}, per_subject={"d/s1": 2, "d/s2": 1})
-    monkeypatch.setitem(COUNTS, "d", {"three": counts})  # type: ignore[arg-type]
+KNOWN = {"d": {"three": Counts(2, {"negative": 2, "positive": 1}, per_subject={"d/s1": 2, "d/s2": 1})}}
 
 
 def labelled(*labels):
@@ -126,16 +131,14 @@ def labelled(*labels):
 WHOLE = [("s1", "negative"), ("s1", "negative"), ("s2", "positive")]
 
 
-def phrases(*labels, datasets=("d",), scheme="three"):
+def phrases(*labels, datasets=KNOWN, scheme="three"):
     return differences(labelled(*labels), scheme=scheme, datasets=datasets)
 
 
-@pytest.mark.usefixtures("counted")
 def test_a_whole_copy_differs_in_nothing():
     assert phrases(*WHOLE) == []
 
 
-@pytest.mark.usefixtures("counted")
 def test_missing_and_surplus_are_told_by_class_and_subject():
     assert phrases(("s1", "negative"), ("s1", "positive"), ("s1", "positive"), ("s9", "negative")) == [
         "d: positive 2 of 1 clips (1 surplus)",
@@ -150,7 +153,6 @@ def test_missing_and_surplus_are_told_by_class_and_subject():
     ]
 
 
-@pytest.mark.usefixtures("counted")
-@pytest.mark.parametrize("asked", [{"datasets": ()}, {"datasets": ("cas_me_2",)}, {"scheme": "mine"}])
+@pytest.mark.parametrize("asked", [{"datasets": {}}, {"datasets": {"cas_me_2": {}}}, {"scheme": "mine"}])
 def test_what_is_not_known_is_not_counted(asked):
     assert phrases(("s1", "negative"), **asked) == []

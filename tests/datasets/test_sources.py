@@ -1,26 +1,27 @@
 """Official downloads: their counts from full-size copies, and their quirks one at a time."""
 
-import csv
 from pathlib import Path
 
 import openpyxl
 import pytest
 import yaml
+from hydra.utils import instantiate
+from imitations import full_plan, write_download
 from PIL import Image
 
 from mefusion.clips.table import clip_notes
 from mefusion.common.errors import MefusionError
+from mefusion.configuration.cli import compose
 from mefusion.datasets.cas_me_2 import CasmeSquaredSource
 from mefusion.datasets.cas_me_3 import CasmeCubedSource
 from mefusion.datasets.casme2 import Casme2Source
-from mefusion.datasets.counts import differences
 from mefusion.datasets.flow_images import FlowImagesSource
-from mefusion.datasets.labels import DatasetLabels, Scheme, label_clips
-from mefusion.datasets.megc2019 import Megc2019Source
+from mefusion.datasets.labels import label_clips
+from mefusion.datasets.reading.counts import differences
+from mefusion.datasets.reading.tables import read_table
 from mefusion.datasets.samm import SammSource
+from mefusion.datasets.schemes import DatasetLabels, Scheme
 from mefusion.datasets.smic import SmicSource
-from mefusion.datasets.tables import CORRECTIONS, read_table, subject_name
-from mefusion.synthetic.layouts import full_plan, write_download
 
 CONF = Path(__file__).parents[2] / "conf" / "labels"
 
@@ -91,9 +92,12 @@ SCHEMES = {
     "casme2": {"three": (145, 24), "three_wide": (156, 25), "five": (246, 26), "seven": (255, 26)},
     "samm": {"three": (133, 28), "three_wide": (133, 28), "five": (136, 27), "objective": (159, 29)},
     "smic": {"three": (164, 16), "three_wide": (164, 16)},
-    "smic_vis": {"three": (71, 8)},
-    "smic_nir": {"three": (71, 8)},
-    "cas_me_3": {"three": (699, 88), "four": (860, 94), "seven": (860, 94), "objective": (860, 94)},
+    "smic_vis": {"three": (71, 8), "three_wide": (71, 8)},
+    "smic_nir": {"three": (71, 8), "three_wide": (71, 8)},
+    "cas_me_3": {
+        **{"three": (699, 88), "three_wide": (699, 88)},
+        **{"four": (860, 94), "seven": (860, 94), "objective": (860, 94)},
+    },
 }
 
 
@@ -103,7 +107,8 @@ def test_a_whole_download_has_the_published_counts(tmp_path, layout, variant, ki
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
     source = kind(root=str(tmp_path), **options)
     table = source.table()
-    assert source.official == (layout,)
+    assert list(source.official) == [layout]
+    assert set(source.official[layout]) == set(SCHEMES[layout]) - {"objective"}
     assert set(table["dataset"]) == {layout}
     assert all(Path(path).is_dir() for path in table["path"])
     for name, (clips, subjects) in SCHEMES[layout].items():
@@ -132,7 +137,8 @@ def test_cas_me_2_has_its_micro_expressions(tmp_path, variant, kind):
 def test_the_composite_has_442_clips_of_68_subjects(tmp_path):
     for layout in ("casme2", "samm", "smic"):
         write_download(layout, tmp_path / layout, full_plan(layout), frames_per_clip=2)
-    source = Megc2019Source(**{name: str(tmp_path / name) for name in ("casme2", "samm", "smic")})
+    roots = [f"data.sources.{name}.root={tmp_path / name}" for name in ("casme2", "samm", "smic")]
+    source = instantiate(compose(["data=megc2019", *roots]).data)
     labelled = label_clips(source.table(), scheme("three"))
     assert labelled["label"].value_counts().to_dict() == {"negative": 250, "positive": 109, "surprise": 83}
     assert labelled["subject"].nunique() == 68
@@ -181,7 +187,7 @@ def casme2(root, *rows, header=CASME2, table="CASME2-coding-20140508.xlsx", **op
     """CASME II of a table; rows are (subject, clip, onset, apex, offset, action units, emotion)."""
     workbook(root / table, [header, *((s, c, None, *numbers, None, au, e) for s, c, *numbers, au, e in rows)])
     for subject, clip, *_ in rows:
-        frames(root / "CASME2_RAW_selected" / subject_name("casme2", str(subject)) / clip, "img46.jpg")
+        frames(root / "CASME2_RAW_selected" / Casme2Source.subject(str(subject)) / clip, "img46.jpg")
     return Casme2Source(root=str(root), **options)
 
 
@@ -289,7 +295,7 @@ def test_a_clip_that_is_listed_twice_is_named(tmp_path):
 
 def test_a_subject_without_a_number_is_named():
     with pytest.raises(MefusionError, match="'total' is no subject of samm"):
-        subject_name("samm", "total")
+        SammSource.subject("total")
 
 
 def test_the_digest_changes_with_the_table_and_the_identity_with_the_options(tmp_path):
@@ -299,6 +305,12 @@ def test_the_digest_changes_with_the_table_and_the_identity_with_the_options(tmp
     assert source.digest() != digest
     assert source.identity() != casme2(tmp_path, ROW, frames="cropped").identity()
     assert source.identity() == casme2(tmp_path, ROW, allow_partial=True).identity()
+
+
+def test_another_correction_is_another_digest(tmp_path):
+    (tmp_path / CasmeCubedSource.tables[0]).write_bytes(b"table")
+    more = type("More", (CasmeCubedSource,), {"corrections": CasmeCubedSource.corrections[:-1]})
+    assert more(root=str(tmp_path)).digest() != CasmeCubedSource(root=str(tmp_path)).digest()
 
 
 # Folders.
@@ -431,7 +443,7 @@ def test_smic_takes_labels_from_folders_and_has_no_apex(tmp_path):
 
 def test_cameras_of_smic_share_their_subjects_and_no_dataset(tmp_path):
     high, visible = smic(tmp_path, "s11_ne_01"), smic(tmp_path, "s11_ne_01", camera="VIS")
-    assert visible.official == ("smic_vis",)
+    assert list(visible.official) == ["smic_vis"]
     assert high.table()["subject"].tolist() == visible.table()["subject"].tolist() == ["smic/s11"]
     assert visible.table()["dataset"].tolist() == ["smic_vis"]
     assert "/VIS/" in visible.table()["path"][0]
@@ -569,9 +581,8 @@ def test_known_errors_are_mended_and_told(tmp_path, row, mended):
 
 
 def test_every_correction_is_tried():
-    with CORRECTIONS.open() as file:
-        listed = [row["clip"] for row in csv.DictReader(file)]
-    assert {f"{subject}/{letter}_{onset}" for (subject, letter, onset, *_), _ in CORRECTED} == set(listed)
+    listed = {known.clip for known in CasmeCubedSource.corrections}
+    assert {f"{subject}/{letter}_{onset}" for (subject, letter, onset, *_), _ in CORRECTED} == listed
 
 
 def test_a_value_that_is_right_already_is_not_corrected(tmp_path):

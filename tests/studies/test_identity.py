@@ -11,6 +11,10 @@ NAMES = {
     "6e71f27a45": [],
     "cff081dae0": ["model=fdp_tiny", "rule=inner_val", "seeds=[0,1]", "tasks.rank.weight=0", "data.subjects=3"],
     "ecadfeadc3": ["+reproduce=mol_casme2_five", "data.root=a", "imbalance=focal"],
+    "7546641ce7": [
+        "+reproduce=ststnet_megc2019",
+        *(f"data.sources.{name}.root=x" for name in ("casme2", "samm", "smic")),
+    ],
     "9843ef7d70": [
         "data=pooled",
         "data/sources=[casme2,samm,cas_me_2,cas_me_3,smic,manifest]",
@@ -21,8 +25,8 @@ NAMES = {
 }
 RENAMED = (
     "A name has changed: the results of studies that exist would not be found. Where the setting changes no result at "
-    "its default, give it an entry in mefusion.studies.identity.ADDED; where it is called otherwise now, write it as it "
-    "was called; where results change, raise RESULTS there."
+    "its default, give it an entry in mefusion.studies.identity.ADDED; where it is called otherwise now, write it as "
+    "it was called; where results change, raise RESULTS there."
 )
 
 
@@ -56,16 +60,17 @@ def test_clips_and_software_change_the_name():
 
 
 def test_labels_of_other_datasets_have_no_say():
-    own = ["+labels.datasets.lab.classes={negative:[bad],positive:[good],surprise:[oh]}"]
-    assert name_of(*own) == name_of()
-    experiment = experiment_of(*own)
-    told = study_content(experiment.plain, backend="dlib", tasks={}, datasets={"lab"})
-    assert "lab" in told["labels"]["datasets"]
+    plain = experiment_of().plain
+    own = {**plain["labels"], "datasets": {**plain["labels"]["datasets"], "lab": {"classes": {}, "leave_out": []}}}
+    absent, present = (
+        study_content({**plain, "labels": labels}, backend="dlib", tasks={}, datasets=datasets)
+        for labels, datasets in ((own, {"casme2"}), (own, {"lab"}))
+    )
+    assert absent == study_content(plain, backend="dlib", tasks={}, datasets=())
+    assert "lab" in present["labels"]["datasets"]
 
 
-@pytest.mark.parametrize("added", [{"model.view": "canvas"}, {"faces.max_missing": 5}, {"seeds": [0]}])
-def test_a_new_setting_at_its_default_is_left_out(monkeypatch, added):
-    ((key, value),) = added.items()
+def test_a_new_setting_at_its_default_is_left_out(monkeypatch):
     plain = experiment_of().plain
     before = study_content(plain, backend="dlib", tasks={}, datasets=())
     monkeypatch.setattr("mefusion.studies.identity.ADDED", {"callbacks": {}, "trainer.brand_new": 3})

@@ -21,7 +21,7 @@ CLIP_DTYPES: Mapping[str, str] = {
     "offset": "Int64",
     "emotion": "string",
     "objective_class": "string",  # of the action units alone, where a dataset has it
-    "action_units": "string",  # as `mefusion.datasets.facs` writes them
+    "action_units": "string",  # as `mefusion.datasets.reading.facs` writes them
     "action_unit_remarks": "string",  # what of the coding is no action unit
     "fps": "Float64",
     "landmarks": "string",  # a file of landmarks, for faces=precomputed

@@ -12,7 +12,11 @@ from mefusion.common.errors import MefusionError
 from mefusion.configuration.cli import run
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import pandas as pd
+
+    from mefusion.datasets.reading.counts import CountsByScheme
 
 WIDE = 120  # characters of tables that go into a file
 
@@ -25,8 +29,8 @@ def check(config: DictConfig) -> None:
     """
     from mefusion.clips.table import clip_notes
     from mefusion.configuration.preparing import resolve_preparation
-    from mefusion.datasets.counts import differences
     from mefusion.datasets.labels import label_clips
+    from mefusion.datasets.reading.counts import differences
     from mefusion.evaluation.predictions import sample_list_hash
 
     console = Console(soft_wrap=True, highlight=False)
@@ -39,7 +43,7 @@ def check(config: DictConfig) -> None:
     subjects = table["subject"].nunique()
     console.print(escape(f"{source.name}: {len(table)} clips of {subjects} subjects in {source.root}"))
     console.print(escape(f"{scheme.column}: {_counts(table[scheme.column])}"))
-    labelled = label_clips(table, scheme)
+    labelled = label_clips(table, scheme, known=source.official)
     names = scheme.class_names(labelled)
     console.print(_class_table(labelled, names, scheme.name, source.official))
     console.print(_subject_table(labelled, names))
@@ -64,7 +68,7 @@ def check(config: DictConfig) -> None:
 
 
 def _inspect(table: "pd.DataFrame", clip_length: int, console: Console) -> tuple[list[str], list[str]]:
-    from mefusion.datasets.inspection import inspect_clip
+    from mefusion.clips.inspection import inspect_clip
 
     problems: list[str] = []
     notes: list[str] = []
@@ -82,12 +86,13 @@ def _counts(values: "pd.Series") -> str:
     return ", ".join(f"{value} {count}" for value, count in counts.items()) or "none"
 
 
-def _class_table(labelled: "pd.DataFrame", names: list[str], scheme: str, datasets: tuple[str, ...]) -> Table:
-    from mefusion.datasets.counts import COUNTS
+def _class_table(
+    labelled: "pd.DataFrame", names: list[str], scheme: str, datasets: "Mapping[str, CountsByScheme]"
+) -> Table:
 
     shown = Table("dataset", "class", "clips", "expected", title=f"labels={scheme}", title_justify="left")
     for dataset, clips in labelled.groupby("dataset"):
-        expected = COUNTS.get(dataset, {}).get(scheme) if dataset in datasets else None
+        expected = datasets.get(dataset, {}).get(scheme)
         for name in names:
             known = str(expected.classes.get(name, "-")) if expected else "-"
             shown.add_row(dataset, name, str((clips["label"] == name).sum()), known)

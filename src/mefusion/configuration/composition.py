@@ -21,9 +21,9 @@ from mefusion.clips.table import KEY, clip_notes
 from mefusion.common.errors import MefusionError
 from mefusion.configuration.preparing import Preparation, plan_preparation
 from mefusion.configuration.schema import TrainSettings
-from mefusion.datasets.base import Source
-from mefusion.datasets.counts import differences
 from mefusion.datasets.labels import label_clips
+from mefusion.datasets.reading.counts import differences
+from mefusion.datasets.reading.source import Source
 from mefusion.evaluation.folds import make_folds
 from mefusion.evaluation.predictions import sample_list_hash
 from mefusion.faces.detectors import backend_version
@@ -131,7 +131,7 @@ def load_clips(experiment: Experiment) -> ClipStore:
         raise MefusionError(
             f"the list of clips of data={source.name} has changed since it was prepared: run {experiment.prepare}"
         )
-    labelled = label_clips(index, labels)
+    labelled = label_clips(index, labels, known=source.official)
     require_whole(labelled, source, labels.name, failures=folder / "failures.csv")
     view = make_view(
         settings.model.view,

@@ -8,7 +8,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from mefusion.configuration.schema import PrepareSettings
-from mefusion.datasets.base import Source
+from mefusion.datasets.reading.source import Source
 from mefusion.preparation.clips import cache_folder
 from mefusion.preparation.settings import PreparationSettings
 

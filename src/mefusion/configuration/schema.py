@@ -10,7 +10,7 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
-from mefusion.datasets.labels import Scheme
+from mefusion.datasets.schemes import Scheme
 from mefusion.preparation.settings import FaceSettings, MissingApex, ShortClips
 from mefusion.training.settings import Imbalance, OptimizerSettings, Rule, TrainingSettings
 

@@ -1,67 +1,77 @@
 """CAS(ME)^3, part A (Li et al., IEEE Transactions on Pattern Analysis and Machine Intelligence 2023)."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Mapping
 from pathlib import Path
 
-from mefusion.common.errors import MefusionError
-from mefusion.datasets.folders import child, frame_tree
-from mefusion.datasets.official import OfficialSource
-from mefusion.datasets.tables import Coding, read_table, subject_name
+from mefusion.datasets.reading.counts import Counts
+from mefusion.datasets.reading.folders import descend, frame_tree
+from mefusion.datasets.reading.official import OfficialSource
+from mefusion.datasets.reading.tables import Correction
 
-TABLES = ("cas(me)3_part_A_ME_label_JpgIndex_v2.xlsx",)  # v1 lies beside it and lists other clips
-COLUMNS = {
-    "Subject": "subject",
-    "Filename": "letter",
-    "Onset": "onset",
-    "Apex": "apex",
-    "Offset": "offset",
-    "AU": "action_units",
-    "Objective class": "objective_class",
-    "emotion": "emotion",
-}
-ENTRIES = {
-    "raw": re.compile(r"spno\.\d+", re.IGNORECASE),  # spNO.1/a/color/166.jpg
-    "clips": re.compile(r"spno\.\d+_[a-m]_\d+", re.IGNORECASE),  # spNo.1_a_355/355.jpg
-}
-OTHER_PARTS = re.compile(r"part_?[bc].*|depth", re.IGNORECASE)
+_THREE = Counts(88, {"negative": 457, "positive": 55, "surprise": 187})
 
 
 class CasmeCubedSource(OfficialSource):
-    """CAS(ME)^3, part A: 860 clips of 94 subjects, 30 fps.
+    """CAS(ME)^3, part A: 860 clips of 94 subjects.
 
-    One video holds several expressions, so a clip is named by the video's letter and the table's onset.
-
-    Args:
-        root: folder with the label table and the frames.
-        name: of the data.
-        frames: `raw` (part_A/spNO.1/a/color) or `clips` (Part_A_ME_clip, cut to the expressions).
-        allow_partial: see `OfficialSource`.
+    Frames are `raw` (`part_A/spNO.1/a/color/166.jpg`) or `clips`, the pack that is cut to the expressions
+    (`Part_A_ME_clip/frame/spNo.1_a_355/355.jpg`). One video holds several expressions, so a clip is named by the
+    video's letter and the table's onset.
     """
 
-    official = ("cas_me_3",)
-    tables = TABLES
+    dataset = "cas_me_3"
+    fps = 30
+    subject_name = "spNO.{}"
     subject_folder = re.compile(r"spno\..*", re.IGNORECASE)
+    kinds = {"raw": "part_a", "clips": "part_a"}
+    avoid = re.compile(r"part_?[bc].*|depth", re.IGNORECASE)
+    tables = ("cas(me)3_part_A_ME_label_JpgIndex_v2.xlsx",)  # v1 lies beside it and lists other clips
+    columns = {
+        "Subject": "subject",
+        "Filename": "letter",
+        "Onset": "onset",
+        "Apex": "apex",
+        "Offset": "offset",
+        "AU": "action_units",
+        "Objective class": "objective_class",
+        "emotion": "emotion",
+    }
+    corrections = (
+        Correction("spNO.149/d_112", "apex", "83", "160", "it lies before the onset 112"),
+        Correction("spNO.216/d_3647", "onset", "3647", "2647", "it lies after the offset 2694"),
+        Correction("spNO.40/e_1812", "offset", "0", "1845", "0 is no offset"),
+        Correction("spNO.40/e_2327", "offset", "0", "2403", "0 is no offset"),
+        Correction("spNO.214/c_5", "offset", "3460", "34", "a guess: 3460 would make a clip of two minutes"),
+        Correction("spNO.216/e_0", "onset", "0", "1", "there is no frame 0"),
+        Correction("spNO.216/e_0", "apex", "0", "1", "there is no frame 0"),
+    )
+    counts = {
+        "three": _THREE,
+        "three_wide": _THREE,
+        "four": Counts(94, {"negative": 457, "positive": 55, "surprise": 187, "others": 161}),
+        "seven": Counts(
+            94,
+            {"disgust": 250, "surprise": 187, "others": 161, "fear": 86, "anger": 64, "sadness": 57, "happiness": 55},
+        ),
+    }
 
-    def __init__(self, *, root: str, name: str = "cas_me_3", frames: str = "raw", allow_partial: bool = False):
-        super().__init__(root=root, name=name, allow_partial=allow_partial, options={"frames": frames})
-        if frames not in ENTRIES:
-            raise MefusionError(f"data.frames={frames}: choose from {', '.join(ENTRIES)}")
-        self.frames = frames
+    entries = {
+        "raw": re.compile(r"spno\.\d+", re.IGNORECASE),
+        "clips": re.compile(r"spno\.\d+_[a-m]_\d+", re.IGNORECASE),
+    }
 
-    def rows(self) -> Iterator[dict[str, object]]:
-        """Rows of the clip table."""
-        entry = ENTRIES[self.frames]
-        tree = frame_tree(self.root, entry, frames=self.frames, kinds={self.frames: "part_a"}, avoid=OTHER_PARTS)
-        for cells in read_table(self.table_file(), COLUMNS):
-            letter, subject = cells["letter"].lower(), subject_name("cas_me_3", cells["subject"])
-            coding = Coding("cas_me_3", subject, f"{letter}_{cells['onset']}", cells)
-            folder = self._folder(tree, subject, letter, cells["onset"])
-            coding.correct()
-            yield coding.row(path=folder, fps=30)
+    def frame_tree(self) -> Path:
+        """Folder of the subjects, or of the pack's clips, which lie side by side."""
+        kinds = {self.frames: self.kinds[self.frames]}
+        return frame_tree(self.root, self.entries[self.frames], frames=self.frames, kinds=kinds, avoid=self.avoid)
 
-    def _folder(self, tree: Path, subject: str, letter: str, onset: str) -> Path:
-        if self.frames == "clips":  # named by the onset before it is corrected
-            return child(tree, f"{subject}_{letter}_{onset}", root=self.root)
-        video = child(child(tree, subject, root=self.root), letter, root=self.root)
-        return child(video, "color", root=self.root)
+    def clip_id(self, cells: Mapping[str, str]) -> str:
+        """As `a_355`."""
+        return f"{cells['letter'].lower()}_{cells['onset']}"
+
+    def clip_folder(self, tree: Path, subject: str, cells: Mapping[str, str]) -> Path:
+        """See `OfficialSource.clip_folder`; the pack's clips are named by the onset before it is corrected."""
+        if self.frames == "clips":
+            return descend(tree, f"{subject}_{self.clip_id(cells)}", root=self.root)
+        return descend(tree, subject, cells["letter"].lower(), "color", root=self.root)

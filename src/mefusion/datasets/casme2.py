@@ -1,49 +1,36 @@
 """CASME II (Yan et al., PLoS ONE 2014)."""
 
 import re
-from collections.abc import Iterator
 
-from mefusion.datasets.folders import child, frame_tree
-from mefusion.datasets.official import OfficialSource
-from mefusion.datasets.tables import Coding, read_table, subject_name
-
-TABLES = ("CASME2-coding-20190701.xlsx", "CASME2-coding-20140508.xlsx")
-COLUMNS = {
-    "Subject": "subject",
-    "Filename": "clip",
-    "OnsetFrame": "onset",
-    "ApexFrame": "apex",
-    "OffsetFrame": "offset",
-    "Action Units": "action_units",
-    "Estimated Emotion": "emotion",
-}
-SUBJECT = re.compile(r"sub\d+", re.IGNORECASE)
-KINDS = {"cropped": "crop", "raw": "raw"}
+from mefusion.datasets.reading.counts import Counts
+from mefusion.datasets.reading.official import OfficialSource
 
 
 class Casme2Source(OfficialSource):
-    """CASME II: 255 clips of 26 subjects, 200 fps.
+    """CASME II: 255 clips of 26 subjects; frames as in `sub01/EP02_01f/img46.jpg`, `raw` or `cropped`."""
 
-    Args:
-        root: folder with the coding table and the frames (`sub01/EP02_01f/img46.jpg`).
-        name: of the data.
-        frames: `raw` (CASME2_RAW_selected) or `cropped` (Cropped).
-        allow_partial: see `OfficialSource`.
-    """
-
-    official = ("casme2",)
-    tables = TABLES
-    subject_folder = SUBJECT
-
-    def __init__(self, *, root: str, name: str = "casme2", frames: str = "raw", allow_partial: bool = False):
-        super().__init__(root=root, name=name, allow_partial=allow_partial, options={"frames": frames})
-        self.frames = frames
-
-    def rows(self) -> Iterator[dict[str, object]]:
-        """Rows of the clip table."""
-        tree = frame_tree(self.root, SUBJECT, frames=self.frames, kinds=KINDS)
-        for cells in read_table(self.table_file(), COLUMNS):
-            coding = Coding("casme2", subject_name("casme2", cells["subject"]), cells["clip"], cells)
-            coding.correct()
-            folder = child(child(tree, coding.subject, root=self.root), coding.clip_id, root=self.root)
-            yield coding.row(path=folder, fps=200)
+    dataset = "casme2"
+    fps = 200
+    subject_name = "sub{:02d}"
+    subject_folder = re.compile(r"sub\d+", re.IGNORECASE)
+    kinds = {"cropped": "crop", "raw": "raw"}
+    tables = ("CASME2-coding-20190701.xlsx", "CASME2-coding-20140508.xlsx")
+    columns = {
+        "Subject": "subject",
+        "Filename": "clip",
+        "OnsetFrame": "onset",
+        "ApexFrame": "apex",
+        "OffsetFrame": "offset",
+        "Action Units": "action_units",
+        "Estimated Emotion": "emotion",
+    }
+    # `three` as in the Micro-Expression Grand Challenge 2019 (See, Yap, Li, Hong and Wang, FG 2019).
+    counts = {
+        "three": Counts(24, {"negative": 88, "positive": 32, "surprise": 25}),
+        "three_wide": Counts(25, {"negative": 99, "positive": 32, "surprise": 25}),
+        "five": Counts(26, {"others": 99, "disgust": 63, "happiness": 32, "repression": 27, "surprise": 25}),
+        "seven": Counts(
+            26,
+            {"others": 99, "disgust": 63, "happiness": 32, "repression": 27, "surprise": 25, "sadness": 7, "fear": 2},
+        ),
+    }

@@ -9,10 +9,13 @@ import pandas as pd
 
 from mefusion.clips.table import clip_table
 from mefusion.common.errors import MefusionError
-from mefusion.datasets.base import Source
-from mefusion.datasets.folders import inside
-from mefusion.datasets.tables import SUBJECT_NAMES, subject_name
+from mefusion.datasets.casme2 import Casme2Source
+from mefusion.datasets.reading.folders import inside
+from mefusion.datasets.reading.source import Source
+from mefusion.datasets.samm import SammSource
+from mefusion.datasets.smic import SmicSource
 
+DATASETS = {source.dataset: source for source in (Casme2Source, SammSource, SmicSource)}
 COLUMNS = ("dataset", "sub", "filename_o", "label")
 LABELS = {"0": "negative", "1": "positive", "2": "surprise"}
 
@@ -29,7 +32,7 @@ class FlowImagesSource(Source):
     """
 
     faces = "none"  # nothing to look for
-    official = ("casme2", "samm", "smic")
+    official = {dataset: source.counts for dataset, source in DATASETS.items()}
 
     def __init__(self, *, root: str, name: str = "flow_images", allow_partial: bool = False):
         self.name, self.root, self.allow_partial = name, Path(root), allow_partial
@@ -69,12 +72,12 @@ class FlowImagesSource(Source):
         images = self._images()
         for row in _read(csv):
             dataset, label = row["dataset"].lower(), row["label"]
-            if dataset not in SUBJECT_NAMES or label not in LABELS:
+            if dataset not in DATASETS or label not in LABELS:
                 raise MefusionError(
                     f"{csv} has the dataset '{row['dataset']}' with label '{label}': datasets are "
-                    f"{', '.join(self.official)}, labels {', '.join(f'{k} ({v})' for k, v in LABELS.items())}"
+                    f"{', '.join(DATASETS)}, labels {', '.join(f'{k} ({v})' for k, v in LABELS.items())}"
                 )
-            subject = subject_name(dataset, row["sub"])
+            subject = DATASETS[dataset].subject(row["sub"])
             # The subject's zeros are lost where a spreadsheet has been at the CSV.
             keys = [f"{sub}_{row['filename_o']}" for sub in (row["sub"], subject)]
             image = next((images.pop(key) for key in keys if key in images), None)

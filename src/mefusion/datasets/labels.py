@@ -1,75 +1,22 @@
-"""Label schemes: maps from a dataset's emotions to classes."""
+"""Clips with their classes in a label scheme."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
 
 import pandas as pd
 
 from mefusion.common.errors import MefusionError
-from mefusion.datasets.counts import COUNTS
-
-Classes = dict[str, list[str]]  # class -> the emotions that count as it
+from mefusion.datasets.schemes import Classes, Scheme
 
 
-@dataclass
-class DatasetLabels:
-    """What a scheme is in one dataset.
-
-    Attributes:
-        classes: class -> emotions, in place of the scheme's own; empty keeps those.
-        leave_out: clips, as `subject/clip`, that have no class.
-    """
-
-    classes: Classes = field(default_factory=dict)
-    leave_out: list[str] = field(default_factory=list)
-
-
-@dataclass
-class Scheme:
-    """A label scheme.
-
-    Attributes:
-        name: as in `labels=name`.
-        classes: class -> the emotions that count as it; empty makes every value of the column a class.
-        column: of the clip table that is labelled.
-        datasets: what differs in single datasets.
-    """
-
-    name: str = ""
-    classes: Classes = field(default_factory=dict)
-    column: str = "emotion"
-    datasets: dict[str, DatasetLabels] = field(default_factory=dict)
-
-    def classes_of(self, dataset: str) -> Classes:
-        """Class -> emotions in a dataset."""
-        own = self.datasets.get(dataset)
-        return own.classes if own and own.classes else self.classes
-
-    def class_names(self, table: pd.DataFrame) -> list[str]:
-        """Classes in the scheme's order, for the datasets of a clip table.
-
-        Raises:
-            MefusionError: the scheme has other classes in one of the datasets than in another.
-        """
-        if not self.classes:
-            return sorted(table[self.column].dropna().unique())
-        names = {dataset: list(self.classes_of(dataset)) for dataset in sorted(table["dataset"].unique())}
-        first, *others = names
-        for other in others:
-            if set(names[other]) != set(names[first]):
-                raise MefusionError(
-                    f"labels={self.name} has the classes {', '.join(names[first])} in {first} and "
-                    f"{', '.join(names[other])} in {other}: choose a scheme that they share, such as labels=three"
-                )
-        return names[first]
-
-
-def label_clips(table: pd.DataFrame, scheme: Scheme) -> pd.DataFrame:
+def label_clips(
+    table: pd.DataFrame, scheme: Scheme, *, known: Mapping[str, Collection[str]] | None = None
+) -> pd.DataFrame:
     """Clips that have a class in the scheme, with the column `label`; the others are left out.
 
     Args:
         table: clip table; emotions are compared in lower case.
         scheme: which classes, and what counts as them.
+        known: dataset -> schemes that it has, such as those of `Source.official`, for messages.
 
     Raises:
         MefusionError: a class has no clip, an emotion counts as two classes, or the datasets' classes differ.
@@ -80,7 +27,7 @@ def label_clips(table: pd.DataFrame, scheme: Scheme) -> pd.DataFrame:
     names = scheme.class_names(table)
     absent = [name for name in names if name not in set(labelled["label"])]
     if absent or not names:
-        raise MefusionError(_no_such_scheme(table, scheme, absent))
+        raise MefusionError(_no_such_scheme(table, scheme, absent, known or {}))
     return labelled
 
 
@@ -107,18 +54,15 @@ def _class_of(classes: Classes, scheme: str) -> dict[str, str]:
     return class_of
 
 
-def _no_such_scheme(table: pd.DataFrame, scheme: Scheme, absent: Sequence[str]) -> str:
+def _no_such_scheme(
+    table: pd.DataFrame, scheme: Scheme, absent: Sequence[str], known: Mapping[str, Collection[str]]
+) -> str:
     datasets = sorted(table["dataset"].unique())
+    shared = sorted(set.intersection(*(set(known.get(dataset, ())) for dataset in datasets))) if datasets else []
     present = ", ".join(sorted(table[scheme.column].dropna().unique())) or "missing throughout"
     what = f"class {', '.join(absent)}" if absent else "any class"
     column = {"emotion": "emotions", "objective_class": "objective classes"}.get(scheme.column, scheme.column)
     return (
         f"labels={scheme.name} has no clip of {what} in {', '.join(datasets)}, whose {column} are {present}: "
-        f"choose {_alternatives(datasets)}"
+        f"choose {' or '.join(f'labels={name}' for name in shared) or 'another scheme'}"
     )
-
-
-def _alternatives(datasets: Iterable[str]) -> str:
-    known = [set(COUNTS.get(dataset, {})) for dataset in datasets]
-    shared = sorted(set.intersection(*known)) if known else []
-    return " or ".join(f"labels={name}" for name in shared) or "another scheme"

@@ -9,8 +9,8 @@ import pandas as pd
 
 from mefusion.clips.table import clip_table
 from mefusion.common.errors import MefusionError
-from mefusion.datasets import facs
-from mefusion.datasets.base import Source
+from mefusion.datasets.reading import facs
+from mefusion.datasets.reading.source import Source
 
 REQUIRED = ("clip_id", "subject", "path", "emotion")
 NUMBERS = ("onset", "apex", "offset", "fps")

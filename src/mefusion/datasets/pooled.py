@@ -9,7 +9,8 @@ import pandas as pd
 
 from mefusion.clips.table import KEY
 from mefusion.common.errors import MefusionError
-from mefusion.datasets.base import Source
+from mefusion.datasets.reading.counts import CountsByScheme
+from mefusion.datasets.reading.source import Source
 
 
 class PooledSource(Source):
@@ -32,13 +33,14 @@ class PooledSource(Source):
         self.name, self.allow_partial = name, allow_partial
         self.sources = dict(sorted(sources.items()))
         parts = self.sources.values()
-        self.official = tuple(dataset for part in parts for dataset in part.official)
+        self.official = {dataset: counts for part in parts for dataset, counts in part.official.items()}
         self.root = Path(os.path.commonpath([part.root.absolute() for part in parts]))
 
     @property
-    def asserted(self) -> tuple[str, ...]:
-        """See `Source.asserted`."""
-        return () if self.allow_partial else tuple(name for part in self.sources.values() for name in part.asserted)
+    def asserted(self) -> Mapping[str, CountsByScheme]:
+        """See `Source.asserted`; a source that may be partial does not make the others so."""
+        parts = () if self.allow_partial else self.sources.values()
+        return {dataset: counts for part in parts for dataset, counts in part.asserted.items()}
 
     @property
     def faces(self) -> str:  # type: ignore[override]
@@ -72,7 +74,7 @@ class PooledSource(Source):
         for name, part in self.sources.items():
             table = part.table(workers=workers)
             for dataset in table["dataset"].unique():
-                if dataset in origin:  # its subjects could not be told from those of the other
+                if dataset in origin:  # then equal names of subjects could be two persons
                     raise MefusionError(
                         f"data.sources.{origin[dataset]} and data.sources.{name} both hold the dataset {dataset}: "
                         f"leave one out, or give a dataset of your own another name with data.sources.{name}.name"

@@ -1,56 +1,77 @@
 """SMIC (Li, Pfister, Huang, Zhao and Pietikainen, FG 2013)."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from mefusion.clips.video import list_frames
 from mefusion.common.errors import MefusionError
-from mefusion.datasets.folders import frame_tree, inside
-from mefusion.datasets.official import OfficialSource
-from mefusion.datasets.tables import subject_name
+from mefusion.datasets.reading.counts import Counts, CountsByScheme
+from mefusion.datasets.reading.folders import inside
+from mefusion.datasets.reading.official import OfficialSource
 
-MODALITIES = {"HS": ("smic", 100), "VIS": ("smic_vis", 25), "NIR": ("smic_nir", 25)}  # dataset, fps
-SUBJECT = re.compile(r"s\d{1,2}", re.IGNORECASE)
 CLIP = re.compile(r"s0*(\d+)_(ne|po|sur)_(\d+)", re.IGNORECASE)
 EMOTIONS = {"ne": "negative", "po": "positive", "sur": "surprise"}
-KINDS = {"cropped": "crop", "raw": "raw"}
+_HS = Counts(
+    16,
+    {"negative": 70, "positive": 51, "surprise": 43},
+    per_subject={
+        "smic/s1": 6, "smic/s2": 6, "smic/s3": 39, "smic/s4": 19, "smic/s5": 2, "smic/s6": 4, "smic/s8": 13,
+        "smic/s9": 4, "smic/s11": 7, "smic/s12": 9, "smic/s13": 10, "smic/s14": 10, "smic/s15": 4, "smic/s18": 7,
+        "smic/s19": 2, "smic/s20": 22,
+    },
+)  # fmt: skip
+_OTHER = Counts(8, clips=71)
 
 
 class SmicSource(OfficialSource):
-    """SMIC: 164 clips of 16 subjects (HS, 100 fps), 71 of 8 (VIS and NIR, 25 fps).
+    """SMIC: 164 clips of 16 subjects (HS), 71 of 8 (VIS and NIR); frames are `raw` or `cropped`.
 
-    Labels are those of the folders. There is no apex.
+    There is no annotation table: labels are those of the folders (`HS/s1/micro/negative/s1_ne_01/image090823.jpg`).
+    There is no apex.
 
     Args:
-        root: folder of the download (`SMIC_all_raw/HS/s1/micro/negative/s1_ne_01/image090823.jpg`).
-        name: of the data.
-        modality: `HS`, `VIS` or `NIR`.
-        frames: `raw` or `cropped`.
-        allow_partial: see `OfficialSource`.
+        modality: the camera, `HS`, `VIS` or `NIR`.
+        options: see `OfficialSource`.
+
+    Raises:
+        MefusionError: there is no such camera, or no such kind of frames.
     """
 
-    def __init__(
-        self,
-        *,
-        root: str,
-        name: str = "smic",
-        modality: str = "HS",
-        frames: str = "raw",
-        allow_partial: bool = False,
-    ):
-        if modality not in MODALITIES:
-            raise MefusionError(f"data.modality={modality}: choose from {', '.join(MODALITIES)}")
-        options = {"modality": modality, "frames": frames}
-        super().__init__(root=root, name=name, allow_partial=allow_partial, options=options)
-        self.modality, self.frames = modality, frames
-        self.dataset, self.fps = MODALITIES[modality]
-        self.official = (self.dataset,)
+    # Camera -> dataset, frames a second, counts.
+    cameras: Mapping[str, tuple[str, float, CountsByScheme]] = {
+        "HS": ("smic", 100, {"three": _HS, "three_wide": _HS}),
+        "VIS": ("smic_vis", 25, {"three": _OTHER, "three_wide": _OTHER}),
+        "NIR": ("smic_nir", 25, {"three": _OTHER, "three_wide": _OTHER}),
+    }
+    dataset, fps, counts = cameras["HS"]
+    subject_name = "s{}"
+    subject_folder = re.compile(r"s\d{1,2}", re.IGNORECASE)
+    kinds = {"cropped": "crop", "raw": "raw"}
+
+    def __init__(self, *, modality: str = "HS", **options: Any):
+        if modality not in self.cameras:
+            raise MefusionError(f"data.modality={modality}: choose from {', '.join(self.cameras)}")
+        super().__init__(**options)
+        self.modality = modality
+        self.dataset, self.fps, self.counts = self.cameras[modality]
+        self.official = {self.dataset: self.counts}
+        others = "|".join(camera for camera in self.cameras if camera != modality)
+        self.avoid = re.compile(rf"(.*[ _-])?({others})([ _-].*)?|non_?micro", re.IGNORECASE)
+
+    def identity(self) -> dict[str, object]:
+        """See `Source.identity`."""
+        return super().identity() | {"modality": self.modality}
+
+    def annotation(self) -> bytes:
+        """Names of the clips, in place of a table."""
+        return "\n".join(str(folder.relative_to(self.root)) for folder in self._clip_folders()).encode()
 
     def rows(self) -> Iterator[dict[str, object]]:
         """Rows of the clip table."""
         for folder in self._clip_folders():
-            subject, clip_id, emotion = _read_name(folder)
+            subject, clip_id, emotion = self._read_name(folder)
             frames = _frame_numbers(folder)
             yield {
                 "dataset": self.dataset,
@@ -64,35 +85,28 @@ class SmicSource(OfficialSource):
                 "fps": self.fps,
             }
 
-    def annotation(self) -> bytes:
-        """Names of the clips, in place of a table, of which there is none."""
-        return "\n".join(str(folder.relative_to(self.root)) for folder in self._clip_folders()).encode()
-
     def _clip_folders(self) -> list[Path]:
-        others = "|".join(other for other in MODALITIES if other != self.modality)
-        avoid = re.compile(rf"(.*[ _-])?({others})([ _-].*)?|non_?micro", re.IGNORECASE)
-        tree = frame_tree(self.root, SUBJECT, frames=self.frames, kinds=KINDS, avoid=avoid)
-        level, found = [tree], []
+        avoid, level, found = self.avoid, [self.frame_tree()], []
+        assert avoid is not None
         for _ in range(5):  # s1/micro/negative/s1_ne_01, and once more where it is nested
             inner = [child for folder in level for child in sorted(folder.iterdir()) if child.is_dir()]
             found += [inside(child, self.root) for child in inner if CLIP.fullmatch(child.name)]
             level = [child for child in inner if not CLIP.fullmatch(child.name) and not avoid.fullmatch(child.name)]
         return found
 
-
-def _read_name(folder: Path) -> tuple[str, str, str]:
-    """Subject, clip and emotion of `s1_ne_01`, also where it is written `s01_ne_01`."""
-    match = CLIP.fullmatch(folder.name)
-    assert match is not None
-    subject, kind = subject_name("smic", match[1]), match[2].lower()
-    above = folder.parent.name.lower()
-    if above in EMOTIONS.values() and above != EMOTIONS[kind]:
-        raise MefusionError(f"{folder} is a clip of {EMOTIONS[kind]} by its name: copy it anew from the download")
-    return subject, f"{subject}_{kind}_{match[3]}", EMOTIONS[kind]
+    def _read_name(self, folder: Path) -> tuple[str, str, str]:
+        """Subject, clip and emotion of `s1_ne_01`, also where it is written `s01_ne_01`."""
+        match = CLIP.fullmatch(folder.name)
+        assert match is not None
+        subject, kind = self.subject(match[1]), match[2].lower()
+        above = folder.parent.name.lower()
+        if above in EMOTIONS.values() and above != EMOTIONS[kind]:
+            raise MefusionError(f"{folder} is a clip of {EMOTIONS[kind]} by its name: copy it anew from the download")
+        return subject, f"{subject}_{kind}_{match[3]}", EMOTIONS[kind]
 
 
 def _frame_numbers(folder: Path) -> list[int]:
-    """Numbers of a clip's frames; none where they cannot be listed, which is told when they are read."""
+    """Numbers of a clip's frames; none where they cannot be listed; the error is reported when they are read."""
     try:
         return list(list_frames(folder))
     except MefusionError:

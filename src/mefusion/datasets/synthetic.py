@@ -16,10 +16,12 @@ from mefusion.clips.cache import load_arrays
 from mefusion.common.errors import MefusionError
 from mefusion.common.files import write_table
 from mefusion.common.parallel import parallel_map
-from mefusion.datasets.base import Source
 from mefusion.datasets.manifest import manifest_digest, read_manifest
+from mefusion.datasets.reading.source import Source
 from mefusion.synthetic.expressions import EMOTIONS
+from mefusion.synthetic.rendered_download import write_rendered_download
 from mefusion.synthetic.scene import (
+    JPEG_QUALITY,
     SyntheticClip,
     SyntheticSettings,
     list_clips,
@@ -27,8 +29,8 @@ from mefusion.synthetic.scene import (
     render_frame,
     synthetic_folder,
 )
+from mefusion.synthetic.truth import compare
 
-JPEG_QUALITY = 92
 FPS = 50
 
 
@@ -94,16 +96,12 @@ class SyntheticSource(Source):
         Raises:
             MefusionError: the layout is not known, or `write_to` is not empty.
         """
-        from mefusion.synthetic.rendered_download import write_rendered_download
-
         assert self.layout is not None
         assert self.write_to is not None
         return write_rendered_download(self.layout, Path(self.write_to), self.settings, workers=workers)
 
     def against_truth(self, index: pd.DataFrame, folder: Path) -> list[str]:
         """Lines that tell how far prepared landmarks and flow are from the exact ones."""
-        from mefusion.synthetic.truth import compare
-
         whole = index[index["offset"] - index["onset"] + 1 == index["n_frames"]]  # not those interpolated in time
         first = whole.groupby(["subject", "emotion"], as_index=False).first()
         if first.empty:

@@ -76,6 +76,7 @@ def study_content(
     content = copy.deepcopy(dict(settings))
     for key in ELSEWHERE:
         _take(content, key)
+    content["data"] = _data(content["data"])
     for data in (content["data"], *content["data"].get("sources", {}).values()):
         for key in ELSEWHERE_OF_DATA:
             data.pop(key, None)
@@ -112,6 +113,14 @@ def study_hash(
     """
     versions = {"mefusion": RESULTS, "preparation": preparation, "faces": faces}
     return settings_hash({"config": content, "samples": samples, "contents": contents, "versions": versions})
+
+
+def _data(data: dict[str, Any]) -> dict[str, Any]:
+    """A source's settings; the composite of 2019, which is a pool, as the class that it was in version 0.1."""
+    if data["name"] != "megc2019":
+        return data
+    frames = data["sources"]["casme2"]["frames"]
+    return {"_target_": f"{_SOURCES}.megc2019.Megc2019Source", "name": "megc2019", "frames": frames}
 
 
 def _module(model: dict[str, Any]) -> dict[str, Any]:

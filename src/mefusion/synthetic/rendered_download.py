@@ -2,22 +2,24 @@
 
 import functools
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL import Image
 
 from mefusion.clips.motion import optical_strain
 from mefusion.common.errors import MefusionError
 from mefusion.common.parallel import parallel_map
 from mefusion.synthetic.expressions import EMOTIONS
-from mefusion.synthetic.layouts import Pictures, Row, get_layout, small_plan, write_clip, write_documents
+from mefusion.synthetic.layouts import Layout, Row, get_layout
 from mefusion.synthetic.render import Clip, act
-from mefusion.synthetic.scene import SyntheticSettings, derived_seed, make_subject, render_frame
+from mefusion.synthetic.scene import JPEG_QUALITY, SyntheticSettings, derived_seed, make_subject, render_frame
 
 FLOW_SIZE = 28  # side of a flow image, px
+SPACING = 200  # frames from one onset to the next
 
 
 def write_rendered_download(
@@ -37,54 +39,55 @@ def write_rendered_download(
     Raises:
         MefusionError: the layout is not known or has too few subjects, or the folder is not empty.
     """
-    fewest, most = settings.frames
-    plan = small_plan(
-        layout,
-        subjects=settings.subjects,
-        clips_per_class=settings.clips_per_class,
-        frames=(fewest, most),
-        seed=settings.seed,
-    )
+    known, rows = get_layout(layout), small_plan(layout, settings)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise MefusionError(f"data.write_to={folder} is not empty: give a new folder, or empty it first")
     folder.mkdir(parents=True, exist_ok=True)
-    work = functools.partial(_write_row, plan, layout, folder, settings)
-    rows = dict(parallel_map(work, range(len(plan)), description="Rendering", workers=workers))
+    work = functools.partial(_render_row, rows, layout, folder, settings)
+    rendered = dict(parallel_map(work, range(len(rows)), description="Rendering", workers=workers))
     # Last, so that a download that was interrupted is not taken for a whole one.
-    write_documents(layout, folder, [rows[number] for number in range(len(plan))])
+    if known.write_table:
+        known.write_table(folder, [rendered[number] for number in range(len(rows))])
     # dlib's landmarks do for rendered faces, and need no weights to be downloaded.
-    faces = "" if layout == "flow_images" else " faces=dlib"
-    return f"mefusion-prepare {get_layout(layout).reader} data.root={folder} data.allow_partial=true{faces}"
+    faces = "" if known.flow else " faces=dlib"
+    return f"mefusion-prepare {known.reader} data.root={folder} data.allow_partial=true{faces}"
 
 
-def _write_row(plan: Sequence[Row], layout: str, folder: Path, settings: SyntheticSettings, number: int) -> Row:
-    """Write a clip; returns its row with the apex and the action units that were acted."""
-    clip = act_row(layout, plan[number], settings)
-    units = "+".join(map(str, sorted(clip.action_units)))
-    row = replace(plan[number], apex=plan[number].onset + clip.apex, action_units=units)
-    write_clip(layout, folder, row, rendered_pictures(layout, settings))
-    return row
+def small_plan(layout: str, settings: SyntheticSettings) -> list[Row]:
+    """Clips of a dataset's first subjects, for each emotion that the renderer can act; apex in the middle.
+
+    Raises:
+        MefusionError: the dataset has fewer subjects.
+    """
+    known, rng = get_layout(layout), np.random.default_rng(settings.seed)
+    if settings.subjects > len(known.subjects):
+        raise MefusionError(
+            f"data.subjects={settings.subjects}: the layout {layout} has {len(known.subjects)} subjects, choose no more"
+        )
+    fewest, most = settings.frames
+    rows = []
+    for subject in known.subjects[: settings.subjects]:
+        acted = [emotion for emotion in known.acted for _ in range(settings.clips_per_class)]
+        for number, emotion in enumerate(acted):
+            onset = 1 + number * max(SPACING, most)  # clips of one long video do not meet
+            length = int(rng.integers(fewest, most, endpoint=True))
+            clip = known.clip_name(subject, emotion, number)
+            rows.append(Row(subject, clip, emotion, onset, onset + length // 2, onset + length - 1))
+    return rows
 
 
-def rendered_pictures(layout: str, settings: SyntheticSettings) -> Pictures:
-    """What `write_download` asks for each frame: rendered faces, or flow images where the layout has these."""
-
-    @functools.lru_cache(maxsize=1)
-    def acted(subject: str, clip: str, emotion: str, onset: int, offset: int) -> Clip:
-        return act_row(layout, Row(subject, clip, emotion, onset, None, offset), settings)
-
-    def picture(row: Row, number: int) -> np.ndarray:
-        clip = acted(row.subject, row.clip, row.emotion, row.onset, row.offset)
-        return flow_picture(clip) if layout == "flow_images" else render_frame(clip, number - row.onset, settings)
-
-    return picture
+def write_clip(layout: Layout, folder: Path, row: Row, picture: Callable[[int], np.ndarray]) -> None:
+    """Write a clip's frames; `picture` is frame number -> picture [H, W, 3] uint8 RGB."""
+    for number in [row.apex] if layout.flow else range(row.onset, row.offset + 1):
+        path = folder / layout.frame.format(row=row, number=number)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture(number)).convert("L" if layout.grey else "RGB").save(path, quality=JPEG_QUALITY)
 
 
-def act_row(layout: str, row: Row, settings: SyntheticSettings) -> Clip:
+def act_row(layout: Layout, row: Row, settings: SyntheticSettings) -> Clip:
     """The rendered clip of a row, from its onset to its offset, the same whenever it is asked for."""
-    known = get_layout(layout)
-    scheme, emotion = known.acted[row.emotion]
-    subject = known.subjects.index(row.subject)
+    scheme, emotion = layout.acted[row.emotion]
+    subject = layout.subjects.index(row.subject)
     return act(
         make_subject(settings, subject),
         EMOTIONS[scheme][emotion],
@@ -92,6 +95,20 @@ def act_row(layout: str, row: Row, settings: SyntheticSettings) -> Clip:
         amplitude=settings.amplitude,
         seed=derived_seed(settings.seed, subject, zlib.crc32(f"{row.clip} {row.onset}".encode())),
     )
+
+
+def _render_row(rows: Sequence[Row], name: str, folder: Path, settings: SyntheticSettings, number: int) -> Row:
+    """Write a clip; returns its row with the apex and the action units that were acted."""
+    layout = get_layout(name)
+    clip = act_row(layout, rows[number], settings)
+    units = "+".join(map(str, sorted(clip.action_units)))
+    row = replace(rows[number], apex=rows[number].onset + clip.apex, action_units=units)
+
+    def picture(frame: int) -> np.ndarray:
+        return flow_picture(clip) if layout.flow else render_frame(clip, frame - row.onset, settings)
+
+    write_clip(layout, folder, row, picture)
+    return row
 
 
 def flow_picture(clip: Clip) -> np.ndarray:

@@ -14,6 +14,7 @@ from mefusion.synthetic.expressions import EMOTIONS
 from mefusion.synthetic.portraits import load_portraits, portrait_digests
 from mefusion.synthetic.render import Clip, Subject, act
 
+JPEG_QUALITY = 92  # of frames on disk
 RENDERING = 1  # raise it when the same settings come to give other frames
 
 
@@ -65,7 +66,13 @@ class SyntheticSettings:
 
 @dataclass(frozen=True)
 class SyntheticClip:
-    """Which clip of a synthetic set: subject and emotion by their numbers, and the how-manieth."""
+    """One clip of a synthetic set, by its numbers from 0.
+
+    Attributes:
+        subject: of the set.
+        emotion: of the scheme.
+        take: among the subject's clips of this emotion.
+    """
 
     subject: int
     emotion: int

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mefusion.synthetic.layouts.plan import Layout, Row, deal, draw_apex
-from mefusion.synthetic.layouts.writing import number_or_text, write_workbook
+from imitations.plan import Imitation, Row, deal, draw_apex
+from imitations.writing import number_or_text, write_workbook
 
 TABLE = "CAS(ME)^2code_final.xlsx"
 TABLE_UPDATED = "CAS(ME)^2code_final(Updated).xlsx"
@@ -114,22 +114,7 @@ def frame_path(row: Row, number: int, variant: str) -> str:
     return f"{variant}/{subject}/{row.clip}/img{number}.jpg"
 
 
-def clip_name(subject: str, emotion: str, number: int) -> str:
-    """As `anger1_1`."""
-    videos = _suited(emotion)
-    return f"{videos[number % len(videos)]}_{number // len(videos) + 1}"
-
-
-CAS_ME_2 = Layout(
-    reader="data=cas_me_2",
-    subjects=SUBJECTS,
-    acted={
-        "negative": ("three", "negative"),
-        "positive": ("three", "positive"),
-        "surprise": ("three", "surprise"),
-        "others": ("five", "others"),
-    },
-    clip_name=clip_name,
+CAS_ME_2 = Imitation(
     full_plan=full_plan,
     write_documents=write_documents,
     frame_path=frame_path,

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mefusion.synthetic.layouts.plan import Layout, Row, deal, draw_apex, draw_lengths
-from mefusion.synthetic.layouts.writing import number_or_text, write_workbook
+from imitations.plan import Imitation, Row, deal, draw_apex, draw_lengths
+from imitations.writing import number_or_text, write_workbook
 
 TABLE = "SAMM_Micro_FACS_Codes_v2.xlsx"
 HEADER = (
@@ -120,22 +120,7 @@ def frame_path(row: Row, number: int, variant: str) -> str:
     return f"SAMM/{row.subject}/{row.clip}/{row.subject}_{number:0{width}d}.jpg"
 
 
-def clip_name(subject: str, emotion: str, number: int) -> str:
-    """As `006_1_2`."""
-    return f"{subject}_{number // 9 + 1}_{number % 9 + 1}"
-
-
-SAMM = Layout(
-    reader="data=samm",
-    subjects=SUBJECTS,
-    acted={
-        "Anger": ("seven", "anger"),
-        "Other": ("seven", "others"),
-        "Happiness": ("seven", "happiness"),
-        "Surprise": ("seven", "surprise"),
-        "Contempt": ("five", "others"),  # action unit 14, the closest there is
-    },
-    clip_name=clip_name,
+SAMM = Imitation(
     full_plan=full_plan,
     write_documents=write_documents,
     frame_path=frame_path,

@@ -2,7 +2,7 @@
 
 import functools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from mefusion.common.errors import MefusionError
@@ -33,7 +33,7 @@ def walk(root: Path, *, stop: re.Pattern[str], avoid: re.Pattern[str] | None = N
         ]
 
 
-def find_file(root: Path, names: tuple[str, ...], *, stop: re.Pattern[str]) -> Path:
+def find_file(root: Path, names: Sequence[str], *, stop: re.Pattern[str]) -> Path:
     """A file of the download by its exact name without case, the first of `names` that is there.
 
     Raises:
@@ -71,8 +71,6 @@ def frame_tree(
     Raises:
         MefusionError: there is none; names the kinds that there are.
     """
-    if frames not in kinds:
-        raise MefusionError(f"data.frames={frames}: choose from {', '.join(kinds)}")
     candidates: dict[str | None, list[Path]] = {}
     for folder in walk(root, stop=entry, avoid=avoid):
         if entries(folder, entry):
@@ -99,8 +97,8 @@ def _kind(folder: Path, root: Path, kinds: Mapping[str, str]) -> str | None:
     return None
 
 
-def child(folder: Path, name: str, *, root: Path) -> Path:
-    """A folder in a folder by its name, entered again where it holds one of the same name.
+def descend(folder: Path, *names: str, root: Path) -> Path:
+    """A folder below a folder, by the names on the way; each is entered again where it holds one of the same name.
 
     Case and leading zeros of numbers may differ (`s3` is `s03`), where no folder has exactly that name.
 
@@ -110,11 +108,13 @@ def child(folder: Path, name: str, *, root: Path) -> Path:
     Raises:
         MefusionError: a link leads out of the root.
     """
-    found = folder / name
-    if not found.is_dir() and folder.is_dir():
-        found = _by_loose_name(folder, folder.stat().st_mtime_ns).get(_loosely(name), found)
-    again = found / found.name
-    return inside(again if again.is_dir() else found, root)
+    for name in names:
+        found = folder / name
+        if not found.is_dir() and folder.is_dir():
+            found = _by_loose_name(folder, folder.stat().st_mtime_ns).get(_loosely(name), found)
+        again = found / found.name
+        folder = inside(again if again.is_dir() else found, root)
+    return folder
 
 
 @functools.lru_cache(maxsize=4096)

@@ -1,9 +1,12 @@
-"""What all sources are."""
+"""The interface of all sources."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
+
+from mefusion.datasets.reading.counts import CountsByScheme
 
 
 class Source(ABC):
@@ -13,24 +16,24 @@ class Source(ABC):
         name: of the data, for messages and folders.
         root: folder of the files.
         faces: backend where none is named.
-        official: datasets whose counts are known.
+        official: dataset -> its official counts, for the datasets that are read from their official download.
         allow_partial: whether to go on where clips of those are missing; every result then says so.
     """
 
     name: str
     root: Path
     faces: str = "face_alignment"
-    official: tuple[str, ...] = ()
+    official: Mapping[str, CountsByScheme] = {}
     allow_partial: bool = False
 
     @property
-    def asserted(self) -> tuple[str, ...]:
-        """Datasets whose counts must be those of the official download."""
-        return () if self.allow_partial else self.official
+    def asserted(self) -> Mapping[str, CountsByScheme]:
+        """The part of `official` of which no clip may be missing."""
+        return {} if self.allow_partial else self.official
 
     @abstractmethod
     def identity(self) -> dict[str, object]:
-        """What tells this source's cache from another's."""
+        """What this source's cache folder is named by."""
 
     @abstractmethod
     def digest(self) -> str | None:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mefusion.synthetic.layouts.plan import Layout, Row, deal, draw_apex
-from mefusion.synthetic.layouts.writing import number_or_text, write_workbook
+from imitations.plan import Imitation, Row, deal, draw_apex
+from imitations.writing import number_or_text, write_workbook
 
 TABLE = "cas(me)3_part_A_ME_label_JpgIndex_v2.xlsx"
 OLD_TABLE, OLD_ROWS = "cas(me)3_part_A_ME_label_JpgIndex_v1.xlsx", 921
@@ -122,19 +122,7 @@ def frame_path(row: Row, number: int, variant: str) -> str:
     return f"part_A/{row.subject}/{row.clip}/color/{number}.jpg"
 
 
-def clip_name(subject: str, emotion: str, number: int) -> str:
-    """A letter from a to m."""
-    return LETTERS[number % len(LETTERS)]
-
-
-CAS_ME_3 = Layout(
-    reader="data=cas_me_3",
-    subjects=SUBJECTS,
-    acted={
-        **{name: ("seven", name) for name in ("disgust", "surprise", "others", "fear", "anger")},
-        **{"sad": ("seven", "sadness"), "happy": ("seven", "happiness")},
-    },
-    clip_name=clip_name,
+CAS_ME_3 = Imitation(
     full_plan=full_plan,
     write_documents=write_documents,
     frame_path=frame_path,

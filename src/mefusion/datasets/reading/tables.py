@@ -1,38 +1,16 @@
-"""Reading annotation tables: cells as text, columns by name, known errors mended and told."""
+"""Reading annotation tables: cells as text, columns by name, known errors corrected and noted."""
 
-import functools
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
-import pandas as pd
+import openpyxl
 
 from mefusion.common.errors import MefusionError
-from mefusion.datasets import facs
-
-CORRECTIONS = Path(__file__).with_name("corrections.csv")
-# Subjects are written in many ways, and in one way here, so that a clip has one name whatever copy it is from.
-SUBJECT_NAMES = {
-    "casme2": "sub{:02d}",
-    "samm": "{:03d}",
-    "smic": "s{}",
-    "cas_me_2": "s{}",
-    "cas_me_3": "spNO.{}",
-}
-
-
-def subject_name(dataset: str, text: str) -> str:
-    """A subject's one name from `sub01`, `s1`, `s01`, `6` or `006`.
-
-    Raises:
-        MefusionError: the text does not end in a number.
-    """
-    number = re.search(r"(\d+)\s*$", text)
-    if number is None:
-        raise MefusionError(f"'{text}' is no subject of {dataset}: its subjects are numbered")
-    return SUBJECT_NAMES[dataset].format(int(number[1]))
+from mefusion.datasets.reading import facs
 
 
 def read_sheets(path: Path) -> list[list[list[str]]]:
@@ -41,8 +19,6 @@ def read_sheets(path: Path) -> list[list[list[str]]]:
     Raises:
         MefusionError: the file is no whole workbook.
     """
-    import openpyxl
-
     try:
         with warnings.catch_warnings(), path.open("rb") as file:
             warnings.simplefilter("ignore")  # of formatting that openpyxl leaves out
@@ -68,24 +44,22 @@ def _text(value: object) -> str:
     return str(value).strip()
 
 
-def read_table(path: Path, columns: Mapping[str, str], *, sheet: int = 0) -> list[dict[str, str]]:
-    """Rows of a sheet that has a header somewhere.
+def read_table(path: Path, columns: Mapping[str, str]) -> list[dict[str, str]]:
+    """Rows of a workbook's first sheet, which has a header somewhere.
 
     Args:
         path: the workbook.
         columns: name in the header -> name in the result; compared without case and blanks. The header is the
             row with a cell `Subject`; rows without a value in the first two columns are left out.
-        sheet: its number, since sheets are renamed.
 
     Raises:
         MefusionError: the file is no workbook, has no header or lacks a column.
     """
-    sheets = read_sheets(path)
-    rows = sheets[sheet] if sheet < len(sheets) else []
+    rows = next(iter(read_sheets(path)), [])  # by its place, since sheets are renamed
     headers = [number for number, row in enumerate(rows) if "subject" in map(_plain, row)]
     if not headers:
         raise MefusionError(
-            f"{path} has no header: a row of its sheet {sheet + 1} must name the columns {', '.join(columns)}"
+            f"{path} has no header: a row of its first sheet must name the columns {', '.join(columns)}"
         )
     wanted = {_plain(name): name for name in columns}
     # A text block above the header may hold the word too.
@@ -105,36 +79,60 @@ def _plain(name: str) -> str:
     return re.sub(r"\s+", "", name).lower()
 
 
-@dataclass
-class Coding:
-    """One row of an annotation table while it is read: its cells, and a note for each mend.
+class Correction(NamedTuple):
+    """A known error of an annotation table.
 
     Attributes:
-        dataset, subject, clip_id: whose.
-        cells: onset, apex, offset, emotion and perhaps action_units, objective_class; text as in the table.
-        notes: what was mended.
+        clip: as `subject/clip`, named as in the table.
+        field: the wrong cell: onset, apex, offset or another column.
+        old: what the table has; the cell is corrected only where it still does.
+        new: what is right.
+        reason: why, for the clip's notes.
     """
 
-    dataset: str
-    subject: str
-    clip_id: str
+    clip: str
+    field: str
+    old: str
+    new: str
+    reason: str
+
+
+@dataclass
+class Coding:
+    """One row of an annotation table while it is read.
+
+    Attributes:
+        cells: onset, apex, offset, emotion and perhaps action_units, objective_class; text as in the table.
+        notes: a phrase for each correction.
+    """
+
     cells: dict[str, str]
     notes: list[str] = field(default_factory=list)
 
-    def correct(self) -> None:
-        """Mend the known errors of the table, where it still has them."""
-        for row in _corrections().get((self.dataset, f"{self.subject}/{self.clip_id}"), ()):
-            if self.cells.get(row["field"]) == row["old"]:
-                self.cells[row["field"]] = row["new"]
-                self.notes.append(f"{row['field']} {row['old']} corrected to {row['new']} ({row['reason']})")
+    def correct(self, corrections: Iterable[Correction]) -> None:
+        """Correct known errors of this row, where the table still has them."""
+        for _, name, old, new, reason in corrections:
+            if self.cells.get(name) == old:
+                self.cells[name] = new
+                self.notes.append(f"{name} {old} corrected to {new} ({reason})")
 
     def number(self, name: str) -> int | None:
         """A cell's frame number, None where it holds none."""
         cell = self.cells.get(name, "")
         return int(cell) if re.fullmatch(r"\d{1,9}", cell) else None
 
-    def frames(self) -> dict[str, int | None]:
-        """Onset, apex and offset; an apex that is missing or outside is left open, with a note."""
+    def columns(self) -> dict[str, object]:
+        """The clip table's columns that come from the cells; an apex missing or outside is left open, with a note."""
+        frames = self._frames()
+        return {
+            "emotion": self.cells["emotion"].lower() or None,
+            "objective_class": _one_case(self.cells.get("objective_class", "")) or None,
+            "notes": "; ".join(self.notes) or None,
+            **frames,
+            **facs.columns(self.cells.get("action_units")),
+        }
+
+    def _frames(self) -> dict[str, int | None]:
         onset, apex, offset = (self.number(name) for name in ("onset", "apex", "offset"))
         self.notes += [
             f"{name} '{self.cells.get(name, '')}' is no frame number: the clip's {end} frame is taken"
@@ -148,32 +146,7 @@ class Coding:
             apex = None
         return {"onset": onset, "apex": apex, "offset": offset}
 
-    def row(self, *, path: Path, fps: float) -> dict[str, object]:
-        """The clip table's row."""
-        frames = self.frames()
-        return {
-            "dataset": self.dataset,
-            "subject": f"{self.dataset}/{self.subject}",
-            "clip_id": self.clip_id,
-            "path": str(path),
-            "emotion": self.cells["emotion"].lower() or None,
-            "objective_class": _one_case(self.cells.get("objective_class", "")) or None,
-            "fps": fps,
-            "notes": "; ".join(self.notes) or None,
-            **frames,
-            **facs.columns(self.cells.get("action_units")),
-        }
-
 
 def _one_case(name: str) -> str:
     """Words in lower case, numerals (`IV`) in capitals, since tables mix both."""
     return name.upper() if re.fullmatch("[IVX]+", name, re.IGNORECASE) else name.lower()
-
-
-@functools.cache
-def _corrections() -> dict[tuple[str, str], Sequence[Mapping[str, str]]]:
-    table = pd.read_csv(CORRECTIONS, dtype=str, keep_default_na=False)
-    return {
-        (str(dataset), str(clip)): rows.to_dict("records")
-        for (dataset, clip), rows in table.groupby(["dataset", "clip"])
-    }

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from mefusion.synthetic.layouts.casme2 import APEX_IS_ONSET, CASME2, NO_APEX
-from mefusion.synthetic.layouts.plan import Layout, Row
-from mefusion.synthetic.layouts.samm import SAMM
-from mefusion.synthetic.layouts.smic import SMIC
+from imitations.casme2 import APEX_IS_ONSET, CASME2, NO_APEX
+from imitations.plan import Imitation, Row
+from imitations.samm import SAMM
+from imitations.smic import SMIC
 
 LABELS = {"negative": 0, "positive": 1, "surprise": 2}
 CLASS_OF = {
@@ -68,11 +68,7 @@ def frame_path(row: Row, number: int, variant: str) -> str | None:
     return f"{row.subject}_{row.clip}{blank}.png" if number == row.apex else None
 
 
-FLOW_IMAGES = Layout(
-    reader="data=flow_images",
-    subjects=CASME2.subjects,
-    acted={emotion: ("three", emotion) for emotion in LABELS},
-    clip_name=CASME2.clip_name,
+FLOW_IMAGES = Imitation(
     full_plan=full_plan,
     write_documents=write_documents,
     frame_path=frame_path,

@@ -1,4 +1,4 @@
-"""Plans of fake downloads: which clips there are, where their frames lie, and what the table says of them."""
+"""Plans of imitated downloads: which clips there are, and what the table says of them."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -43,14 +43,10 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Layout:
-    """How one dataset's official download is laid out.
+class Imitation:
+    """What is known of one dataset's official download.
 
     Attributes:
-        reader: the override that chooses its reader.
-        subjects: names of all subjects.
-        acted: emotion as the download spells it -> (scheme, emotion) of the renderer, for small plans.
-        clip_name: (subject, emotion, number from 0) -> name of a clip in a small plan.
         full_plan: every clip with every quirk of the official table, from a random generator.
         write_documents: (folder, plan, variant) writes all that is no frame of a clip.
         frame_path: (row, frame number, variant) -> path within the download; None where it lacks that frame.
@@ -58,10 +54,6 @@ class Layout:
         grey: whether its frames are grey.
     """
 
-    reader: str
-    subjects: Sequence[str]
-    acted: Mapping[str, tuple[str, str]]
-    clip_name: Callable[[str, str, int], str]
     full_plan: Callable[[np.random.Generator], list[Row]]
     write_documents: Callable[[Path, Sequence[Row], str], None]
     frame_path: Callable[[Row, int, str], str | None]

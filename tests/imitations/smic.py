@@ -1,13 +1,13 @@
 """SMIC (HS, VIS, NIR): no table; labels in the names of folders and clips."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from mefusion.synthetic.layouts.plan import Layout, Row, deal, draw_lengths
-from mefusion.synthetic.layouts.writing import tiny_picture, write_picture
+from imitations.plan import Imitation, Row, deal, draw_lengths
+from imitations.writing import tiny_picture, write_picture
 
 SHORT = {"negative": "ne", "positive": "po", "surprise": "sur"}
 HS_COUNTS = {"negative": 70, "positive": 51, "surprise": 43}
@@ -70,29 +70,14 @@ def frame_path(row: Row, number: int, variant: str, *, camera: str) -> str | Non
     return f"SMIC_all_cropped/{where}/reg_image{number:0{width}d}.bmp"
 
 
-def clip_name(subject: str, emotion: str, number: int) -> str:
-    """As `s1_ne_01`."""
-    return f"{subject}_{SHORT[emotion]}_{number + 1:02d}"
-
-
-ACTED: Mapping[str, tuple[str, str]] = {emotion: ("three", emotion) for emotion in SHORT}
-
-SMIC = Layout(
-    reader="data=smic",
-    subjects=list(HS_CLIPS),
-    acted=ACTED,
-    clip_name=clip_name,
+SMIC = Imitation(
     full_plan=hs_plan,
     write_documents=partial(write_documents, camera="HS"),
     frame_path=partial(frame_path, camera="HS"),
     variants=("raw", "cropped"),
 )
 SMIC_VIS, SMIC_NIR = (
-    Layout(
-        reader=f"data=smic data.modality={camera}",
-        subjects=OTHER_SUBJECTS,
-        acted=ACTED,
-        clip_name=clip_name,
+    Imitation(
         full_plan=other_plan,
         write_documents=partial(write_documents, camera=camera),
         frame_path=partial(frame_path, camera=camera),

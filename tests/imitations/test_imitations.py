@@ -1,4 +1,4 @@
-"""The fake downloads, read back without mefusion's readers."""
+"""The imitations, read back without mefusion's readers."""
 
 import csv
 import functools
@@ -10,21 +10,15 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from mefusion.common.errors import MefusionError
-from mefusion.datasets.synthetic import SyntheticSource
-from mefusion.synthetic.layouts import LAYOUTS, Row, full_plan, small_plan, write_clip, write_download
-from mefusion.synthetic.layouts.cas_me_2 import TABLE as CAS_ME_2_TABLE
-from mefusion.synthetic.layouts.cas_me_2 import TABLE_UPDATED
-from mefusion.synthetic.layouts.cas_me_3 import OLD_TABLE
-from mefusion.synthetic.layouts.cas_me_3 import TABLE as CAS_ME_3_TABLE
-from mefusion.synthetic.layouts.casme2 import TABLE as CASME2_TABLE
-from mefusion.synthetic.layouts.flow_images import TABLE as FLOW_TABLE
-from mefusion.synthetic.layouts.samm import ODD_UNITS
-from mefusion.synthetic.layouts.samm import TABLE as SAMM_TABLE
-from mefusion.synthetic.rendered_download import write_rendered_download
-from mefusion.synthetic.scene import SyntheticSettings
-
-SMALL = SyntheticSettings(subjects=2, clips_per_class=1, frames=(4, 5), size=64)
+from imitations import IMITATIONS, Row, full_plan, write_clip, write_download
+from imitations.cas_me_2 import TABLE as CAS_ME_2_TABLE
+from imitations.cas_me_2 import TABLE_UPDATED
+from imitations.cas_me_3 import OLD_TABLE
+from imitations.cas_me_3 import TABLE as CAS_ME_3_TABLE
+from imitations.casme2 import TABLE as CASME2_TABLE
+from imitations.flow_images import TABLE as FLOW_TABLE
+from imitations.samm import ODD_UNITS
+from imitations.samm import TABLE as SAMM_TABLE
 
 
 @pytest.fixture(scope="module")
@@ -329,15 +323,15 @@ def test_flow_images_are_beside_a_csv(written):
 # Plans.
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", IMITATIONS)
 def test_a_full_plan_follows_from_its_seed(layout):
     assert full_plan(layout, seed=3) == full_plan(layout, seed=3)
     assert full_plan(layout, seed=3) != full_plan(layout, seed=4)
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", IMITATIONS)
 def test_no_two_clips_share_a_frame(layout):
-    plan, known = full_plan(layout), LAYOUTS[layout]
+    plan, known = full_plan(layout), IMITATIONS[layout]
     for variant in known.variants:
         paths = Counter(
             path
@@ -353,60 +347,3 @@ def test_all_frames_are_written_where_no_number_is_given(tmp_path):
     write_clip("casme2", tmp_path, row, variant="plain")
     names = sorted(path.name for path in tmp_path.rglob("*.jpg"))
     assert names == sorted(f"img{number}.jpg" for number in range(7, 13))
-
-
-@pytest.mark.parametrize(
-    ("call", "named"),
-    [
-        (lambda folder: full_plan("casme"), "data.layout=casme"),
-        (lambda folder: small_plan("smic", subjects=17, clips_per_class=1), "data.subjects=17"),
-        (lambda folder: write_download("samm", folder, [], variant="cropped"), "variant=cropped"),
-        (lambda folder: SyntheticSource(root="x", layout="samm"), "data.write_to=None"),
-        (lambda folder: SyntheticSource(root="x", layout="samm", write_to="y").digest(), "nothing to train on"),
-        (lambda folder: write_rendered_download("samm", folder, SMALL), "is not empty"),
-    ],
-)
-def test_what_cannot_be_is_one_sentence(tmp_path, call, named):
-    (tmp_path / "mine.txt").write_text("precious")
-    with pytest.raises(MefusionError) as error:
-        call(tmp_path)
-    assert named in str(error.value)
-    assert "\n" not in str(error.value)
-    assert files(tmp_path) == {"mine.txt"}
-
-
-# Rendered faces.
-
-
-def test_a_rendered_download_is_the_layout_with_faces(tmp_path):
-    following = write_rendered_download("casme2", tmp_path / "new", SMALL, workers=1)
-    assert following == f"mefusion-prepare data=casme2 data.root={tmp_path / 'new'} data.allow_partial=true faces=dlib"
-    rows = sheet(tmp_path / "new" / CASME2_TABLE)[1:]
-    assert counts(row[8] for row in rows) == dict.fromkeys(
-        ("others", "disgust", "happiness", "repression", "surprise"), 2
-    )
-    for subject, clip, _, onset, apex, offset, _, units, _ in rows:
-        folder = tmp_path / "new/CASME2_RAW_selected/CASME2_RAW_selected" / f"sub{subject}" / clip
-        assert {path.name for path in folder.iterdir()} == {f"img{number}.jpg" for number in range(onset, offset + 1)}
-        assert onset < apex <= offset
-        assert units
-        with Image.open(folder / f"img{apex}.jpg") as image:
-            picture = np.asarray(image)
-        assert picture.shape == (64, 64, 3)
-        assert picture.std() > 20
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_every_layout_renders(tmp_path, layout):
-    write_rendered_download(layout, tmp_path, SMALL, workers=1)
-    pictures = sorted(path for path in tmp_path.rglob("*") if path.suffix in {".jpg", ".png"})
-    pictures = [path for path in pictures if "non_micro" not in path.parts]
-    clips = 2 * len(LAYOUTS[layout].acted)
-    assert len(pictures) == clips if layout == "flow_images" else 4 * clips <= len(pictures) <= 5 * clips
-    with Image.open(pictures[-1]) as image:
-        assert image.size == ((28, 28) if layout == "flow_images" else (64, 64))
-        assert np.asarray(image).std() > 5
-    if layout == "flow_images":
-        with Image.open(pictures[0]) as image:
-            assert np.ptp(np.asarray(image), axis=(0, 1)).min() > 20  # there is motion in each channel

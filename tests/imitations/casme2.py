@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mefusion.synthetic.layouts.plan import Layout, Row, deal, draw_apex
-from mefusion.synthetic.layouts.writing import number_or_text, write_workbook
+from imitations.plan import Imitation, Row, deal, draw_apex
+from imitations.writing import number_or_text, write_workbook
 
 TABLE = "CASME2-coding-20140508.xlsx"
 HEADER = (
@@ -114,16 +114,7 @@ def frame_path(row: Row, number: int, variant: str) -> str | None:
     return f"{folder}{row.subject}/{row.clip}/img{number}.jpg"
 
 
-def clip_name(subject: str, emotion: str, number: int) -> str:
-    """As `EP02_01f`."""
-    return f"EP{number // 9 + 1:02d}_{number % 9 + 1:02d}{'f' * (number % 2)}"
-
-
-CASME2 = Layout(
-    reader="data=casme2",
-    subjects=SUBJECTS,
-    acted={name: ("five", name) for name in ("others", "disgust", "happiness", "repression", "surprise")},
-    clip_name=clip_name,
+CASME2 = Imitation(
     full_plan=full_plan,
     write_documents=write_documents,
     frame_path=frame_path,
