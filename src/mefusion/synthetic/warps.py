@@ -2,17 +2,13 @@
 
 import cv2
 import numpy as np
+from scipy.interpolate import RBFInterpolator
 
 
 def pixel_grid(size: int) -> np.ndarray:
     """Coordinates (x, y) of every pixel of a square image, [size, size, 2] float32."""
     axis = np.arange(size, dtype=np.float32)
     return np.stack(np.meshgrid(axis, axis), axis=-1)
-
-
-def _kernel(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    squared = ((a[:, None] - b[None]) ** 2).sum(-1)
-    return 0.5 * squared * np.log(np.maximum(squared, 1e-12))
 
 
 def spline_basis(controls: np.ndarray, points: np.ndarray, *, scale: float, smoothing: float = 0.0) -> np.ndarray:
@@ -31,17 +27,15 @@ def spline_basis(controls: np.ndarray, points: np.ndarray, *, scale: float, smoo
     Returns:
         [m, n] float32.
     """
-    controls, points = controls / scale, points / scale
-    n = len(controls)
-    affine = np.column_stack([np.ones(n), controls])
-    system = np.block([[_kernel(controls, controls) + smoothing * np.eye(n), affine], [affine.T, np.zeros((3, 3))]])
-    values_to_weights = np.linalg.solve(system, np.eye(n + 3)[:, :n])
-    features = np.column_stack([_kernel(points, controls), np.ones(len(points)), points])
-    return (features @ values_to_weights).astype(np.float32)
+    spline = RBFInterpolator(controls / scale, np.eye(len(controls)), smoothing=smoothing, kernel="thin_plate_spline")
+    return spline(points / scale).astype(np.float32)
 
 
 def sample(field: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Bilinear values of a dense field [H, W, 2] at points [..., 2] in px; the border value beyond it."""
+    """Bilinear values of a dense field [H, W, 2] at points [..., 2] in px; the border value beyond it.
+
+    By hand: `scipy.ndimage.map_coordinates` rounds otherwise, which changes a few pixels of the rendered frames.
+    """
     limit = np.array([field.shape[1] - 1, field.shape[0] - 1], np.float32)
     inside = np.clip(points, 0, limit)
     corner = np.minimum(inside.astype(np.int32), limit.astype(np.int32) - 1)
