@@ -3,6 +3,7 @@
 import cv2
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
+from skimage.transform import estimate_transform
 
 from mefusion.common.errors import MefusionError
 
@@ -75,15 +76,7 @@ def stabilised_matrices(landmarks: np.ndarray, *, size: int, enlarge: float = 2.
     mean = landmarks.mean(0)
     aligned = transform(mean, alignment_matrix(mean, size=size, enlarge=enlarge))
     smooth = gaussian_filter1d(landmarks, sigma=1, axis=0, mode="nearest")
-    return np.stack([fit_similarity(points[RIGID], aligned[RIGID]) for points in smooth])
-
-
-def fit_similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Least-squares rotation, scale and shift [2, 3] that takes points [n, 2] to points [n, 2]."""
-    a, b = (points @ np.array([1, 1j]) for points in (source, target))
-    factor = np.vdot(a - a.mean(), b - b.mean()) / np.vdot(a - a.mean(), a - a.mean())
-    shift = b.mean() - factor * a.mean()
-    return np.array([[factor.real, -factor.imag, shift.real], [factor.imag, factor.real, shift.imag]])
+    return np.stack([estimate_transform("similarity", points[RIGID], aligned[RIGID]).params[:2] for points in smooth])
 
 
 def transform(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
