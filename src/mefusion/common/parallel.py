@@ -9,6 +9,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
+import cv2
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
@@ -63,8 +64,6 @@ def _here(
     initialise: Callable[..., None] | None,
     arguments: tuple[Any, ...],
 ) -> Iterator[tuple[Item, Result]]:
-    import cv2
-
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)  # as many cores as workers
     try:
@@ -83,6 +82,7 @@ def _in_processes(
     initialise: Callable[..., None] | None,
     arguments: tuple[Any, ...],
 ) -> Iterator[tuple[Item, Result]]:
+    # Not joblib: it is as fast, but its workers live on when this process is killed.
     # Spawned, not forked: forking after OpenCV or torch have started threads can hang.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(count, context, _start_worker, (initialise, arguments)) as pool:
@@ -99,8 +99,6 @@ def _in_processes(
 
 
 def _start_worker(initialise: Callable[..., None] | None, arguments: tuple[Any, ...]) -> None:
-    import cv2
-
     cv2.setNumThreads(1)  # the processes share the cores already
     threading.Thread(target=_end_with_parent, daemon=True).start()
     if initialise is not None:

@@ -58,6 +58,7 @@ def k_fold(clips: pd.DataFrame, *, k: int = 5, seed: int = 0) -> list[Fold]:
     Raises:
         MefusionError: k is below 2 or above the number of subjects.
     """
+    # Not scikit-learn's class itself: it deals subjects out otherwise, and the folds of a study must stay the same.
     counts = pd.crosstab(clips["subject"].astype(str), clips["label"].astype(str))
     subjects = list(counts.index)
     if not 2 <= k <= len(subjects):
