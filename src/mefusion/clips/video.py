@@ -102,8 +102,8 @@ def _within(number: int, onset: int | None, offset: int | None) -> bool:
 
 def _read_video(path: Path, onset: int | None, offset: int | None) -> list[np.ndarray]:
     try:
-        import decord
-    except ImportError:  # no wheel for this platform
+        import decord  # here, since a platform has either decord or PyAV
+    except ImportError:
         return _read_video_with_av(path, onset, offset)
     try:
         reader = decord.VideoReader(str(path), num_threads=1)

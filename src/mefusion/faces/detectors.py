@@ -8,8 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
+from urllib.error import URLError
 
 import cv2
+import dlib
 import numpy as np
 
 from mefusion.common.errors import MefusionError
@@ -131,8 +133,6 @@ class DlibFaces(FaceFinder):
     package = "dlib-bin"
 
     def __init__(self) -> None:
-        import dlib
-
         # Found, not imported: the package imports pkg_resources, which new Pythons lack.
         spec = importlib.util.find_spec("face_recognition_models")
         if spec is None or spec.origin is None:
@@ -142,7 +142,6 @@ class DlibFaces(FaceFinder):
         weights = Path(spec.origin).parent / "models" / "shape_predictor_68_face_landmarks.dat"
         self._detector = dlib.get_frontal_face_detector()
         self._predictor = dlib.shape_predictor(str(weights))
-        self._rectangle = dlib.rectangle
 
     def detect(self, frame: np.ndarray) -> Box | None:
         """See `FaceFinder.detect`; small faces are looked for in the frame enlarged."""
@@ -161,7 +160,7 @@ class DlibFaces(FaceFinder):
         origin = np.array([left - side / 2, top - side / 2])
         matrix = np.array([[scale, 0, -scale * origin[0]], [0, scale, -scale * origin[1]]])
         enlarged = warp(frame, matrix, size=960)
-        near = self._rectangle(240, 240, 720, round(240 + scale * (bottom - top)))
+        near = dlib.rectangle(240, 240, 720, round(240 + scale * (bottom - top)))
         points = np.array([(p.x, p.y) for p in self._predictor(enlarged, near).parts()], np.float64)
         return points / scale + origin
 
@@ -209,8 +208,7 @@ class FaceAlignmentFaces(FaceFinder):
 
 def _face_alignment_weights() -> list[Path]:
     """Weight files of detector and landmarks in torch hub's folder, downloaded where they are missing."""
-    from urllib.error import URLError
-
+    # Here, since face-alignment is an extra and torch takes seconds to import.
     import torch
     from face_alignment.api import models_urls as landmark_urls
     from face_alignment.detection.sfd.sfd_detector import models_urls as detector_urls

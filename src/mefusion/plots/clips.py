@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -136,8 +137,6 @@ def rank_scores_figure(examples: Sequence[dict[str, Any]], title: str = "") -> F
     Raises:
         MefusionError: no clip has rank scores.
     """
-    import pandas as pd
-
     ranked = [clip for clip in examples if "rank_scores" in clip]
     if not ranked:
         raise MefusionError("There are no rank scores to show; give clips of a study with the task rank.")

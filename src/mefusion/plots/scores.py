@@ -2,9 +2,10 @@
 
 import textwrap
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
@@ -12,9 +13,6 @@ from matplotlib.ticker import MaxNLocator
 
 from mefusion.common.errors import MefusionError
 from mefusion.plots.style import BLUE, COLUMN, GREY, PAGE, PALETTE, VERMILION, legend_below, paper_style
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 _BARS_A_ROW = 40
 
@@ -94,7 +92,7 @@ def subject_bars(subjects: Sequence[Mapping[str, Any]], title: str = "") -> Figu
 
 
 @paper_style()
-def label_counts(counts: "pd.DataFrame", title: str = "") -> Figure:
+def label_counts(counts: pd.DataFrame, title: str = "") -> Figure:
     """Draw how many clips of each label each subject has.
 
     Args:
@@ -123,7 +121,7 @@ def label_counts(counts: "pd.DataFrame", title: str = "") -> Figure:
 
 
 @paper_style()
-def learning_curves(curves: "pd.DataFrame", title: str = "") -> Figure:
+def learning_curves(curves: pd.DataFrame, title: str = "") -> Figure:
     """Draw what was logged in each epoch: a thin line a run, and their median.
 
     Args:
@@ -163,7 +161,7 @@ def learning_curves(curves: "pd.DataFrame", title: str = "") -> Figure:
     return figure
 
 
-def _draw_curves(axes: Axes, curves: "pd.DataFrame", column: str, stage: str, colour: str) -> None:
+def _draw_curves(axes: Axes, curves: pd.DataFrame, column: str, stage: str, colour: str) -> None:
     logged = curves.dropna(subset=[column])
     for _, run in logged.groupby(["fold", "seed"]):
         axes.plot(run["epoch"] + 1, run[column], color=colour, linewidth=0.5, alpha=0.35)
@@ -213,7 +211,7 @@ def uf1_intervals(
 
 @paper_style()
 def weight_heat_map(
-    table: "pd.DataFrame", row_label: str, column_label: str, value_label: str = "UF1", title: str = ""
+    table: pd.DataFrame, row_label: str, column_label: str, value_label: str = "UF1", title: str = ""
 ) -> Figure:
     """Draw a score over two swept settings, such as the weights of two tasks.
 

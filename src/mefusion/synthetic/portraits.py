@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+from skimage.data import astronaut  # public domain, NASA
 
 from mefusion.clips.video import IMAGES, read_image
 from mefusion.common.errors import MefusionError
@@ -41,8 +42,6 @@ def load_portraits(folder: str | None, size: int) -> list[Portrait]:
     Raises:
         MefusionError: none can be used; says why for each.
     """
-    from skimage.data import astronaut  # public domain, NASA
-
     backend, portraits, problems = DlibFaces(), [], []
     images: dict[Path, Callable[[], np.ndarray]] = {
         path: functools.partial(read_image, path) for path in portrait_files(folder)
