@@ -40,7 +40,7 @@ def replacing(path: Path) -> Iterator[Path]:
             temporary.unlink()
 
 
-def leaves(path: Path, root: Path) -> bool:
+def leads_outside(path: Path, root: Path) -> bool:
     """Whether a path leads out of a folder, through links or `..`."""
     return not path.resolve().is_relative_to(root.resolve())
 

@@ -8,7 +8,7 @@ import pandas as pd
 
 from mefusion.clips.video import used_frames
 from mefusion.common.errors import MefusionError
-from mefusion.common.files import leaves
+from mefusion.common.files import leads_outside
 from mefusion.faces.alignment import has_eyes
 
 SUFFIXES = (".npy", ".csv")
@@ -54,7 +54,7 @@ def with_landmark_files(table: pd.DataFrame, folder: str | None) -> pd.DataFrame
         subject = clip["subject"] if several else clip["subject"].split("/", 1)[-1]
         name = Path(subject, clip["clip_id"])
         below = Path(folder, name)
-        if leaves(below, Path(folder)):
+        if leads_outside(below, Path(folder)):
             raise MefusionError(
                 f"the landmarks of clip {name} would lie outside faces.folder={folder}: rename the clip"
             )
