@@ -46,14 +46,17 @@ def leads_outside(path: Path, root: Path) -> bool:
 
 
 @contextmanager
-def claimed(folder: Path) -> Iterator[bool]:
-    """Whether no other process has claimed a folder; the claim ends with the block, or with the process."""
+def try_lock(folder: Path) -> Iterator[bool]:
+    """Lock a folder for this process, without waiting.
+
+    Gives False where another process has the lock. The lock ends with the block, or with the process.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / ".claimed"
     with path.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # Between opening and locking it another process may have ended its claim, and a third made a new file.
+            # Between opening and locking it another process may have ended its lock, and a third made a new file.
             mine = path.stat().st_ino == os.fstat(file.fileno()).st_ino
         except (BlockingIOError, FileNotFoundError):
             mine = False

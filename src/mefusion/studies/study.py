@@ -15,7 +15,7 @@ import pandas as pd
 from mefusion.clips.table import KEY
 from mefusion.common.distributed import from_first, rank
 from mefusion.common.errors import MefusionError
-from mefusion.common.files import claimed, remove_leftovers, write_table, write_text
+from mefusion.common.files import remove_leftovers, try_lock, write_table, write_text
 from mefusion.evaluation.folds import Fold, take_out_validation
 from mefusion.studies.examples import save_examples
 from mefusion.studies.results import run_name
@@ -157,7 +157,7 @@ def _taken(run: Run) -> Iterator[str | None]:
     if rank() > 0:
         yield from_first(None)
         return
-    with claimed(run.folder) as mine:
+    with try_lock(run.folder) as mine:
         yield from_first("done before" if run.done else None if mine else "another process is at it")
 
 
@@ -192,7 +192,7 @@ def run_fold(
     module = make_module(data.statistics)
     resumed = last_checkpoint(run.checkpoints, run.origin)
     if rank() == 0:
-        remove_leftovers(run.folder, age=0)  # the folder is claimed: they are no other process's
+        remove_leftovers(run.folder, age=0)  # the folder is locked: they are no other process's
         trim_log(run.folder / "metrics.csv", resumed.epochs if resumed else 0)
     rule = run.study.rule
     callbacks = [FoldCallback(run.own_seed, run.origin), *rule_callbacks(rule, run.checkpoints)]
