@@ -27,7 +27,7 @@ from mefusion.bench.measuring import (
 )
 from mefusion.common.errors import MefusionError
 from mefusion.common.files import write_text
-from mefusion.common.memory import spare_fresh_pages
+from mefusion.common.memory import reuse_freed_memory
 
 # --help has to answer at once: torch, hydra and rich come in where they are used.
 
@@ -185,7 +185,7 @@ def _run(arguments: argparse.Namespace) -> None:
     if arguments.threads is not None:
         torch.set_num_threads(arguments.threads)
     if arguments.device == "cpu":
-        spare_fresh_pages()
+        reuse_freed_memory()
     settings = Settings(
         batch_size=arguments.batch_size,
         device=arguments.device,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from hydra_plugins.mefusion_launcher import RESULT_VARIABLE
 from mefusion.common.errors import MefusionError
 from mefusion.common.files import write_text
-from mefusion.common.memory import spare_fresh_pages
+from mefusion.common.memory import reuse_freed_memory
 from mefusion.configuration.cli import run
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def train(config: "DictConfig") -> float | None:
     composition.require_sense(config)
     trainer.require_sense(config)
     if config.trainer.accelerator == "cpu":
-        spare_fresh_pages()
+        reuse_freed_memory()
     store = composition.load_clips(config)
     folds = composition.plan_folds(config, store)
     study = composition.plan_study(config, store, folds)

@@ -13,7 +13,7 @@ _LARGE = 32 * 2**20  # bytes; the largest threshold that glibc takes
 _STEP = 256 * 2**20  # bytes to ask the system for at a time
 
 
-def spare_fresh_pages() -> None:
+def reuse_freed_memory() -> None:
     """Let freed memory be used again, and large tensors have large pages. To be called before torch allocates.
 
     A training step on a CPU frees and allocates the same tensors as the one before. Where they are fresh memory, the
