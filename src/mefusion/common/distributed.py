@@ -14,31 +14,31 @@ T = TypeVar("T")
 
 def rank() -> int:
     """Number of this process; the first, 0, is the one that writes and speaks."""
-    return distributed.get_rank() if _several() else 0
+    return distributed.get_rank() if _several_processes() else 0
 
 
 def processes() -> int:
     """How many processes train together."""
-    return distributed.get_world_size() if _several() else 1
+    return distributed.get_world_size() if _several_processes() else 1
 
 
-def from_first(value: T) -> T:
+def broadcast(value: T) -> T:
     """The first process's value, for all."""
-    if not _several():
+    if not _several_processes():
         return value
     values = [value]
     distributed.broadcast_object_list(values)
     return values[0]
 
 
-def part(items: Sequence[T]) -> list[T]:
+def own_share(items: Sequence[T]) -> list[T]:
     """This process's part of some items: as many as the others', so that some come twice where they do not add up."""
     count, each = len(items), -(-len(items) // processes())
     return [items[(n * processes() + rank()) % count] for n in range(each)]
 
 
-def whole(mine: Tensor, count: int) -> Tensor:
-    """What every process has of its `part`, put together in the order of the items, each once.
+def gather_shares(mine: Tensor, count: int) -> Tensor:
+    """What every process has of its `own_share`, put together in the order of the items, each once.
 
     Args:
         mine: [count / processes, rounded up, ...], a row an item.
@@ -47,12 +47,12 @@ def whole(mine: Tensor, count: int) -> Tensor:
     Returns:
         [count, ...], the same in every process.
     """
-    if not _several():
+    if not _several_processes():
         return mine
     parts: list[Tensor] = [torch.empty(0)] * processes()
     distributed.all_gather_object(parts, mine.cpu())
     return torch.stack(parts, dim=1).flatten(0, 1)[:count]
 
 
-def _several() -> bool:
+def _several_processes() -> bool:
     return distributed.is_available() and distributed.is_initialized()

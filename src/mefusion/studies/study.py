@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from mefusion.clips.table import KEY
-from mefusion.common.distributed import from_first, rank
+from mefusion.common.distributed import broadcast, rank
 from mefusion.common.errors import MefusionError
 from mefusion.common.files import remove_leftovers, try_lock, write_table, write_text
 from mefusion.evaluation.folds import Fold, take_out_validation
@@ -155,10 +155,10 @@ def run_study(
 def _taken(run: Run) -> Iterator[str | None]:
     """Claim a fold for this training, in its first process; what there is against it, or None."""
     if rank() > 0:
-        yield from_first(None)
+        yield broadcast(None)
         return
     with try_lock(run.folder) as mine:
-        yield from_first("done before" if run.done else None if mine else "another process is at it")
+        yield broadcast("done before" if run.done else None if mine else "another process is at it")
 
 
 @dataclass

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader
 
-from mefusion.common.distributed import part
+from mefusion.common.distributed import own_share
 from mefusion.common.errors import MefusionError
 from mefusion.evaluation.folds import Fold
 from mefusion.windows.augmentation import Augmentation
@@ -110,7 +110,9 @@ class FoldData(L.LightningDataModule):
         return TestWindows(self.store, clips, size=self.image_size, windows=self.windows)
 
     def _in_order(self, windows: TestWindows) -> DataLoader[Batch]:
-        return DataLoader(windows, sampler=part(range(len(windows))), batch_size=self.batch_size, collate_fn=_whole)
+        return DataLoader(
+            windows, sampler=own_share(range(len(windows))), batch_size=self.batch_size, collate_fn=_whole
+        )
 
     def examples(self) -> Batch:
         """First window of the first test clip of each class, for pictures."""
@@ -134,7 +136,7 @@ class PartsOfBatches(BatchSampler):
     """This process's part of each batch, so that a step sees the same windows however many processes share it."""
 
     def __iter__(self) -> Iterator[list[Any]]:
-        return map(part, super().__iter__())
+        return map(own_share, super().__iter__())
 
 
 def _channels(values: np.ndarray) -> Tensor:
