@@ -59,14 +59,14 @@ def read_metadata(path: Path) -> dict[str, str]:
 
 
 def read_index(folder: Path, *, command: str) -> pd.DataFrame:
-    """Read the index of a cache: the clip table with further columns, among them `content`, a hash of the frames.
+    """Index of a cache: the clip table with the columns file, content (hash of the frames), n_frames and stride.
 
     Args:
         folder: the cache's folder.
-        command: the command that makes the index, for error messages.
+        command: the command that makes it, for messages.
 
     Raises:
-        MefusionError: the index is missing or damaged; the message names the command that makes it.
+        MefusionError: there is none; says how to make it.
     """
     path = folder / "index.parquet"
     if not path.exists():
@@ -74,4 +74,4 @@ def read_index(folder: Path, *, command: str) -> pd.DataFrame:
     try:
         return pd.read_parquet(path)
     except (OSError, ValueError) as error:
-        raise MefusionError(f"{path} is damaged: delete it and run {command}") from error
+        raise MefusionError(f"{path} is broken: delete it and run {command}") from error
