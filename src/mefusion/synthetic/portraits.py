@@ -1,4 +1,4 @@
-"""Photographs that pseudo-subjects are made from."""
+"""The photographs that pseudo-subjects are made from."""
 
 import functools
 import hashlib
@@ -15,10 +15,10 @@ from mefusion.synthetic.render import Portrait, crop_portrait
 
 
 def portrait_files(folder: str | None) -> Sequence[Path]:
-    """Photographs of a folder; none where the built-in portrait is used.
+    """List the photographs of a folder; none if `folder` is None, as the built-in portrait is used then.
 
     Raises:
-        MefusionError: the folder is not there or holds no image.
+        MefusionError: the folder does not exist, or has no image.
     """
     if folder is None:
         return ()
@@ -31,16 +31,16 @@ def portrait_files(folder: str | None) -> Sequence[Path]:
 
 
 def portrait_digests(folder: str | None) -> list[str]:
-    """Hash of each photograph."""
+    """Hash of the content of each photograph."""
     return [hashlib.sha256(path.read_bytes()).hexdigest() for path in portrait_files(folder)]
 
 
 @functools.lru_cache(maxsize=1)
 def load_portraits(folder: str | None, size: int) -> list[Portrait]:
-    """Portraits cut to the head with their landmarks; photographs that cannot be used are left out.
+    """Load portraits, cut to the head, with their landmarks; photographs that cannot be used are left out.
 
     Raises:
-        MefusionError: none can be used; says why for each.
+        MefusionError: no photograph can be used; the message gives the reason for each.
     """
     backend, portraits, problems = DlibFaces(), [], []
     images: dict[Path, Callable[[], np.ndarray]] = {

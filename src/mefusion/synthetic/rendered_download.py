@@ -1,4 +1,4 @@
-"""A dataset's official layout with rendered faces in it, to try the dataset's whole path before its licence arrives."""
+"""Imitate the download of a dataset with rendered faces, to try all steps before one has access to the dataset."""
 
 import functools
 import zlib
@@ -23,19 +23,19 @@ FLOW_SIZE = 28  # side of a flow image, px
 def write_rendered_download(
     layout: str, folder: Path, settings: SyntheticSettings, *, workers: int | None = None
 ) -> str:
-    """Write a small download in which rendered subjects bear the dataset's names.
+    """Write a small imitation of a dataset's download, with rendered subjects that have the dataset's subject names.
 
     Args:
         layout: a key of `LAYOUTS`.
-        folder: receives the download; must be empty or not there.
-        settings: number of subjects and clips, size, motion and seed; the scheme is the dataset's own.
-        workers: number of processes; None is one a core.
+        folder: where the download is written; must be empty, or not exist.
+        settings: number of subjects and clips, size, motion and seed; emotions are those of the dataset.
+        workers: number of processes; None means one for each core.
 
     Returns:
-        What to run next.
+        The command to run next.
 
     Raises:
-        MefusionError: the layout is not known or has too few subjects, or the folder is not empty.
+        MefusionError: the layout does not exist or has too few subjects, or the folder is not empty.
     """
     fewest, most = settings.frames
     plan = small_plan(
@@ -50,15 +50,15 @@ def write_rendered_download(
     folder.mkdir(parents=True, exist_ok=True)
     work = functools.partial(_write_row, plan, layout, folder, settings)
     rows = dict(parallel_map(work, range(len(plan)), description="Rendering", workers=workers))
-    # Last, so that a download that was interrupted is not taken for a whole one.
+    # Last, so that an interrupted download does not look complete.
     write_documents(layout, folder, [rows[number] for number in range(len(plan))])
-    # dlib's landmarks do for rendered faces, and need no weights to be downloaded.
+    # dlib finds good landmarks on rendered faces, and needs no download of weights.
     faces = "" if layout == "flow_images" else " faces=dlib"
     return f"mefusion-prepare {get_layout(layout).reader} data.root={folder} data.allow_partial=true{faces}"
 
 
 def _write_row(plan: Sequence[Row], layout: str, folder: Path, settings: SyntheticSettings, number: int) -> Row:
-    """Write a clip; returns its row with the apex and the action units that were acted."""
+    """Write a clip; returns its row with the apex and action units of the rendered clip."""
     clip = act_row(layout, plan[number], settings)
     units = "+".join(map(str, sorted(clip.action_units)))
     row = replace(plan[number], apex=plan[number].onset + clip.apex, action_units=units)
@@ -67,7 +67,7 @@ def _write_row(plan: Sequence[Row], layout: str, folder: Path, settings: Synthet
 
 
 def rendered_pictures(layout: str, settings: SyntheticSettings) -> Pictures:
-    """What `write_download` asks for each frame: rendered faces, or flow images where the layout has these."""
+    """Function that `write_download` calls for the picture of each frame: a rendered face, or a flow image."""
 
     @functools.lru_cache(maxsize=1)
     def acted(subject: str, clip: str, emotion: str, onset: int, offset: int) -> Clip:
@@ -81,7 +81,7 @@ def rendered_pictures(layout: str, settings: SyntheticSettings) -> Pictures:
 
 
 def act_row(layout: str, row: Row, settings: SyntheticSettings) -> Clip:
-    """The rendered clip of a row, from its onset to its offset, the same whenever it is asked for."""
+    """The rendered clip of a row, from its onset to its offset; the same row always gives the same clip."""
     known = get_layout(layout)
     scheme, emotion = known.acted[row.emotion]
     subject = known.subjects.index(row.subject)
@@ -95,10 +95,10 @@ def act_row(layout: str, row: Row, settings: SyntheticSettings) -> Clip:
 
 
 def flow_picture(clip: Clip) -> np.ndarray:
-    """Flow from onset to apex on the face as a picture [28, 28, 3] uint8: right, down, strain.
+    """Flow from onset to apex on the face as a picture [28, 28, 3] uint8; channels: right, down, strain.
 
-    Still is the grey 128 in the first two channels and black in the third; each channel's largest motion
-    is at the end of its range.
+    No motion is 128 in the first two channels and 0 in the third. Each channel is scaled so that its largest
+    value is at the end of the range.
     """
     (left, top), (right, bottom) = _box(clip.landmarks(0), clip.subject.size)
     whole = clip.flow(0, clip.apex)[:, top:bottom, left:right]
@@ -110,6 +110,6 @@ def flow_picture(clip: Clip) -> np.ndarray:
 
 
 def _box(landmarks: np.ndarray, size: int) -> Sequence[tuple[int, int]]:
-    """Corners of the face within the picture, px."""
+    """Corners of the face's bounding box in the picture, px."""
     corners = np.clip([landmarks.min(0), landmarks.max(0) + 1], 0, size).astype(int)
     return [(int(x), int(y)) for x, y in corners]
