@@ -42,7 +42,7 @@ def command() -> Command:
             patch.chdir(cwd)
             patch.setattr(sys, "argv", [program, *map(str, arguments)])
             # It would hold for the tests that follow, some of which look at their memory.
-            patch.setattr(sys.modules[main.__module__], "spare_fresh_pages", lambda: None, raising=False)
+            patch.setattr(sys.modules[main.__module__], "reuse_freed_memory", lambda: None, raising=False)
             os.environ.update({"COLUMNS": "200"} | (env or {}))
             try:
                 code = main() or 0

@@ -20,7 +20,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from mefusion.common.errors import MefusionError
-from mefusion.common.files import claimed, write_text
+from mefusion.common.files import try_lock, write_text
 
 if TYPE_CHECKING:
     import optuna
@@ -78,7 +78,7 @@ class SearchSweeper(Sweeper):
         content = [sorted(text for text in fixed if not text.startswith(places)), sorted(map(str, space.items()))]
         digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:10]
         folder = Path(self.config.output_dir) / f"search-{digest}"
-        with claimed(folder) as mine:
+        with try_lock(folder) as mine:
             if not mine:
                 raise MefusionError(f"{folder}: another process is at this search")
             study = optuna.create_study(

@@ -23,7 +23,7 @@ BIN = Path(sys.executable).parent
 @pytest.fixture(autouse=True)
 def _memory_as_it_is(monkeypatch):
     """What `main` sets holds for the whole process: a later test would not see its memory go back to the system."""
-    monkeypatch.setattr(bench, "spare_fresh_pages", lambda: None)
+    monkeypatch.setattr(bench, "reuse_freed_memory", lambda: None)
 
 
 @pytest.fixture(scope="module")

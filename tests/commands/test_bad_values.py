@@ -71,7 +71,7 @@ def test_a_full_disk_leaves_the_file_as_it_was(tmp_path, write):
     write(tmp_path / "file")
     (path,) = tmp_path.iterdir()
     before = path.read_bytes()
-    with room(1000), pytest.raises(MefusionError, match=rf"{path} cannot be written \(.*\): make room"):
+    with room(1000), pytest.raises(MefusionError, match=rf"{path} cannot be written \(.*\): free disk space"):
         write(tmp_path / "file")
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
     assert path.read_bytes() == before
@@ -81,7 +81,7 @@ def test_a_study_goes_on_when_there_is_room_again(tiny, tmp_path, stopped, capfd
     arguments = [*tiny.overrides, *SMALL, "protocol.folds=[sub01]"]
     with room(60_000):
         sentence = stopped(*arguments)
-    assert "last.ckpt cannot be written (File too large): make room" in sentence
+    assert "last.ckpt cannot be written (File too large): free disk space" in sentence
     left = {path.name for path in tmp_path.rglob("*") if path.is_file()}
     assert left <= {"config.yaml", "study.json", "metrics.csv"}
     train.main()

@@ -45,9 +45,9 @@ def table_of(study):
 
 def test_one_process_has_the_whole():
     assert (distributed.rank(), distributed.processes()) == (0, 1)
-    assert distributed.part(range(5)) == [0, 1, 2, 3, 4]
-    assert distributed.from_first("x") == "x"
-    assert distributed.whole(torch.arange(5), 5).tolist() == [0, 1, 2, 3, 4]
+    assert distributed.own_share(range(5)) == [0, 1, 2, 3, 4]
+    assert distributed.broadcast("x") == "x"
+    assert distributed.gather_shares(torch.arange(5), 5).tolist() == [0, 1, 2, 3, 4]
 
 
 @pytest.mark.parametrize(("items", "count"), [(7, 2), (8, 4), (1, 3), (0, 2), (5, 5), (2, 3)])
@@ -55,13 +55,13 @@ def test_parts_are_equally_large_and_put_together_are_the_whole(process, monkeyp
     parts = []
     for rank in range(count):
         process(rank, count)
-        parts.append(torch.tensor(distributed.part([10 * n for n in range(items)]), dtype=torch.float))
+        parts.append(torch.tensor(distributed.own_share([10 * n for n in range(items)]), dtype=torch.float))
     assert len({len(part) for part in parts}) == 1
-    monkeypatch.setattr(distributed, "_several", lambda: True)
+    monkeypatch.setattr(distributed, "_several_processes", lambda: True)
     monkeypatch.setattr(
         torch.distributed, "all_gather_object", lambda found, mine: found.__setitem__(slice(None), parts)
     )
-    assert distributed.whole(parts[0], items).tolist() == [10 * n for n in range(items)]
+    assert distributed.gather_shares(parts[0], items).tolist() == [10 * n for n in range(items)]
 
 
 def test_a_batch_is_shared_out_and_drawn_by_nobody_anew(process):

@@ -12,14 +12,14 @@ HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 FAULTS = """
 import resource
 import torch
-from mefusion.common.memory import spare_fresh_pages
+from mefusion.common.memory import reuse_freed_memory
 
 def faults(megabytes):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     torch.ones(megabytes, 2**18)
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
-spare_fresh_pages()
+reuse_freed_memory()
 # A small block behind a freed tensor can make its place too small for the next one, which is laid at a multiple of
 # 2 MiB. Then fresh memory is taken until the 256 MiB that the heap grew by are used up: 14 times 18 MiB.
 for _ in range(30):
@@ -43,4 +43,4 @@ def test_elsewhere_nothing_happens(monkeypatch):
 
     monkeypatch.setattr(platform, "libc_ver", lambda: ("", ""))
     monkeypatch.setattr(memory.ctypes, "CDLL", lambda name: pytest.fail("no library is to be asked"))
-    memory.spare_fresh_pages()
+    memory.reuse_freed_memory()

@@ -216,7 +216,7 @@ def test_named_subjects_are_held_out():
         ("holdout", {"test": ["sub09"]}, "protocol.test: sub09 is no subject.*casme2/sub01.*smic/s1"),
         ("holdout", {"test": ["sub01", "sub02", "006", "s1"]}, "leave one to train on"),
         ("holdout", {"test": []}, "name some of the 4 subjects"),
-        ("loso", {"k": 3}, "protocol.k=3 says nothing to protocol=loso: it is for protocol=kfold"),
+        ("loso", {"k": 3}, "protocol.k=3 has no meaning for protocol=loso: it is for protocol=kfold"),
         ("kfold", {"test": ["s1"]}, "it is for protocol=cross_dataset or protocol=holdout"),
         ("bootstrap", {}, "protocol.name=bootstrap: choose from loso, kfold, cross_dataset, holdout"),
     ],

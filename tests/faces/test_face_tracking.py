@@ -144,9 +144,9 @@ def test_landmarks_that_are_all_there_are_the_same():
 @pytest.mark.parametrize(
     ("given", "parts"),
     [
-        ((1, None, None, 4), ["2 of its 4 frames in a row, from the 2. on", "faces.max_missing=1"]),
-        ((None, None, None, 4, None), ["3 of its 5 frames in a row, from the 1. on"]),
-        ((1, 2, None, None), ["2 of its 4 frames in a row, from the 3. on"]),
+        ((1, None, None, 4), ["2 of its 4 frames in a row, from its frame 2 on", "faces.max_missing=1"]),
+        ((None, None, None, 4, None), ["3 of its 5 frames in a row, from its frame 1 on"]),
+        ((1, 2, None, None), ["2 of its 4 frames in a row, from its frame 3 on"]),
     ],
 )
 def test_too_many_missing_in_a_row_are_told(given, parts):

@@ -83,8 +83,8 @@ def pickled(path):
         ("a.csv", lambda path: path.write_text(""), "cannot be read as OpenFace's table"),
         ("a.csv", lambda path: path.write_text("frame, success\n1, 1\n"), "lacks the column x_0"),
         ("a.csv", lambda path: write_openface(path, np.full((2, 68, 2), "x")), "cannot be read as OpenFace's table"),
-        ("a.csv", lost_frame, "not one row a frame after frame 1"),
-        ("a.csv", two_faces, "not one row a frame after frame 3"),
+        ("a.csv", lost_frame, "does not have one row for each frame after frame 1"),
+        ("a.csv", two_faces, "does not have one row for each frame after frame 3"),
     ],
 )
 def test_what_is_no_file_of_landmarks_is_one_sentence(tmp_path, name, write, part):

@@ -162,7 +162,7 @@ def test_frames_without_a_face_take_their_neighbours_landmarks():
     frames = moving_texture(8)
     arrays, whole = (prepare_clip(frames, backend, SETTINGS) for backend in (Blinking(), StillFace()))
     assert all(np.array_equal(arrays[name], whole[name]) for name in arrays)
-    with pytest.raises(MefusionError, match=r"2 of its 8 frames in a row, from the 4\. on.*faces\.max_missing=1"):
+    with pytest.raises(MefusionError, match=r"2 of its 8 frames in a row, from its frame 4 on.*faces\.max_missing=1"):
         prepare_clip(frames, Blinking(), with_faces(max_missing=1))
 
 

@@ -17,7 +17,7 @@ from sklearn.metrics import accuracy_score, f1_score, recall_score
 
 from mefusion.clips.cache import load_arrays, save_arrays
 from mefusion.commands.train import main
-from mefusion.common.files import claimed
+from mefusion.common.files import try_lock
 from mefusion.configuration import composition
 from mefusion.evaluation.predictions import load_predictions
 from mefusion.studies.study import Clock, prediction_table
@@ -227,7 +227,7 @@ def test_an_interrupted_study_completes_to_the_same_result(finished, run, tmp_pa
 def test_a_fold_that_another_process_is_at_is_left_to_it(copied, run, capsys):
     fold = copied / "folds" / "synthetic-sub02"
     (fold / "DONE").unlink()
-    with claimed(fold) as mine:
+    with try_lock(fold) as mine:
         assert mine
         run(copied.parent)
         printed = capsys.readouterr().out
@@ -238,19 +238,19 @@ def test_a_fold_that_another_process_is_at_is_left_to_it(copied, run, capsys):
     assert not list(copied.rglob(".claimed"))
 
 
-def test_a_claim_that_ended_while_it_was_waited_for_is_not_taken_twice(tmp_path, monkeypatch):
+def test_a_lock_that_ended_while_it_was_waited_for_is_not_taken_twice(tmp_path, monkeypatch):
     lock = fcntl.flock
 
     def late(file, how):
         monkeypatch.setattr("fcntl.flock", lock)
-        (tmp_path / ".claimed").unlink()  # its owner ended, and another process has claimed the folder anew
+        (tmp_path / ".claimed").unlink()  # its owner ended, and another process has locked the folder again
         (tmp_path / ".claimed").touch()
         lock(file, how)
 
     monkeypatch.setattr("fcntl.flock", late)
-    with claimed(tmp_path) as mine:
+    with try_lock(tmp_path) as mine:
         assert not mine
-    with claimed(tmp_path) as mine:
+    with try_lock(tmp_path) as mine:
         assert mine
 
 

@@ -1,1 +1,1 @@
-"""The clip table, frames, motion and the cache of prepared clips."""
+"""Clips: the clip table, their frames, their motion, and the cache of prepared clips."""

@@ -1,4 +1,4 @@
-"""Prepared clips on disk: one safetensors file a clip, and an index."""
+"""Prepared clips on disk: one safetensors file for each clip, and an index."""
 
 import hashlib
 import json
@@ -19,31 +19,31 @@ from one of a window to the next, and where its apex comes from and is."""
 
 
 def settings_hash(settings: Mapping[str, object]) -> str:
-    """Ten hex digits that are the same for equal settings, whatever their order."""
+    """Hash of settings: ten hex digits, which do not depend on the order of the settings."""
     text = json.dumps(settings, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:10]
 
 
 def save_arrays(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
-    """Write a safetensors file that is whole or not there, whenever the process dies."""
+    """Write a safetensors file completely or not at all, even if the process is killed."""
     whole = save({name: np.ascontiguousarray(a) for name, a in arrays.items()}, dict(metadata))
     with replacing(path) as temporary:
         temporary.write_bytes(whole)
 
 
 def save_clip(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
-    """Write a prepared clip with what `read_metadata` gives; the same bytes for the same clip.
+    """Write a prepared clip and its metadata, which `read_metadata` reads; the same clip gives the same bytes.
 
-    The metadata are one text, since safetensors writes several entries in an order that changes.
+    The metadata are stored as one JSON text, since safetensors writes several entries in changing order.
     """
     save_arrays(path, arrays, {"clip": json.dumps(dict(metadata), sort_keys=True)})
 
 
 def load_arrays(path: Path, names: Sequence[str] | None = None) -> dict[str, np.ndarray]:
-    """Arrays of a prepared clip: those of the given names that are there, or all.
+    """Read arrays of a prepared clip: those of `names` that the file has, or all.
 
     Raises:
-        MefusionError: the file is missing or broken.
+        MefusionError: the file is missing or damaged.
     """
     try:
         with safe_open(path, framework="np") as file:
@@ -54,7 +54,7 @@ def load_arrays(path: Path, names: Sequence[str] | None = None) -> dict[str, np.
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """Metadata of a prepared clip; empty where the file is missing or broken."""
+    """Read the metadata of a prepared clip; empty if the file is missing or damaged."""
     try:
         with safe_open(path, framework="np") as file:
             return json.loads((file.metadata() or {})["clip"])

@@ -9,7 +9,7 @@ from PIL import Image
 from mefusion.clips.table import frame_number
 from mefusion.clips.video import IMAGES, VIDEOS, list_frames, read_clip
 from mefusion.common.errors import MefusionError
-from mefusion.common.files import leaves
+from mefusion.common.files import leads_outside
 
 _TAIL = 64  # bytes
 _ENDS = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}
@@ -93,7 +93,7 @@ def _image_problems(files: list[Path], root: Path) -> Iterator[str]:
 
 def _size(file: Path, root: Path) -> tuple[int, int]:
     """Width and height by the file's header; raises what is wrong with it."""
-    if file.is_symlink() and leaves(file, root):
+    if file.is_symlink() and leads_outside(file, root):
         raise MefusionError(f"is a link that leaves {root}: data.root must hold the files themselves")
     length = file.stat().st_size
     if length == 0:

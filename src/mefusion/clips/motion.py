@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-ROUNDING = 1e-6  # relative to the largest change: less than this is none
+ROUNDING = 1e-6  # a dynamic image whose range is below this share of the largest change shows rounding errors only
 
 
 def tvl1_flow(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -13,27 +13,27 @@ def tvl1_flow(first: np.ndarray, second: np.ndarray) -> np.ndarray:
         first, second: [H, W] uint8 grey.
 
     Returns:
-        [2, H, W] float32 px: for every pixel of `first`, how far right and how far down it has gone in `second`.
+        [2, H, W] float32 px: for each pixel of `first`, how far it moves to the right and down until `second`.
     """
     flow = cv2.optflow.DualTVL1OpticalFlow_create().calc(first, second, None)  # type: ignore[attr-defined]
     return flow.transpose(2, 0, 1)
 
 
 def dynamic_image(frames: np.ndarray) -> np.ndarray:
-    """One image of how a clip changes: its frames weighted by approximate rank pooling (Bilen et al. 2016).
+    """Dynamic image: one image of how a clip changes, by approximate rank pooling of its frames (Bilen et al. 2016).
 
-    d = sum_t a_t I_t with a_t = sum_{k=t..T} (2k - T - 1) / k, then the range of each image to 0..1.
+    d = sum_t a_t I_t with a_t = sum_{k=t..T} (2k - T - 1) / k; then each image is scaled to 0..1.
 
     Args:
-        frames: [..., T, H, W] grey, any range.
+        frames: [..., T, H, W] grey, in any range.
 
     Returns:
-        [..., H, W] float32, 0..1; zeros where nothing changes, or everything alike.
+        [..., H, W] float32, 0..1; zeros if nothing changes, or all pixels change equally.
     """
     length = frames.shape[-3]
     k = np.arange(1, length + 1)
     weights = np.cumsum(((2 * k - length - 1) / k)[::-1])[::-1]
-    # The weights sum to 0, so the first frame may be taken off: a still clip then gives 0 and not its rounding.
+    # The weights sum to 0, so subtracting the first frame changes nothing, but a still clip then gives exactly 0.
     changes = frames.astype(np.float64) - frames[..., :1, :, :]
     image = np.einsum("t,...thw->...hw", weights, changes)
     image -= image.min(axis=(-2, -1), keepdims=True)
@@ -49,7 +49,7 @@ def optical_strain(flow: np.ndarray) -> np.ndarray:
         flow: [..., 2, H, W] px, horizontal u and vertical v; H and W at least 2.
 
     Returns:
-        [..., H, W], without unit: px of flow per px.
+        [..., H, W], px of flow per px.
     """
     u, v = flow[..., 0, :, :], flow[..., 1, :, :]
     u_y, u_x = np.gradient(u, axis=(-2, -1))
@@ -58,14 +58,14 @@ def optical_strain(flow: np.ndarray) -> np.ndarray:
 
 
 def flow_image(flow: np.ndarray, *, size: int) -> np.ndarray:
-    """Image of a motion: horizontal flow, vertical flow and optical strain, area-averaged to `size` px.
+    """Horizontal flow, vertical flow and optical strain as three channels, averaged by area to `size` px.
 
     Args:
         flow: [2, H, W] px, H and W at least 2.
         size: side of the image, px.
 
     Returns:
-        [3, size, size] float32. Flow stays in px of the picture that it was computed on.
+        [3, size, size] float32; the flow is still in px of the picture that it was computed on.
     """
     flow = flow.astype(np.float32)
     channels = np.stack([*flow, optical_strain(flow)], axis=-1)

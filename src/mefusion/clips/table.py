@@ -1,4 +1,4 @@
-"""The clip table: one labelled micro-expression a row."""
+"""The clip table: one row for each labelled micro-expression."""
 
 import hashlib
 import re
@@ -9,34 +9,34 @@ import pandas as pd
 from mefusion.common.errors import MefusionError
 
 KEY = ["dataset", "subject", "clip_id"]
-"""Columns that together name a clip."""
+"""Columns that together identify a clip."""
 
 CLIP_DTYPES: Mapping[str, str] = {
     "dataset": "string",
-    "subject": "string",  # namespaced by dataset, as in "casme2/sub01"
+    "subject": "string",  # with its dataset, as in "casme2/sub01"
     "clip_id": "string",  # unique within the subject
     "path": "string",  # a folder of frames or a video file
-    "onset": "Int64",  # frame numbers as in the file names; of a video, counted from 0
+    "onset": "Int64",  # frame number as in the file names; in a video, counted from 0
     "apex": "Int64",
     "offset": "Int64",
     "emotion": "string",
-    "objective_class": "string",  # of the action units alone, where a dataset has it
+    "objective_class": "string",  # class by action units alone, if the dataset has it
     "action_units": "string",  # as `mefusion.datasets.reading.facs` writes them
-    "action_unit_remarks": "string",  # what of the coding is no action unit
+    "action_unit_remarks": "string",  # parts of the coding that are no action units
     "fps": "Float64",
     "landmarks": "string",  # a file of landmarks, for faces=precomputed
-    "root": "string",  # folder that the clip's files may not leave through links
-    "notes": "string",  # what was mended; it stays with the clip, so that every result can tell
+    "root": "string",  # folder; links of the clip's files must not lead out of it
+    "notes": "string",  # what was corrected in this row; kept, so that results can mention it
 }
 
 
 def clip_table(rows: Iterable[Mapping[str, object]], *, origin: object, root: object) -> pd.DataFrame:
-    """Typed clip table, sorted by subject and clip, columns as in `CLIP_DTYPES`.
+    """Make a clip table: columns and types as in `CLIP_DTYPES`, sorted by dataset, subject and clip.
 
     Args:
-        rows: one mapping a clip; columns that are left out are missing values.
-        origin: the file the rows come from, for messages.
-        root: folder of the clips' files.
+        rows: one mapping for each clip; a column that it does not have is a missing value.
+        origin: the file that the rows come from, for error messages.
+        root: folder of the clips' files, for the column `root`.
 
     Raises:
         MefusionError: there is no clip, or two have the same subject and id.
@@ -54,17 +54,17 @@ def clip_table(rows: Iterable[Mapping[str, object]], *, origin: object, root: ob
 
 
 def clip_notes(table: pd.DataFrame) -> list[str]:
-    """A sentence for each clip that was mended, with the clip's name."""
+    """One sentence for each clip whose row was corrected, with the clip's name."""
     noted = table.dropna(subset="notes")
     return [f"{row.subject}/{row.clip_id}: {row.notes}" for row in noted.itertuples()]
 
 
 def frame_number(value: object) -> int | None:
-    """A frame number of the clip table; None where it is missing."""
+    """A frame number of the clip table as int; None if it is missing."""
     return None if pd.isna(value) else int(value)  # type: ignore[call-overload]
 
 
 def file_name(text: str) -> str:
-    """A name that is safe as a file name, the same for the same text and different for another."""
+    """A safe file name for a text; different texts get different names."""
     safe = re.sub(r"[^A-Za-z0-9._-]+", "_", text).lstrip(".")
     return safe if safe == text else f"{safe}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"

@@ -1,4 +1,4 @@
-"""Frames from folders of images and from video files."""
+"""Read frames from folders of images and from video files."""
 
 import re
 from pathlib import Path
@@ -13,12 +13,12 @@ VIDEOS = {".avi", ".mp4", ".mov", ".mkv", ".webm", ".m4v", ".mpg"}
 
 
 def list_frames(folder: Path) -> dict[int, Path]:
-    """Image files of a folder by the number that ends their names, in the order of the numbers.
+    """List the image files of a folder by the number at the end of their names, in the order of the numbers.
 
-    Numbers may be padded or not, may leave gaps, and any prefix may stand before them.
+    Numbers may have leading zeros or not, there may be gaps, and any text may stand before the number.
 
     Raises:
-        MefusionError: there is no numbered image, or two have the same number.
+        MefusionError: there is no numbered image, or two images have the same number.
     """
     frames: dict[int, Path] = {}
     for path in sorted(folder.iterdir()):
@@ -36,10 +36,10 @@ def list_frames(folder: Path) -> dict[int, Path]:
 
 
 def read_image(path: Path) -> np.ndarray:
-    """Picture [H, W, 3] uint8 RGB.
+    """Read a picture as [H, W, 3] uint8 RGB.
 
     Raises:
-        MefusionError: the file is no whole image.
+        MefusionError: the file is no image, or is damaged.
     """
     try:
         with Image.open(path) as image:
@@ -49,15 +49,16 @@ def read_image(path: Path) -> np.ndarray:
 
 
 def read_clip(path: Path, *, onset: int | None = None, offset: int | None = None) -> list[np.ndarray]:
-    """Frames onset..offset of a clip, each [H, W, 3] uint8 RGB.
+    """Read the frames onset..offset of a clip, each [H, W, 3] uint8 RGB.
 
     Args:
         path: a folder of images, or a video file.
-        onset, offset: first and last frame number, both included; None is the clip's first and last.
-            Frames of a video count from 0. Frames that are missing between them are passed over.
+        onset, offset: numbers of the first and last frame, both included; None means the clip's first and last.
+            In a video, frames are counted from 0. Missing frames in between are skipped.
 
     Raises:
-        MefusionError: the path is neither, a frame cannot be read, or none lies between onset and offset.
+        MefusionError: the path is neither, a frame cannot be read, no frame lies between onset and offset, or frames
+            differ in size.
     """
     if path.is_dir():
         chosen = [file for number, file in list_frames(path).items() if _within(number, onset, offset)]
@@ -78,10 +79,10 @@ def read_clip(path: Path, *, onset: int | None = None, offset: int | None = None
 
 
 def frame_place(path: Path, number: int | None, *, onset: int | None = None, offset: int | None = None) -> int | None:
-    """Place of a frame among those that `read_clip` gives; that of the one before where it is missing there.
+    """Index of a frame among those that `read_clip` gives; if the frame is missing, that of the frame before it.
 
     Returns:
-        The place from 0, or None where the number is unknown or does not lie between onset and offset.
+        The index, from 0, or None if the number is unknown or not between onset and offset.
     """
     if number is None or not _within(number, onset, offset):
         return None
@@ -91,7 +92,7 @@ def frame_place(path: Path, number: int | None, *, onset: int | None = None, off
 
 
 def used_frames(path: Path, *, count: int, onset: int | None = None, offset: int | None = None) -> list[int]:
-    """Places, among all frames of a folder, or the `count` of a video, of those that `read_clip` gives."""
+    """Indices of the frames that `read_clip` gives, among all frames of a folder or the `count` frames of a video."""
     numbers = list_frames(path) if path.is_dir() else range(count)
     return [place for place, number in enumerate(numbers) if _within(number, onset, offset)]
 
@@ -102,8 +103,8 @@ def _within(number: int, onset: int | None, offset: int | None) -> bool:
 
 def _read_video(path: Path, onset: int | None, offset: int | None) -> list[np.ndarray]:
     try:
-        import decord
-    except ImportError:  # no wheel for this platform
+        import decord  # inside the function, since each platform has only one of decord and PyAV
+    except ImportError:
         return _read_video_with_av(path, onset, offset)
     try:
         reader = decord.VideoReader(str(path), num_threads=1)

@@ -12,7 +12,7 @@ from pathlib import Path
 from mefusion.bench.settings import DEVICES, PRECISIONS, Settings
 from mefusion.common.errors import MefusionError
 from mefusion.common.files import write_text
-from mefusion.common.memory import spare_fresh_pages
+from mefusion.common.memory import reuse_freed_memory
 
 PROGRAM = "mefusion-bench"
 
@@ -48,7 +48,7 @@ def bench(arguments: argparse.Namespace) -> None:
     if arguments.threads is not None:
         torch.set_num_threads(arguments.threads)
     if arguments.device == "cpu":
-        spare_fresh_pages()
+        reuse_freed_memory()
     settings = Settings(
         batch_size=arguments.batch_size,
         device=arguments.device,

@@ -13,7 +13,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra_plugins.mefusion_launcher import RESULT_VARIABLE
 from mefusion.common.errors import MefusionError
 from mefusion.common.files import write_text
-from mefusion.common.memory import spare_fresh_pages
+from mefusion.common.memory import reuse_freed_memory
 from mefusion.configuration.cli import run
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def train(config: "DictConfig") -> float | None:
     settings = experiment.settings
     building.require_sense(settings)
     if settings.trainer["accelerator"] == "cpu":
-        spare_fresh_pages()
+        reuse_freed_memory()
     clips = composition.load_clips(experiment)
     study = composition.plan_study(experiment, clips)
     names = {fold.name for fold in select_folds(study.folds, settings.protocol.folds)}

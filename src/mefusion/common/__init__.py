@@ -1,1 +1,1 @@
-"""What every room may use: errors, files, memory, processes."""
+"""What every other package uses: errors, files, memory, processes."""

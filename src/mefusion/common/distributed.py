@@ -1,6 +1,6 @@
-"""The processes of one training: what each of them does of a whole, and what they tell each other.
+"""Training in several processes: how they share the work and exchange values.
 
-With one process, which is the rule, everything here is the identity.
+In the usual case of one process, these functions return what they are given.
 """
 
 from collections.abc import Sequence
@@ -13,46 +13,49 @@ T = TypeVar("T")
 
 
 def rank() -> int:
-    """Number of this process; the first, 0, is the one that writes and speaks."""
-    return distributed.get_rank() if _several() else 0
+    """Number of this process, from 0; only process 0 writes files and prints."""
+    return distributed.get_rank() if _several_processes() else 0
 
 
 def processes() -> int:
-    """How many processes train together."""
-    return distributed.get_world_size() if _several() else 1
+    """Number of processes that train together."""
+    return distributed.get_world_size() if _several_processes() else 1
 
 
-def from_first(value: T) -> T:
-    """The first process's value, for all."""
-    if not _several():
+def broadcast(value: T) -> T:
+    """Give every process the value of process 0."""
+    if not _several_processes():
         return value
     values = [value]
     distributed.broadcast_object_list(values)
     return values[0]
 
 
-def part(items: Sequence[T]) -> list[T]:
-    """This process's part of some items: as many as the others', so that some come twice where they do not add up."""
+def own_share(items: Sequence[T]) -> list[T]:
+    """The items that this process works on.
+
+    Every process gets equally many. Where the items cannot be divided evenly, some go to two processes.
+    """
     count, each = len(items), -(-len(items) // processes())
     return [items[(n * processes() + rank()) % count] for n in range(each)]
 
 
-def whole(mine: Tensor, count: int) -> Tensor:
-    """What every process has of its `part`, put together in the order of the items, each once.
+def gather_shares(mine: Tensor, count: int) -> Tensor:
+    """Put the rows of all processes together in the order of the items, each item once.
 
     Args:
-        mine: [count / processes, rounded up, ...], a row an item.
-        count: number of items.
+        mine: [count / processes, rounded up, ...], one row for each item of this process's `own_share`.
+        count: number of items in all.
 
     Returns:
         [count, ...], the same in every process.
     """
-    if not _several():
+    if not _several_processes():
         return mine
     parts: list[Tensor] = [torch.empty(0)] * processes()
     distributed.all_gather_object(parts, mine.cpu())
     return torch.stack(parts, dim=1).flatten(0, 1)[:count]
 
 
-def _several() -> bool:
+def _several_processes() -> bool:
     return distributed.is_available() and distributed.is_initialized()

@@ -1,8 +1,8 @@
-"""The one exception that users see."""
+"""The exception for errors that the user can correct."""
 
 
 class MefusionError(Exception):
-    """Something the user can mend: one sentence that names the file, the value and what to do.
+    """An error that the user can correct: one sentence that names the file or value, and what to do.
 
-    Entry points print it without a traceback and exit with a non-zero code.
+    The commands print it without a traceback and exit with a code other than 0.
     """

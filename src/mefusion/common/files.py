@@ -1,4 +1,4 @@
-"""Writing files that are whole or not there."""
+"""Writing files so that an interruption never leaves half a file, and locking folders."""
 
 import fcntl
 import os
@@ -21,10 +21,12 @@ _TEMPORARY = re.compile(r"-[0-9a-f]{8}$")
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary name beside `path` that takes its place when the block ends well, and goes when it does not.
+    """Give a temporary file name in the folder of `path`, for the block to write to.
+
+    If the block succeeds, the temporary file replaces `path`. If it fails, the temporary file is removed.
 
     Raises:
-        MefusionError: the file cannot be written, as when the disk is full.
+        MefusionError: the file cannot be written, for example because the disk is full.
     """
     temporary = path.with_name(f".{path.name}-{uuid.uuid4().hex[:8]}")
     try:
@@ -33,27 +35,31 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     except OSError as error:
         raise MefusionError(
-            f"{path} cannot be written ({error.strerror or error}): make room and make it writable"
+            f"{path} cannot be written ({error.strerror or error}): free disk space, or change the permissions"
         ) from error
     finally:
-        with suppress(OSError):  # such as a file where its folder would be
+        with suppress(OSError):  # for example where a file stands in the place of the folder
             temporary.unlink()
 
 
-def leaves(path: Path, root: Path) -> bool:
-    """Whether a path leads out of a folder, through links or `..`."""
+def leads_outside(path: Path, root: Path) -> bool:
+    """Whether a path leads out of the folder `root`, through links or `..`."""
     return not path.resolve().is_relative_to(root.resolve())
 
 
 @contextmanager
-def claimed(folder: Path) -> Iterator[bool]:
-    """Whether no other process has claimed a folder; the claim ends with the block, or with the process."""
+def try_lock(folder: Path) -> Iterator[bool]:
+    """Lock a folder for this process, without waiting.
+
+    Gives False where another process has the lock. The lock ends with the block, or with the process.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / ".claimed"
     with path.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # Between opening and locking it another process may have ended its claim, and a third made a new file.
+            # After we opened the file, its owner may have removed it, and a third process may have made a new one.
+            # Then our lock is on a file without a name, and counts for nothing.
             mine = path.stat().st_ino == os.fstat(file.fileno()).st_ino
         except (BlockingIOError, FileNotFoundError):
             mine = False
@@ -67,9 +73,11 @@ def claimed(folder: Path) -> Iterator[bool]:
 
 
 def remove_leftovers(folder: Path, age: float = 3600) -> None:
-    """Remove temporary files that processes left when they were killed, those of more than `age` seconds ago.
+    """Remove temporary files that killed processes have left.
 
-    Younger ones may belong to another process that is writing at this moment, where there can be one.
+    Args:
+        folder: is searched with all its subfolders.
+        age: only files older than this are removed, seconds. A newer one may belong to a process that is writing now.
     """
     for path in folder.rglob(".*"):
         if _TEMPORARY.search(path.name) and time.time() - path.stat().st_mtime >= age:
@@ -77,13 +85,13 @@ def remove_leftovers(folder: Path, age: float = 3600) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file, whole or not at all."""
+    """Write a text file, completely or not at all."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def write_table(path: Path, table: "pd.DataFrame") -> None:
-    """Write a table as parquet or CSV, by the path's suffix, whole or not at all."""
+    """Write a table completely or not at all: as Parquet if the path ends in `.parquet`, else as CSV."""
     with replacing(path) as temporary:
         if path.suffix == ".parquet":
             table.to_parquet(temporary, index=False)

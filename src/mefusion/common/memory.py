@@ -1,31 +1,32 @@
-"""How this process asks the system for memory."""
+"""How this process gets memory from the operating system."""
 
 import ctypes
 import os
 import platform
 
-# Of glibc's malloc.h.
+# Names and values as in malloc.h of glibc.
 _TRIM_THRESHOLD = -1
 _TOP_PAD = -2
 _MMAP_THRESHOLD = -3
 
-_LARGE = 32 * 2**20  # bytes; the largest threshold that glibc takes
-_STEP = 256 * 2**20  # bytes to ask the system for at a time
+_LARGE = 32 * 2**20  # bytes; the largest threshold that glibc accepts
+_STEP = 256 * 2**20  # bytes that the heap grows by
 
 
-def spare_fresh_pages() -> None:
-    """Let freed memory be used again, and large tensors have large pages. To be called before torch allocates.
+def reuse_freed_memory() -> None:
+    """Keep freed memory for the next allocation, and use large pages. Call it before torch allocates memory.
 
-    A training step on a CPU frees and allocates the same tensors as the one before. Where they are fresh memory, the
-    system makes their pages one by one, of 4 KiB, which takes a tenth of the step. The largest tensors still go back to
-    the system: kept as well, their holes took the memory of MOL's published batch from less than 8 GB to 11 GB.
+    A training step on a CPU allocates tensors of the same sizes as the step before. If each one gets new memory, the
+    system has to prepare it page by page (4 KiB), which takes a tenth of the step. Blocks above 32 MiB still go back to
+    the system when they are freed: when they were kept too, gaps between them raised the memory for MOL's published
+    batch from less than 8 GB to 11 GB.
 
-    Linux with glibc only; elsewhere nothing changes.
+    It works on Linux with glibc; on other systems it does nothing.
     """
     if platform.libc_ver()[0] != "glibc":
         return
-    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # torch asks for large pages
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # tells torch to use large pages
     libc = ctypes.CDLL(None)
-    libc.mallopt(_MMAP_THRESHOLD, _LARGE)  # larger blocks get mappings of their own, which end with them
+    libc.mallopt(_MMAP_THRESHOLD, _LARGE)  # larger blocks go back to the system when they are freed
     libc.mallopt(_TRIM_THRESHOLD, -1)  # the heap never shrinks
     libc.mallopt(_TOP_PAD, _STEP)

@@ -1,4 +1,4 @@
-"""The same work on many clips, in processes, with a progress bar."""
+"""Do the same work on many clips, in several processes, with a progress bar."""
 
 import functools
 import multiprocessing
@@ -9,6 +9,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
+import cv2
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
@@ -33,40 +34,38 @@ def parallel_map(
     initialise: Callable[..., None] | None = None,
     arguments: tuple[Any, ...] = (),
 ) -> Iterator[tuple[Item, Result]]:
-    """Yield (item, work(item)) as they are done, in any order, under a progress bar.
+    """Yield (item, work(item)) for each item as soon as it is done, in any order, and show a progress bar.
 
     Args:
-        work: a function of a module, since processes receive it by name.
+        work: a function at the top level of a module: worker processes find it by its name.
         items: what to work on.
-        description: what the bar says.
-        workers: number of processes; None is one a core. One alone is this process.
-        initialise, arguments: called once in each process.
+        description: text of the progress bar.
+        workers: number of processes; None means one for each core. With 1, the work is done in this process.
+        initialise, arguments: a function, and its arguments, that is called once in each process before the work.
 
     Raises:
-        MefusionError: a process was killed, as when memory runs out.
+        MefusionError: `workers` is below 1, or a process was killed, for example because memory ran out.
     """
     if not items:
         return
     if workers is not None and workers < 1:
-        raise MefusionError(f"workers={workers}: give a number above 0, or null for one a core")
+        raise MefusionError(f"workers={workers}: give a number above 0, or null to use every core")
     count = min(len(items), workers or os.cpu_count() or 1)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
-    run = _here if count == 1 else functools.partial(_in_processes, count)
+    run = _in_this_process if count == 1 else functools.partial(_in_processes, count)
     with Progress(*columns) as progress:
         results = run(work, items, initialise, arguments)
         yield from progress.track(results, total=len(items), description=description)
 
 
-def _here(
+def _in_this_process(
     work: Callable[[Item], Result],
     items: Sequence[Item],
     initialise: Callable[..., None] | None,
     arguments: tuple[Any, ...],
 ) -> Iterator[tuple[Item, Result]]:
-    import cv2
-
     threads = cv2.getNumThreads()
-    cv2.setNumThreads(1)  # as many cores as workers
+    cv2.setNumThreads(1)  # one worker uses one core
     try:
         if initialise is not None:
             initialise(*arguments)
@@ -83,7 +82,8 @@ def _in_processes(
     initialise: Callable[..., None] | None,
     arguments: tuple[Any, ...],
 ) -> Iterator[tuple[Item, Result]]:
-    # Spawned, not forked: forking after OpenCV or torch have started threads can hang.
+    # Not joblib: it is as fast, but its workers go on running when this process is killed.
+    # "spawn", not "fork": a forked process can hang once OpenCV or torch have started threads.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(count, context, _start_worker, (initialise, arguments)) as pool:
         futures = {pool.submit(work, item): item for item in items}
@@ -92,23 +92,21 @@ def _in_processes(
                 yield futures[future], future.result()
         except BrokenProcessPool as error:
             raise MefusionError(
-                "a worker process was killed, perhaps for memory: run again with fewer workers (workers=1)"
+                "a worker process was killed, perhaps because memory ran out: run again with fewer workers (workers=1)"
             ) from error
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _start_worker(initialise: Callable[..., None] | None, arguments: tuple[Any, ...]) -> None:
-    import cv2
-
-    cv2.setNumThreads(1)  # the processes share the cores already
+    cv2.setNumThreads(1)  # there is a process for each core already
     threading.Thread(target=_end_with_parent, daemon=True).start()
     if initialise is not None:
         initialise(*arguments)
 
 
 def _end_with_parent() -> None:
-    """A killed parent cannot end its workers, which would wait for work forever."""
+    """End this worker when its parent dies. A killed parent cannot end its workers, which would wait forever."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()

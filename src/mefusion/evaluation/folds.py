@@ -1,4 +1,4 @@
-"""Protocols: how the subjects of labelled clips are split into folds of disjoint training and test subjects."""
+"""Protocols: ways to split the subjects of labelled clips into folds of disjoint training and test subjects."""
 
 import re
 import zlib
@@ -17,10 +17,13 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Fold:
-    """Disjoint training, validation and test subjects; the name is that of the fold's folder and of its rows.
+    """Disjoint training, validation and test subjects.
 
-    `validation` is who the best epoch is found on: nobody where no epoch is chosen, and the test subjects under the
-    rule `oracle` alone.
+    Attributes:
+        name: of the fold's folder, and in the column `fold` of prediction tables.
+        train, test: subjects.
+        validation: subjects that the best epoch is selected on; none if no epoch is selected. Only under the rule
+            `oracle` are they the test subjects.
     """
 
     name: str
@@ -30,7 +33,7 @@ class Fold:
 
 
 def leave_one_subject_out(subjects: Iterable[str]) -> list[Fold]:
-    """One fold a subject, in the order of their names.
+    """One fold for each subject, in the order of their names.
 
     Raises:
         MefusionError: there are fewer than two subjects.
@@ -45,19 +48,20 @@ def leave_one_subject_out(subjects: Iterable[str]) -> list[Fold]:
 
 
 def k_fold(clips: pd.DataFrame, *, k: int = 5, seed: int = 0) -> list[Fold]:
-    """Groups of subjects that have about the same share of each class's clips; each group is tested once.
+    """Split the subjects into k groups with about equal shares of each class's clips; each group is tested once.
 
-    As in scikit-learn's StratifiedGroupKFold, subjects are dealt out one by one, those with most clips first, each
-    to the group where the classes' shares then differ least between groups.
+    As in scikit-learn's StratifiedGroupKFold, subjects are assigned one by one, those with most clips first. Each goes
+    to the group for which the classes' shares then differ least between the groups.
 
     Args:
         clips: labelled clips with the columns subject and label.
         k: number of groups.
-        seed: of the order among subjects with equally many clips.
+        seed: for the order of subjects with equally many clips.
 
     Raises:
-        MefusionError: k is below 2 or above the number of subjects.
+        MefusionError: k is below 2 or above the number of subjects, or the seed is below 0.
     """
+    # Not scikit-learn's class itself: it gives other folds, and the folds of existing studies must stay the same.
     counts = pd.crosstab(clips["subject"].astype(str), clips["label"].astype(str))
     subjects = list(counts.index)
     if not 2 <= k <= len(subjects):
@@ -67,13 +71,13 @@ def k_fold(clips: pd.DataFrame, *, k: int = 5, seed: int = 0) -> list[Fold]:
     if seed < 0:
         raise MefusionError(f"protocol.seed={seed}: give a number from 0 up")
     clips_of = counts.sum(axis=1).to_numpy()
-    shares = (counts / counts.sum()).to_numpy()  # of each class: a rare one counts as much as a common one
+    shares = (counts / counts.sum()).to_numpy()  # of each class: a rare class counts as much as a frequent one
     order = np.random.default_rng(seed).permutation(len(subjects))
     groups: list[set[str]] = [set() for _ in range(k)]
     held, sizes = np.zeros((k, shares.shape[1])), np.zeros(k, int)
     for subject in order[np.argsort(-clips_of[order], kind="stable")]:
-        # Adding x to a group that holds h raises the sum of squares, and so the variance over groups, by
-        # x^2 + 2 h x, of which only h x differs. It is 0 for an empty group: none stays empty.
+        # Let a group have the shares h. Adding a subject's shares x raises the sum of squares over the groups, and so
+        # their variance, by x^2 + 2 h x. Only h x depends on the group. It is 0 for an empty group: none stays empty.
         rise = held @ shares[subject]
         group = min(range(k), key=lambda number: (rise[number], sizes[number]))
         groups[group].add(subjects[subject])
@@ -84,14 +88,14 @@ def k_fold(clips: pd.DataFrame, *, k: int = 5, seed: int = 0) -> list[Fold]:
 
 
 def cross_dataset(clips: pd.DataFrame, *, test: Sequence[str] | None = None) -> list[Fold]:
-    """Train on some datasets, test on others.
+    """Train on some datasets and test on others.
 
     Args:
         clips: labelled clips with the columns dataset and subject.
-        test: the datasets of the one fold's test; None makes a fold of each dataset in turn.
+        test: datasets that one fold tests; None gives one fold for each dataset, which tests that dataset.
 
     Raises:
-        MefusionError: a dataset is not there, none is left on one side, or a subject is on both.
+        MefusionError: a dataset does not exist, no dataset is left to train or test on, or a subject is in both.
     """
     subjects = {str(name): set(rows["subject"]) for name, rows in clips.groupby("dataset")}
     present = ", ".join(subjects) or "none"
@@ -107,35 +111,35 @@ def cross_dataset(clips: pd.DataFrame, *, test: Sequence[str] | None = None) -> 
             raise MefusionError(f"protocol.test: {unknown[0]} is no dataset with labelled clips; choose from {present}")
         if not 0 < len(names) < len(subjects):
             raise MefusionError(
-                f"protocol.test=[{', '.join(names)}]: choose some of the datasets {present} and leave one to train on"
+                f"protocol.test=[{', '.join(names)}]: choose some of the datasets {present}, but leave one to train on"
             )
         tested = set().union(*(subjects[name] for name in names))
         for other in sorted(set(subjects) - set(names)):
             if shared := sorted(tested & subjects[other]):
                 raise MefusionError(
-                    f"protocol=cross_dataset: {shared[0]} is in {' or '.join(names)} and in {other}, so it would be on "
-                    f"both sides: leave one of these datasets out of data.sources"
+                    f"protocol=cross_dataset: {shared[0]} is in {' or '.join(names)} and in {other}, so it would be in "
+                    f"training and in test: leave one of these datasets out of data.sources"
                 )
         folds.append(_fold(file_name("-".join(names)), set().union(*subjects.values()), tested))
     return folds
 
 
 def hold_out(clips: pd.DataFrame, *, test: Sequence[str] = ()) -> list[Fold]:
-    """One fold that tests the named subjects and trains on all others.
+    """One fold that tests the given subjects and trains on all others.
 
     Args:
         clips: labelled clips with the column subject.
-        test: subjects; a name may leave out the dataset.
+        test: subjects, with or without their dataset, as `casme2/sub01` or `sub01`.
 
     Raises:
-        MefusionError: a name is no subject's or that of several, or none is left on one side.
+        MefusionError: a name fits no subject or several, or no subject is left to train or test on.
     """
     subjects = sorted(set(clips["subject"]))
     tested = {_the_one(str(name), subjects, "protocol.test") for name in test}
     if not 0 < len(tested) < len(subjects):
         raise MefusionError(
-            f"protocol.test=[{', '.join(map(str, test))}]: name some of the {len(subjects)} subjects to test and leave "
-            "one to train on"
+            f"protocol.test=[{', '.join(map(str, test))}]: name some of the {len(subjects)} subjects, but leave one to "
+            "train on"
         )
     return [_fold("holdout", subjects, tested)]
 
@@ -155,15 +159,15 @@ OPTIONS: Mapping[str, tuple[str, ...]] = {
 
 
 def make_folds(protocol: str, clips: pd.DataFrame, **options: object) -> list[Fold]:
-    """Folds of a protocol by name.
+    """Make the folds of a protocol.
 
     Args:
         protocol: a key of `PROTOCOLS`.
         clips: labelled clips with the columns dataset, subject and label.
-        options: of the protocol; those that are None are left to it.
+        options: options of the protocol; None means its default.
 
     Raises:
-        MefusionError: there is no such protocol, an option is not its own, or the clips do not allow it.
+        MefusionError: the protocol does not exist, does not have an option, or is not possible with these clips.
     """
     if protocol not in PROTOCOLS:
         raise MefusionError(f"protocol.name={protocol}: choose from {', '.join(PROTOCOLS)}")
@@ -171,31 +175,32 @@ def make_folds(protocol: str, clips: pd.DataFrame, **options: object) -> list[Fo
     for name, value in given.items():
         if name not in OPTIONS[protocol]:
             users = " or ".join(f"protocol={user}" for user, names in OPTIONS.items() if name in names)
-            raise MefusionError(f"protocol.{name}={value} says nothing to protocol={protocol}: it is for {users}")
+            raise MefusionError(f"protocol.{name}={value} has no meaning for protocol={protocol}: it is for {users}")
     return PROTOCOLS[protocol](clips, **given)
 
 
 def take_out_validation(fold: Fold, clips: pd.DataFrame, *, share: float, seed: int) -> Fold:
-    """Take validation subjects out of a fold's training subjects.
+    """Move some training subjects of a fold to its validation subjects.
 
-    They are drawn one by one from the seed and the fold's name: of the next subject whose loss costs the training no
-    class, the one who brings the validation most new classes.
+    The subjects are put into a random order, which depends on the seed and the fold's name, and are taken one by one.
+    Each time it is the first of those subjects that cost the training the fewest classes, and among these, that give
+    the validation the most new classes.
 
     Args:
-        fold: without validation subjects.
+        fold: a fold without validation subjects.
         clips: labelled clips with the columns subject and label.
-        share: of the training subjects, above 0 and below 1; at least one is taken, and one stays.
-        seed: of the draw.
+        share: share of the training subjects to move, above 0 and below 1; at least one is moved, and one stays.
+        seed: seed of the random order.
 
     Raises:
-        MefusionError: the share is none, or the fold has a single training subject.
+        MefusionError: the share is not between 0 and 1, or the fold has a single training subject.
     """
     if not 0 < share < 1:
         raise MefusionError(f"protocol.validation={share}: give a share above 0 and below 1")
     if len(fold.train) < 2:
         raise MefusionError(
             f"rule=inner_val needs two training subjects, one of them to validate on; fold {fold.name} has only "
-            f"{fold.train[0]}: take rule=last or rule=average"
+            f"{fold.train[0]}: use rule=last or rule=average"
         )
     rng = np.random.default_rng(zlib.crc32(f"{seed}/{fold.name}/validation".encode()))
     subjects = rng.permutation(fold.train)
@@ -211,17 +216,19 @@ def take_out_validation(fold: Fold, clips: pd.DataFrame, *, share: float, seed: 
 
 
 def select_shard(runs: Sequence[T], shard: str | None) -> list[T]:
-    """Every n-th of some things from the i-th on, for a shard `i/n`; all if None.
+    """The runs of shard `i/n`: every n-th run, starting with the i-th; all runs if the shard is None.
 
     Raises:
-        MefusionError: the shard is no i/n with i from 1 to n.
+        MefusionError: the shard is not i/n with i from 1 to n.
     """
     if shard is None:
         return list(runs)
     found = re.fullmatch(r"(\d+)/(\d+)", shard)
     number, count = (int(found[1]), int(found[2])) if found else (0, 0)
     if not 1 <= number <= count:
-        raise MefusionError(f"protocol.shard={shard}: give i/n with i from 1 to n, as 1/4 for the first of four")
+        raise MefusionError(
+            f"protocol.shard={shard}: give i/n with i from 1 to n, for example 1/4 for the first of four"
+        )
     return list(runs[number - 1 :: count])
 
 
@@ -246,7 +253,7 @@ def _named(name: str, folds: Sequence[Fold]) -> Fold:
 
 
 def _the_one(name: str, subjects: Sequence[str], setting: str, choices: Iterable[str] = ()) -> str:
-    """The subject of a name, which may leave out the dataset."""
+    """The subject that a name means, with or without its dataset."""
     if name in subjects:
         return name
     found = [subject for subject in subjects if subject.split("/")[-1] == name]
@@ -261,7 +268,7 @@ def _fold(name: str, subjects: Iterable[str], test: set[str]) -> Fold:
 
 
 def _subject_fold_name(subject: str) -> str:
-    """As `casme2-sub01`; where this is no file name, or could be read in two ways, a name with a hash."""
+    """Such as `casme2-sub01`; with a hash if this is no valid file name, or if two subjects could get the same name."""
     dataset, _, _ = subject.partition("/")
     plain = subject.replace("/", "-", 1)
     return plain if "-" not in dataset and file_name(plain) == plain else file_name(subject)

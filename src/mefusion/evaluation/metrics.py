@@ -1,8 +1,9 @@
-"""Metrics of pooled predictions; recognition's come from one confusion matrix.
+"""Metrics of pooled predictions; those of recognition are computed from one confusion matrix.
 
 A class of the scheme that occurs neither among the labels nor among the predictions counts with F1 = 0 and
-recall = 0: a mean over the scheme's classes keeps its denominator whatever the data hold. It is what
-scikit-learn gives with `labels=classes, zero_division=0`.
+recall = 0, so that means are always over all classes of the scheme. scikit-learn gives the same with
+`labels=classes, zero_division=0`. The scores are computed with NumPy because scikit-learn takes a second to
+import, and scores a single table at a time; the bootstrap scores 10,000 confusion matrices at once.
 """
 
 from collections.abc import Sequence
@@ -17,18 +18,20 @@ def confusion_matrix(labels: Sequence[str], predictions: Sequence[str], classes:
     """Count the clips of each label and prediction.
 
     Args:
-        labels: true class names, one a clip.
+        labels: true class names, one for each clip.
         predictions: predicted class names, in the same order.
         classes: the scheme's classes, in the order of the rows and columns.
 
     Returns:
-        int64 [C, C]; row i, column j: clips of class i predicted as class j.
+        int64 [C, C]; row i, column j: number of clips of class i that are predicted as class j.
 
     Raises:
         MefusionError: there is no clip, or a name is not among `classes`.
     """
     if len(labels) != len(predictions):
-        raise MefusionError(f"There are {len(labels)} labels but {len(predictions)} predictions; give one a clip.")
+        raise MefusionError(
+            f"There are {len(labels)} labels but {len(predictions)} predictions; give one for each clip."
+        )
     if len(labels) == 0:
         raise MefusionError("There is no clip to score; give at least one prediction.")
     index = {name: i for i, name in enumerate(classes)}
@@ -47,19 +50,19 @@ def f1_per_class(matrix: np.ndarray) -> np.ndarray:
         matrix: confusion matrices [..., C, C], rows are labels.
 
     Returns:
-        [..., C] in 0..1; 0 for a class that occurs neither as label nor as prediction.
+        [..., C] in 0..1; 0 for a class that is neither a label nor a prediction.
     """
     return _ratio(2 * _right(matrix), matrix.sum(axis=-2) + matrix.sum(axis=-1))
 
 
 def recall_per_class(matrix: np.ndarray) -> np.ndarray:
-    """Share of each class's clips that were recognised.
+    """Recall of each class: the share of its clips that were recognised.
 
     Args:
         matrix: confusion matrices [..., C, C], rows are labels.
 
     Returns:
-        [..., C] in 0..1; 0 for a class without a clip.
+        [..., C] in 0..1; 0 for a class without clips.
     """
     return _ratio(_right(matrix), matrix.sum(axis=-1))
 
@@ -75,25 +78,25 @@ def uar(matrix: np.ndarray) -> np.ndarray:
 
 
 def accuracy(matrix: np.ndarray) -> np.ndarray:
-    """Share of all clips that were recognised, in 0..1."""
+    """Accuracy: the share of all clips that were recognised, in 0..1."""
     return _ratio(_right(matrix).sum(axis=-1), matrix.sum(axis=(-2, -1)))
 
 
 def weighted_f1(matrix: np.ndarray) -> np.ndarray:
-    """The mean of `f1_per_class`, weighted by each class's number of clips."""
+    """Weighted F1: the mean of `f1_per_class`, weighted by the number of clips of each class."""
     support = matrix.sum(axis=-1)
     return _ratio((f1_per_class(matrix) * support).sum(axis=-1), support.sum(axis=-1))
 
 
 SCORES = {"uf1": uf1, "uar": uar, "acc": accuracy, "wf1": weighted_f1}
-"""The four scores of recognition, of confusion matrices [..., C, C] each; 0..1."""
+"""The four scores of recognition: functions of confusion matrices [..., C, C] that give values in 0..1."""
 
 
 def recognition_metrics(matrix: np.ndarray) -> dict[str, float]:
     """All four scores of one confusion matrix.
 
     Args:
-        matrix: confusion matrix [C, C] of at least one clip, pooled over the folds.
+        matrix: confusion matrix [C, C] of all folds together, of at least one clip.
 
     Returns:
         `uf1`, `uar`, `acc` and `wf1`, each in 0..1.
@@ -102,13 +105,13 @@ def recognition_metrics(matrix: np.ndarray) -> dict[str, float]:
 
 
 def majority_matrix(matrix: np.ndarray) -> np.ndarray:
-    """Confusion matrix of the baseline that always predicts the commonest label of the same clips.
+    """Confusion matrix of the baseline that always predicts the most frequent label of the same clips.
 
     Args:
-        matrix: confusion matrix [C, C] of any prediction of these clips.
+        matrix: confusion matrix [C, C] of any predictions of these clips.
 
     Returns:
-        int64 [C, C] with one filled column; of equally common labels it predicts the first.
+        int64 [C, C] with one filled column; among equally frequent labels, that of the first.
     """
     support = matrix.sum(axis=1)
     baseline = np.zeros_like(matrix)
@@ -119,14 +122,14 @@ def majority_matrix(matrix: np.ndarray) -> np.ndarray:
 def mean_of_folds_uf1(
     labels: Sequence[str], predictions: Sequence[str], folds: Sequence[str], classes: Sequence[str]
 ) -> float:
-    """The mean over folds of each fold's macro F1, as older papers report it; never the headline.
+    """Mean over folds of each fold's macro F1, as some older papers report it; not to be used as the main score.
 
-    A fold's F1 is averaged over the classes that occur in it, as label or prediction (scikit-learn's default,
-    which such code calls). One wrong guess on a subject who shows a single emotion thereby halves the fold's
-    score: the pooled `uf1` is the number to quote.
+    The F1 of a fold is averaged over the classes that occur in it, as label or prediction; this is the default of
+    scikit-learn, which those papers' code calls. One wrong prediction for a subject with a single emotion then halves
+    the score of the fold. Report the pooled `uf1` instead.
 
     Args:
-        labels: true class names, one a clip.
+        labels: true class names, one for each clip.
         predictions: predicted class names, in the same order.
         folds: the fold of each clip.
         classes: the scheme's classes.
@@ -154,18 +157,18 @@ def mean_of_folds_uf1(
 def recognition_report(
     labels: Sequence[str], predictions: Sequence[str], folds: Sequence[str], classes: Sequence[str]
 ) -> dict[str, Any]:
-    """Everything that the labels and predictions of a study say, as plain data.
+    """All results of recognition of a study, as plain data.
 
     Args:
-        labels: true class names, one a clip.
+        labels: true class names, one for each clip.
         predictions: predicted class names, in the same order.
         folds: the fold of each clip.
         classes: the scheme's classes, in order.
 
     Returns:
-        `clips`, `folds` (their numbers), `classes`; `uf1`, `uar`, `acc`, `wf1`, pooled over the folds;
-        `mean_of_folds_uf1`; `per_class` (`f1`, `recall`, `clips`); `confusion_matrix` (rows are labels);
-        `majority` (`class`, and the four scores of always predicting it).
+        `clips` and `folds`, their numbers; `classes`; `uf1`, `uar`, `acc` and `wf1` of all folds together;
+        `mean_of_folds_uf1`; `per_class`, with `f1`, `recall` and `clips` of each class; `confusion_matrix`, where rows
+        are labels; `majority`, with `class`, the most frequent one, and the four scores of always predicting it.
 
     Raises:
         MefusionError: there is no clip, or a name is not among `classes`.

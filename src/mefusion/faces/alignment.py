@@ -1,12 +1,13 @@
-"""68 landmarks (iBUG order), and alignment by them."""
+"""Alignment of face pictures by their 68 landmarks (iBUG order)."""
 
 import cv2
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
+from skimage.transform import estimate_transform
 
 from mefusion.common.errors import MefusionError
 
-# Landmark i becomes LANDMARK_MIRROR[i] when the picture is flipped left to right.
+# When a picture is flipped left to right, landmark i becomes landmark LANDMARK_MIRROR[i].
 LANDMARK_MIRROR = np.array([
     *range(16, -1, -1), *range(26, 16, -1), 27, 28, 29, 30, 35, 34, 33, 32, 31,
     45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40,
@@ -15,21 +16,21 @@ LANDMARK_MIRROR = np.array([
 
 
 def eye_centres(landmarks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Centres of the two eyes, (x, y) px, the one on the picture's left first; landmarks [68, 2] px."""
+    """Centres of the two eyes of landmarks [68, 2] px, as (x, y) px; first the eye on the left of the picture."""
     return landmarks[36:42].mean(0), landmarks[42:48].mean(0)
 
 
 def alignment_matrix(landmarks: np.ndarray, *, size: int, enlarge: float = 2.5) -> np.ndarray:
-    """Similarity that levels the eyes and fits eyes, nose tip and mouth corners into a square.
+    """Similarity that makes the eyes level and fits eyes, nose tip and mouth corners into a square.
 
-    Rotate so that the eye centres are level; bounding box of the eye centres, nose tip (30) and mouth
-    corners (48, 54) after the rotation; half size = 0.5 x enlarge x the larger side; scale =
-    (size - 1) / 2 / half size. As in MOL (arXiv 2506.14511).
+    First rotate the face until the eye centres are level. Take the bounding box of the eye centres, nose tip (30) and
+    mouth corners (48, 54) after this rotation. The square has the box's centre; half its side is 0.5 x enlarge x the
+    box's larger side. It is scaled to `size`: scale = (size - 1) / 2 / half side. As in MOL (arXiv 2506.14511).
 
     Args:
         landmarks: [68, 2] px.
         size: side of the aligned picture, px.
-        enlarge: side of the square in sides of the bounding box.
+        enlarge: side of the square, in units of the bounding box's larger side.
 
     Returns:
         [2, 3] matrix from picture to aligned coordinates.
@@ -50,17 +51,18 @@ def alignment_matrix(landmarks: np.ndarray, *, size: int, enlarge: float = 2.5) 
     return np.column_stack([scale * rotation, scale * (half - (low + high) / 2)])
 
 
-# Eye corners, ridge and base of the nose: facial action units hardly move them.
+# Eye corners, ridge and base of the nose: facial expressions hardly move these points.
 RIGID = [36, 39, 42, 45, 27, 28, 29, 30, 33]
 
 
 def stabilised_matrices(landmarks: np.ndarray, *, size: int, enlarge: float = 2.5) -> np.ndarray:
-    """Alignment of a clip's frames that takes out the head's motion and leaves the face's.
+    """Alignment of a clip's frames that removes the motion of the head and keeps that of the face.
 
-    Aligning each frame by its own landmarks moves the picture by their error, which is as large as a
-    micro-expression, and with the mouth corners that an expression moves. Here the clip's mean landmarks give
-    one alignment, and a similarity a frame, fitted by least squares to points that hold still and smoothed
-    over neighbouring frames (standard deviation one frame), brings the head back to its mean place.
+    If each frame is aligned by its own landmarks, their errors move the picture, by as much as a micro-expression
+    does; and so do the mouth corners, which expressions move. Here the mean landmarks of the clip define one alignment
+    for all frames. In addition, each frame has a similarity that moves its head to the mean position. It is fitted by
+    least squares to points that expressions hardly move, after smoothing them over time (standard deviation: one
+    frame).
 
     Args:
         landmarks: [n, 68, 2] px.
@@ -75,37 +77,29 @@ def stabilised_matrices(landmarks: np.ndarray, *, size: int, enlarge: float = 2.
     mean = landmarks.mean(0)
     aligned = transform(mean, alignment_matrix(mean, size=size, enlarge=enlarge))
     smooth = gaussian_filter1d(landmarks, sigma=1, axis=0, mode="nearest")
-    return np.stack([fit_similarity(points[RIGID], aligned[RIGID]) for points in smooth])
-
-
-def fit_similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Least-squares rotation, scale and shift [2, 3] that takes points [n, 2] to points [n, 2]."""
-    a, b = (points @ np.array([1, 1j]) for points in (source, target))
-    factor = np.vdot(a - a.mean(), b - b.mean()) / np.vdot(a - a.mean(), a - a.mean())
-    shift = b.mean() - factor * a.mean()
-    return np.array([[factor.real, -factor.imag, shift.real], [factor.imag, factor.real, shift.imag]])
+    return np.stack([estimate_transform("similarity", points[RIGID], aligned[RIGID]).params[:2] for points in smooth])
 
 
 def transform(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """Points [..., 2] under a matrix [2, 3]."""
+    """Transform points [..., 2] by a matrix [2, 3]."""
     return points @ matrix[:, :2].T + matrix[:, 2]
 
 
 def warp(image: np.ndarray, matrix: np.ndarray, *, size: int) -> np.ndarray:
-    """Picture [H, W(, 3)] under a matrix [2, 3], `size` px, linear, 128 beyond its border."""
+    """Transform a picture [H, W(, 3)] by a matrix [2, 3] to `size` px, linearly; 128 where the picture ends."""
     return cv2.warpAffine(image, matrix, (size, size), flags=cv2.INTER_LINEAR, borderValue=(128, 128, 128))
 
 
 def align_face(
     image: np.ndarray, landmarks: np.ndarray, size: int, enlarge: float = 2.5
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Align one picture by its own landmarks.
+    """Align a picture by its own landmarks.
 
     Args:
         image: [H, W] or [H, W, 3] uint8.
         landmarks: [68, 2] px, iBUG order.
         size: side of the aligned picture, px.
-        enlarge: side of the square in sides of the bounding box of eyes, nose tip and mouth corners.
+        enlarge: see `alignment_matrix`.
 
     Returns:
         The aligned picture [size, size(, 3)] and the landmarks [68, 2] in its pixels.
@@ -118,33 +112,34 @@ def align_face(
 
 
 def has_eyes(landmarks: np.ndarray) -> bool:
-    """Whether landmarks [68, 2] are numbers with the eyes apart, as alignment needs."""
+    """Whether landmarks [68, 2] px can be aligned: all are numbers, and the eye centres are more than 1 px apart."""
     left, right = eye_centres(landmarks)
     return bool(np.isfinite(landmarks).all() and np.linalg.norm(right - left) > 1)
 
 
 def fill_missing(landmarks: np.ndarray, *, limit: int) -> np.ndarray:
-    """Landmarks of every frame: where they are missing, linear between neighbours and copied at the ends.
+    """Fill in missing landmarks: linearly between the frames around a gap; at the ends, from the nearest frame.
 
     Args:
         landmarks: [n, 68, 2] px, NaN in frames without a face.
-        limit: most frames in a row that may be missing.
+        limit: longest gap that is filled in, frames.
 
     Returns:
-        [n, 68, 2] px without NaN; the same array where nothing is missing.
+        [n, 68, 2] px without NaN; the given array itself if nothing is missing.
 
     Raises:
-        MefusionError: more are missing in a row, or all.
+        MefusionError: a gap is longer, or landmarks are missing in all frames.
     """
     seen = ~np.isnan(landmarks).any(axis=(1, 2))
     if seen.all():
         return landmarks
-    edges = np.flatnonzero(np.concatenate([[True], seen, [True]]))  # of the runs between frames that are seen
+    # Frames with a face, and a mark before the first frame and after the last one; between them are the gaps.
+    edges = np.flatnonzero(np.concatenate([[True], seen, [True]]))
     longest, start = max((int(run) - 1, int(edge)) for run, edge in zip(np.diff(edges), edges[:-1], strict=True))
     if longest > limit or not seen.any():
         raise MefusionError(
-            f"no face is found in {longest} of its {len(seen)} frames in a row, from the {start + 1}. on, more than "
-            f"faces.max_missing={limit}: raise that, correct onset and offset, or go on without the clip"
+            f"no face is found in {longest} of its {len(seen)} frames in a row, from its frame {start + 1} on, more "
+            f"than faces.max_missing={limit}: raise this limit, correct onset and offset, or leave the clip out"
         )
     times, flat = np.arange(len(seen)), landmarks.reshape(len(seen), -1)
     filled = [np.interp(times, times[seen], values[seen]) for values in flat.T]

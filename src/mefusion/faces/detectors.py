@@ -1,4 +1,4 @@
-"""What finds a face and its landmarks, and follows it through a clip."""
+"""Find faces and their landmarks, and follow a face through a clip."""
 
 import functools
 import importlib.metadata
@@ -8,8 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
+from urllib.error import URLError
 
 import cv2
+import dlib
 import numpy as np
 
 from mefusion.common.errors import MefusionError
@@ -17,17 +19,17 @@ from mefusion.faces.alignment import has_eyes, warp
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom, px
 
-LOOK = 32  # side of the small picture that tells whether a face is still there, px
-ALIKE = 0.6  # least correlation of a face's look with that where it was detected
+THUMBNAIL_SIZE = 32  # px; a face is compared with its detection by small pictures of this side
+MIN_CORRELATION = 0.6  # of a face's thumbnail with that of its detection; below, the face is lost
 
 
 class FaceBackend(Protocol):
-    """What finds landmarks; the version of its package is part of the cache's hash."""
+    """Finds landmarks; the version of its package is part of the cache's hash."""
 
     package: str
 
     def landmarks(self, frames: Sequence[np.ndarray]) -> np.ndarray:
-        """Landmarks [n, 68, 2] px of the face in frames [H, W, 3] uint8 RGB of one clip, NaN where none is seen.
+        """Landmarks [n, 68, 2] px of the face in a clip's frames [H, W, 3] uint8 RGB, NaN where no face is found.
 
         Raises:
             MefusionError: no frame shows a face.
@@ -36,7 +38,7 @@ class FaceBackend(Protocol):
 
 
 class FaceFinder(ABC):
-    """A `FaceBackend` that looks at one frame at a time.
+    """A `FaceBackend` that finds faces and landmarks in single frames.
 
     Attributes:
         name: as in `faces=name`.
@@ -52,88 +54,91 @@ class FaceFinder(ABC):
 
     @abstractmethod
     def predict(self, frame: np.ndarray, box: Box) -> np.ndarray:
-        """Landmarks [68, 2] px of the face that a box surrounds."""
+        """Landmarks [68, 2] px of the face in a box."""
 
     def landmarks(self, frames: Sequence[np.ndarray]) -> np.ndarray:
         """See `FaceBackend.landmarks`."""
         found = track_face(frames, self)
         if found is None:
-            raise MefusionError(f"{self.name} finds no face in any frame: show one that looks into the camera")
+            raise MefusionError(f"{self.name} finds no face in any frame: give one where a face looks into the camera")
         return found
 
 
 @dataclass(frozen=True)
-class _Sighting:
-    """Where a face was detected, and what it looked like there."""
+class _Detection:
+    """Box of a face in the frame where it was detected, and its thumbnail there."""
 
     box: Box
-    look: np.ndarray
+    thumbnail: np.ndarray
 
     @classmethod
-    def of(cls, frame: np.ndarray, box: Box) -> "_Sighting":
-        return cls(box, _look(frame, box))
+    def of(cls, frame: np.ndarray, box: Box) -> "_Detection":
+        return cls(box, _thumbnail(frame, box))
 
-    def lasts(self, frame: np.ndarray) -> bool:
-        return float((self.look * _look(frame, self.box)).sum()) >= ALIKE
+    def still_visible(self, frame: np.ndarray) -> bool:
+        """Whether the box shows the same face in another frame."""
+        return float((self.thumbnail * _thumbnail(frame, self.box)).sum()) >= MIN_CORRELATION
 
     def surrounds(self, points: np.ndarray) -> bool:
-        """Whether the centre of landmarks is nearer to the box's centre than to its border."""
+        """Whether the centre of landmarks lies in the inner half of the box."""
         left, top, right, bottom = self.box
         middle, size = np.array([left + right, top + bottom]) / 2, np.array([right - left, bottom - top])
         return bool((np.abs(points.mean(0) - middle) <= size / 4).all())
 
 
-def _look(frame: np.ndarray, box: Box) -> np.ndarray:
-    """What a box shows, small, grey and free of brightness and contrast: the sum of its squares is 1, or 0 if flat."""
+def _thumbnail(frame: np.ndarray, box: Box) -> np.ndarray:
+    """Small grey picture of what a box shows, without its brightness and contrast.
+
+    Its mean is 0 and the sum of its squares 1, so that the product of two thumbnails is their correlation; a flat
+    picture gives zeros.
+    """
     left, top, right, bottom = (max(round(edge), 0) for edge in box)
     cut = frame[top:bottom, left:right]
     if not cut.size:
-        return np.zeros((LOOK, LOOK))
-    small = cv2.resize(cut, (LOOK, LOOK), interpolation=cv2.INTER_AREA).mean(axis=2)
+        return np.zeros((THUMBNAIL_SIZE, THUMBNAIL_SIZE))
+    small = cv2.resize(cut, (THUMBNAIL_SIZE, THUMBNAIL_SIZE), interpolation=cv2.INTER_AREA).mean(axis=2)
     small -= small.mean()
     return small / max(float(np.linalg.norm(small)), 1e-6)
 
 
 def track_face(frames: Sequence[np.ndarray], finder: FaceFinder) -> np.ndarray | None:
-    """Landmarks of the face in the frames of a clip, detected once and again only where it is lost.
+    """Landmarks of the face in a clip's frames; the face is detected once, and again only if it is lost.
 
-    The box of the first frame that shows a face serves the whole clip, since a micro-expression moves the head by a
-    few pixels and a box that jumps makes the landmarks jump. The face is lost where the box no longer shows what it
-    did when it was detected (correlation below 0.6, so that light may change), or the landmarks' centre has left
-    the inner half of the box, or the eyes coincide; then it is looked for anew in that frame.
+    The box of the first frame with a face is used for the whole clip: in a micro-expression the head moves by a few
+    pixels only, and if the box jumped, so would the landmarks. In a frame the face is lost if the box no longer shows
+    what it showed at the detection (correlation below 0.6, which allows for changing light), if the landmarks' centre
+    is outside the inner half of the box, or if the eyes coincide. Then the face is detected again in that frame.
 
     Returns:
-        [n, 68, 2] px, NaN in frames where it is lost and not found again; None where no frame shows a face.
+        [n, 68, 2] px, NaN in frames where it is lost and not found again; None if no frame shows a face.
     """
     detect = functools.cache(lambda t: finder.detect(frames[t]))
     first, start = next(((t, box) for t in range(len(frames)) if (box := detect(t)) is not None), (0, None))
     if start is None:
         return None
     landmarks = np.full((len(frames), 68, 2), np.nan)
-    for times in (range(first, len(frames)), range(first - 1, -1, -1)):  # onwards, and back from there
-        seen = _Sighting.of(frames[first], start)
+    for times in (range(first, len(frames)), range(first - 1, -1, -1)):  # forwards, then backwards
+        last = _Detection.of(frames[first], start)
         for t in times:
-            points = finder.predict(frames[t], seen.box) if seen.lasts(frames[t]) else None
-            if points is None or not (has_eyes(points) and seen.surrounds(points)):
+            points = finder.predict(frames[t], last.box) if last.still_visible(frames[t]) else None
+            if points is None or not (has_eyes(points) and last.surrounds(points)):
                 box = detect(t)
                 if box is None:
                     continue
-                seen, points = _Sighting.of(frames[t], box), finder.predict(frames[t], box)
+                last, points = _Detection.of(frames[t], box), finder.predict(frames[t], box)
             if has_eyes(points):
                 landmarks[t] = points
     return landmarks
 
 
 class DlibFaces(FaceFinder):
-    """dlib's HOG detector and 68-point regression trees (Kazemi and Sullivan 2014), weights included."""
+    """dlib's HOG detector and 68-point regression trees (Kazemi and Sullivan 2014); a package has the weights."""
 
     name = "dlib"
     package = "dlib-bin"
 
     def __init__(self) -> None:
-        import dlib
-
-        # Found, not imported: the package imports pkg_resources, which new Pythons lack.
+        # Do not import this package: it imports pkg_resources, which is missing from new versions of Python.
         spec = importlib.util.find_spec("face_recognition_models")
         if spec is None or spec.origin is None:
             raise MefusionError(
@@ -142,10 +147,9 @@ class DlibFaces(FaceFinder):
         weights = Path(spec.origin).parent / "models" / "shape_predictor_68_face_landmarks.dat"
         self._detector = dlib.get_frontal_face_detector()
         self._predictor = dlib.shape_predictor(str(weights))
-        self._rectangle = dlib.rectangle
 
     def detect(self, frame: np.ndarray) -> Box | None:
-        """See `FaceFinder.detect`; small faces are looked for in the frame enlarged."""
+        """See `FaceFinder.detect`; if no face is found, the frame is enlarged to find small ones."""
         for upsampling in (0, 1):
             found = self._detector(frame, upsampling)
             if found:
@@ -154,14 +158,14 @@ class DlibFaces(FaceFinder):
         return None
 
     def predict(self, frame: np.ndarray, box: Box) -> np.ndarray:
-        """See `FaceFinder.predict`; found on the face enlarged, since dlib rounds to whole pixels."""
+        """See `FaceFinder.predict`; the face is enlarged first, since dlib rounds landmarks to whole pixels."""
         left, top, right, bottom = box
         side = right - left
         scale = 480 / side
         origin = np.array([left - side / 2, top - side / 2])
         matrix = np.array([[scale, 0, -scale * origin[0]], [0, scale, -scale * origin[1]]])
         enlarged = warp(frame, matrix, size=960)
-        near = self._rectangle(240, 240, 720, round(240 + scale * (bottom - top)))
+        near = dlib.rectangle(240, 240, 720, round(240 + scale * (bottom - top)))
         points = np.array([(p.x, p.y) for p in self._predictor(enlarged, near).parts()], np.float64)
         return points / scale + origin
 
@@ -169,10 +173,10 @@ class DlibFaces(FaceFinder):
 class FaceAlignmentFaces(FaceFinder):
     """The face-alignment package (Bulat and Tzimiropoulos 2017): S3FD detector and FAN landmarks, on the CPU.
 
-    Its weights are looked for in torch hub's folder and downloaded there where they are missing.
+    Its weights are read from torch hub's folder; missing ones are downloaded.
 
     Raises:
-        MefusionError: the package is not installed, or weights are missing and cannot be downloaded;
+        MefusionError: the package is not installed, or weights are missing and cannot be downloaded; the message
             names the files and the folder.
     """
 
@@ -186,14 +190,14 @@ class FaceAlignmentFaces(FaceFinder):
             raise MefusionError(
                 "faces=face_alignment needs the package face-alignment: pip install 'face-alignment>=1.5,<1.6'"
             ) from error
-        # Flipping and compiling are on by default since 1.5: twice the time, and minutes at the start.
+        # Since 1.5 both are on by default: flipping takes twice the time, compiling minutes at the start.
         self._model = face_alignment.FaceAlignment(
             face_alignment.LandmarksType.TWO_D,
             device="cpu",
             flip_input=False,
             compile=False,
             face_detector="sfd",
-            # Given a path, the detector is loaded by torch's safe loading; without one, as a pickle.
+            # With a path, the package loads the detector by torch's safe loading; without one, as a pickle.
             face_detector_kwargs={"path_to_detector": str(_face_alignment_weights()[0])},
         )
 
@@ -208,9 +212,8 @@ class FaceAlignmentFaces(FaceFinder):
 
 
 def _face_alignment_weights() -> list[Path]:
-    """Weight files of detector and landmarks in torch hub's folder, downloaded where they are missing."""
-    from urllib.error import URLError
-
+    """Weight files of the detector and the landmark network in torch hub's folder; downloads missing ones."""
+    # Inside the function, since face-alignment is an optional package and torch takes seconds to import.
     import torch
     from face_alignment.api import models_urls as landmark_urls
     from face_alignment.detection.sfd.sfd_detector import models_urls as detector_urls
@@ -226,25 +229,25 @@ def _face_alignment_weights() -> list[Path]:
         missing = " and ".join(path.name for path in urls if not path.exists())
         raise MefusionError(
             f"faces=face_alignment lacks its weights {missing} in {folder} and cannot download them ({error}): "
-            f"put the files there (from {' and '.join(urls.values())}) or use faces=dlib"
+            f"put the files into this folder (from {' and '.join(urls.values())}) or use faces=dlib"
         ) from error
     return list(urls)
 
 
 BACKENDS: dict[str, type[FaceBackend]] = {finder.name: finder for finder in (DlibFaces, FaceAlignmentFaces)}
-WITHOUT = ("precomputed", "none")  # landmarks come from files, or there are none
+NO_BACKEND = ("precomputed", "none")  # landmarks come from files, or are not needed
 
 
 def backend_version(name: str) -> str:
-    """Version of a backend's package, found without loading it; `missing` where it is not installed.
+    """Version of a backend's package, without importing it; `missing` if it is not installed.
 
     Raises:
         MefusionError: there is no backend of that name.
     """
-    if name in WITHOUT:
+    if name in NO_BACKEND:
         return name
     if name not in BACKENDS:
-        raise MefusionError(f"faces={name} is not known: choose from {', '.join([*BACKENDS, *WITHOUT])}")
+        raise MefusionError(f"faces={name} is not known: choose from {', '.join([*BACKENDS, *NO_BACKEND])}")
     try:
         return importlib.metadata.version(BACKENDS[name].package)
     except importlib.metadata.PackageNotFoundError:
@@ -253,12 +256,12 @@ def backend_version(name: str) -> str:
 
 @functools.cache
 def make_backend(name: str) -> FaceBackend | None:
-    """Landmark backend by name, made once a process; None for the names that look for no face.
+    """Make the landmark backend of a name, once in each process; None for `NO_BACKEND`.
 
-    A backend is never swapped for another silently.
+    A backend that cannot be used is an error, and is never replaced by another one.
 
     Raises:
-        MefusionError: there is none of that name, or it cannot be used; says what to do.
+        MefusionError: there is no backend of that name, or it cannot be used; the message says what to do.
     """
-    backend_version(name)  # refuses unknown names
+    backend_version(name)  # raises for unknown names
     return BACKENDS[name]() if name in BACKENDS else None

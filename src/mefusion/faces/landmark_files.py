@@ -1,4 +1,4 @@
-"""Landmarks that others have found: OpenFace's CSV files and NumPy arrays."""
+"""Read landmarks from files that other programs have made: OpenFace's CSV files and NumPy arrays."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +8,7 @@ import pandas as pd
 
 from mefusion.clips.video import used_frames
 from mefusion.common.errors import MefusionError
-from mefusion.common.files import leaves
+from mefusion.common.files import leads_outside
 from mefusion.faces.alignment import has_eyes
 
 SUFFIXES = (".npy", ".csv")
@@ -18,7 +18,7 @@ COLUMNS = ["frame", "success", *_POINTS]
 
 @dataclass(frozen=True)
 class KnownLandmarks:
-    """A `FaceBackend` that has been told the landmarks [n, 68, 2] px of the clip's frames."""
+    """A `FaceBackend` that gives known landmarks: `points` [n, 68, 2] px of a clip's frames."""
 
     points: np.ndarray
     package = "precomputed"
@@ -29,24 +29,24 @@ class KnownLandmarks:
 
 
 def with_landmark_files(table: pd.DataFrame, folder: str | None) -> pd.DataFrame:
-    """Clip table whose column `landmarks` names a file for each clip.
+    """Fill the column `landmarks` of a clip table: the landmark file of each clip.
 
     Args:
-        table: clip table; its own column stands where no folder is given.
-        folder: holds `<subject>/<clip_id>.npy` or `.csv`; where the table has several datasets, in a folder of each.
+        table: clip table; without a folder, it must have the column already.
+        folder: contains `<subject>/<clip_id>.npy` or `.csv`; for several datasets, `<dataset>/<subject>/...`.
 
     Raises:
-        MefusionError: the folder is not there, or neither folder nor column is given.
+        MefusionError: the folder does not exist, or neither folder nor column is given.
     """
     if folder is None:
         if table["landmarks"].isna().all():
             raise MefusionError(
-                "faces=precomputed has no landmarks: name their files in the manifest's column landmarks, or give "
-                "faces.folder=DIR with <subject>/<clip_id>.npy or .csv"
+                "faces=precomputed has no landmarks: name their files in the manifest's column landmarks, or set "
+                "faces.folder=DIR, a folder with <subject>/<clip_id>.npy or .csv"
             )
         return table
     if not Path(folder).is_dir():
-        raise MefusionError(f"faces.folder={folder} is no folder: give that of <subject>/<clip_id>.npy or .csv")
+        raise MefusionError(f"faces.folder={folder} is no folder: give the folder with <subject>/<clip_id>.npy or .csv")
 
     several = len(set(table["subject"].str.partition("/")[0])) > 1
 
@@ -54,7 +54,7 @@ def with_landmark_files(table: pd.DataFrame, folder: str | None) -> pd.DataFrame
         subject = clip["subject"] if several else clip["subject"].split("/", 1)[-1]
         name = Path(subject, clip["clip_id"])
         below = Path(folder, name)
-        if leaves(below, Path(folder)):
+        if leads_outside(below, Path(folder)):
             raise MefusionError(
                 f"the landmarks of clip {name} would lie outside faces.folder={folder}: rename the clip"
             )
@@ -65,10 +65,10 @@ def with_landmark_files(table: pd.DataFrame, folder: str | None) -> pd.DataFrame
 
 
 def clip_landmarks(file: Path, clip: Path, *, used: int, onset: int | None, offset: int | None) -> np.ndarray:
-    """Landmarks of the frames that `read_clip` gives.
+    """Read the landmarks of the frames that `read_clip` gives.
 
     Args:
-        file: see `read_landmarks`; has a row for each of these frames, or for every frame of the folder or video.
+        file: see `read_landmarks`; has landmarks for each of these frames, or for every frame of the folder or video.
         clip: folder of frames or video file.
         used: number of frames that `read_clip` gives.
         onset, offset: as for `read_clip`.
@@ -77,7 +77,7 @@ def clip_landmarks(file: Path, clip: Path, *, used: int, onset: int | None, offs
         [used, 68, 2] px, NaN where no face was found.
 
     Raises:
-        MefusionError: the file cannot be read, or its rows are not those of the clip.
+        MefusionError: the file cannot be read, or does not have as many frames as the clip.
     """
     landmarks = read_landmarks(file)
     if len(landmarks) == used:
@@ -86,24 +86,24 @@ def clip_landmarks(file: Path, clip: Path, *, used: int, onset: int | None, offs
     whole = len(used_frames(clip, count=len(landmarks)))
     if len(places) != used or whole != len(landmarks):
         raise MefusionError(
-            f"{file} has landmarks of {len(landmarks)} frames and {clip} has {used} from onset to offset: give a row "
-            "for each of these, or for every frame that is there"
+            f"{file} has landmarks of {len(landmarks)} frames and {clip} has {used} from onset to offset: give "
+            "landmarks for each of these frames, or for every frame of the folder or video"
         )
     return landmarks[places]
 
 
 def read_landmarks(file: Path) -> np.ndarray:
-    """Landmarks [n, 68, 2] px in the pictures as they are on disk, NaN where no face was found.
+    """Read landmarks [n, 68, 2] in px of the pictures on disk, NaN where no face was found.
 
     Args:
-        file: a NumPy array [n, 68, 2] (`.npy`), in which a frame without a face is NaN or all alike, or OpenFace's
-            table (`.csv`) with the columns frame, success, x_0 to x_67 and y_0 to y_67, a row a frame.
+        file: a NumPy array [n, 68, 2] (`.npy`), with NaN or equal numbers in frames without a face; or a table of
+            OpenFace (`.csv`) with the columns frame, success, x_0 to x_67 and y_0 to y_67 and one row for each frame.
 
     Raises:
-        MefusionError: the file is not there, or is something else.
+        MefusionError: the file does not exist, or has another format.
     """
     if not file.is_file():
-        raise MefusionError(f"{file} is not there: faces=precomputed needs the landmarks of every clip")
+        raise MefusionError(f"{file} is not there: faces=precomputed needs a landmark file for every clip")
     landmarks = _read_array(file) if file.suffix.lower() == ".npy" else _read_table(file)
     missing = [not has_eyes(points) for points in landmarks]
     landmarks[missing] = np.nan
@@ -114,10 +114,10 @@ def _read_array(file: Path) -> np.ndarray:
     try:
         array = np.load(file, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise MefusionError(f"{file} cannot be read as a NumPy array of numbers ({error}): write it anew") from error
+        raise MefusionError(f"{file} cannot be read as a NumPy array of numbers ({error}): write it again") from error
     if array.ndim != 3 or array.shape[1:] != (68, 2) or array.dtype.kind not in "fiu":
         raise MefusionError(
-            f"{file} holds {array.dtype} of shape {list(array.shape)}: landmarks are numbers of shape [frames, 68, 2]"
+            f"{file} holds {array.dtype} of shape {list(array.shape)}: give numbers of shape [frames, 68, 2]"
         )
     return array.astype(np.float64)
 
@@ -129,18 +129,20 @@ def _read_table(file: Path) -> np.ndarray:
         missing = [column for column in COLUMNS if column not in rows]
         if missing:
             raise MefusionError(
-                f"{file} lacks the column {missing[0]}: it must be a table of OpenFace's with 2D landmarks"
+                f"{file} lacks the column {missing[0]}: it must be a table of OpenFace with 2D landmarks"
             )
         numbers = rows[COLUMNS].astype(float)
     except (OSError, ValueError) as error:  # pandas' own errors are ValueErrors
         raise MefusionError(
-            f"{file} cannot be read as OpenFace's table ({str(error).strip()}): write it anew"
+            f"{file} cannot be read as OpenFace's table ({str(error).strip()}): write it again"
         ) from error
     numbers = numbers.sort_values("frame")
     steps = np.diff(numbers["frame"])
     if (steps != 1).any():
         first = numbers["frame"].iloc[int(np.argmax(steps != 1))]
-        raise MefusionError(f"{file} has not one row a frame after frame {first:g}: keep one face, and every frame")
+        raise MefusionError(
+            f"{file} does not have one row for each frame after frame {first:g}: keep one face, and every frame"
+        )
     points = numbers[_POINTS].to_numpy().reshape(-1, 2, 68).transpose(0, 2, 1).copy()
     points[numbers["success"].to_numpy() != 1] = np.nan
     return points

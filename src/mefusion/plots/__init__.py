@@ -1,7 +1,7 @@
 """Figures: functions that take plain data and return a matplotlib Figure, without pyplot.
 
-They are one or two columns of a paper wide, with text of at least 7 points and colours that colour-blind eyes tell
-apart.
+Most figures are one or two columns of a paper wide. Their text has at least 7 points, and colour-blind people can tell
+their colours apart.
 """
 
 from mefusion.plots.attention import attention_figure

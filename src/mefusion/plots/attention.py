@@ -1,4 +1,4 @@
-"""Where a network looks: the gradient of its answer by the frames."""
+"""Where a network looks: the gradient of its output with respect to the frames."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,14 +13,14 @@ _PERCENTILE = 99.5
 
 @paper_style()
 def attention_figure(examples: Sequence[dict[str, Any]], columns: int = 8) -> Figure:
-    """Draw clips' frames and, below them, where the network looks.
+    """Draw the frames of clips and, below each frame, where the network looks.
 
     Args:
         examples: clips as `mefusion.studies.examples.load_examples` gives them, with `attention`.
-        columns: at most so many frames are shown, evenly spaced.
+        columns: largest number of frames that are shown, evenly spaced.
 
     Returns:
-        The figure; all maps of a clip have one scale, which ends where all but the highest 0.5 % do.
+        The figure; all maps of a clip have one colour scale, which ends at the 99.5th percentile of their values.
     """
     chosen = shown_frames(len(examples[0]["frames"]), columns)
     tile = PAGE / 8.6

@@ -1,9 +1,10 @@
-"""Figures of clips: what a model saw and what it predicted."""
+"""Figures of clips: the input of a model and its predictions."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -11,14 +12,14 @@ from matplotlib.lines import Line2D
 from mefusion.common.errors import MefusionError
 from mefusion.plots.style import COLUMN, ORANGE, PALETTE, SKY, legend_below, paper_style, shown_frames
 
-# Colours of a vector (x to the right, y down), linear in it: no motion is grey, twice the motion twice as far
-# from grey. Left to right is blue to orange, down to up dark to light: the two contrasts that red-green
-# blindness leaves. All of the unit disc is inside sRGB.
+# The colour of a motion vector (x to the right, y down) is linear in the vector: no motion is grey, and twice the
+# motion is twice as far from grey. Left is blue and right is orange, down is dark and up is light: people with
+# red-green blindness can see these two contrasts. The colours of all vectors up to length 1 are inside sRGB.
 _NO_MOTION = np.array([0.55, 0.55, 0.55])
 _ALONG_X = np.array([0.40, 0.08, -0.42])
 _ALONG_Y = np.array([-0.02, -0.40, -0.16])
 
-# The markers differ as well.
+# Target and prediction differ in their markers, not only in colour.
 _TARGET: dict[str, Any] = {
     "marker": "o",
     "markerfacecolor": "none",
@@ -27,22 +28,22 @@ _TARGET: dict[str, Any] = {
 }
 _PREDICTED: dict[str, Any] = {"marker": "x", "markeredgecolor": SKY, "linestyle": "none"}
 
-# Inches of a contact sheet: a tile's width, left of the tiles, above a clip's tiles, the curve of motion below them
-# with what is above it, at top and bottom. Eight tiles are as wide as a page.
+# Sizes of a contact sheet, inches: width of a tile, space left of the tiles, space above a clip's tiles, height of the
+# motion curve below them, space above this curve, space at the top and bottom. Eight tiles are as wide as a page.
 _TILE, _LEFT, _ABOVE, _MOTION, _SPACE, _EDGE = 0.77, 0.8, 0.42, 0.42, 0.1, 0.3
 _LETTER = 0.062
-"""Inches that a letter of a clip's title takes: titles are seen whole, however few the tiles."""
+"""Width of a letter of a clip's title, inches; used to make the figure wide enough for its titles."""
 
 _SMALLEST_SCALE = 0.05
-"""Pixels: below it a flow is shown as the stillness that it is, not blown up."""
+"""Smallest flow that gets the full colour, px: so that a clip without motion looks still."""
 
 
 def flow_to_rgb(flow: np.ndarray, max_magnitude: float) -> np.ndarray:
-    """Colour a flow field by direction and magnitude; `flow_key` draws what the colours mean.
+    """Colour a flow field by direction and magnitude; `flow_key` draws the key to the colours.
 
     Args:
         flow: [..., 2, H, W] px, first x (to the right), then y (down).
-        max_magnitude: px of the full colour; longer vectors get the full colour of their direction.
+        max_magnitude: length of the vectors that get the full colour, px; longer ones get the same colour.
 
     Returns:
         uint8 [..., H, W, 3]; no motion is mid-grey, right orange, left blue, up light, down dark.
@@ -58,10 +59,10 @@ def flow_key(size: int) -> np.ndarray:
     """The key to `flow_to_rgb`: the colour of each direction and magnitude, as a disc on white.
 
     Args:
-        size: px, height and width.
+        size: height and width, px.
 
     Returns:
-        uint8 [size, size, 3]; the rim is the full colour.
+        uint8 [size, size, 3]; the rim of the disc has the full colour.
     """
     y, x = 1.15 * np.mgrid[-1 : 1 : size * 1j, -1 : 1 : size * 1j]
     key = flow_to_rgb(np.stack([x, y]), max_magnitude=1.0)
@@ -71,16 +72,17 @@ def flow_key(size: int) -> np.ndarray:
 
 @paper_style()
 def contact_sheet(examples: dict[str, Any] | Sequence[dict[str, Any]], columns: int = 8, title: str = "") -> Figure:
-    """Show what the model saw and what it predicted, a block a clip.
+    """Show the input of a model and its predictions, one block for each clip.
 
-    A block has the frames with target and predicted landmarks, the target flow and the predicted flow, and the
-    two dynamic images. The flow under frame t leads to it from the frame before. Both flows of a clip have one
-    scale, that of its key. The curve below is the motion's magnitude, the mean over the frame.
+    A block has rows of tiles: the frames with target and predicted landmarks, the target flow, the predicted flow, and
+    the target and predicted dynamic image. The flow below frame t goes from the frame before it to frame t. Both flows
+    of a clip have the same colour scale, which the key explains. The curve at the bottom is the mean length of the flow
+    vectors of each frame.
 
     Args:
-        examples: one clip or several, as `mefusion.studies.examples.load_examples` gives them; of the arrays all but
-            the frames may be absent, of clips that are not predicted the prediction too.
-        columns: at most so many frames of a clip are shown, evenly spaced.
+        examples: one clip or several, as `mefusion.studies.examples.load_examples` gives them. All arrays except
+            `frames` may be missing, and so may `prediction`.
+        columns: largest number of frames of a clip that are shown, evenly spaced.
         title: a line at the top.
 
     Returns:
@@ -122,22 +124,20 @@ def contact_sheet(examples: dict[str, Any] | Sequence[dict[str, Any]], columns: 
 
 @paper_style()
 def rank_scores_figure(examples: Sequence[dict[str, Any]], title: str = "") -> Figure:
-    """Draw the rank scores of clips over time: of a clip ranked right they rise from frame to frame.
+    """Draw the rank scores of clips over time; if a clip is ranked correctly, they rise from frame to frame.
 
     Args:
-        examples: clips as `mefusion.studies.examples.load_examples` gives them; those without `rank_scores` are left
-            out.
+        examples: clips as `mefusion.studies.examples.load_examples` gives them; those without `rank_scores` are
+            skipped.
         title: a line above it.
 
     Returns:
-        The figure: a thin line a clip, coloured by label, and each label's median; each clip's scores begin at 0, since
-        only their order counts.
+        The figure, with a thin line for each clip, coloured by label, and the median of each label. The score of the
+        first frame is subtracted from each clip's scores, since only their order counts.
 
     Raises:
         MefusionError: no clip has rank scores.
     """
-    import pandas as pd
-
     ranked = [clip for clip in examples if "rank_scores" in clip]
     if not ranked:
         raise MefusionError("There are no rank scores to show; give clips of a study with the task rank.")
@@ -148,7 +148,7 @@ def rank_scores_figure(examples: Sequence[dict[str, Any]], title: str = "") -> F
         lines = [clip["rank_scores"] - clip["rank_scores"][0] for clip in ranked if clip["label"] == label]
         for line in lines:
             axes.plot(np.arange(len(line)) + 1, line, color=colour, linewidth=0.5, alpha=0.35)
-        median = pd.DataFrame(lines).median()  # a clip may have fewer frames
+        median = pd.DataFrame(lines).median()  # clips may differ in their number of frames
         axes.plot(median.index + 1, median, "o-", markersize=2.5, color=colour, label=label)
     legend_below(figure, *axes.get_legend_handles_labels())
     axes.set(xlabel="frame of the window", ylabel="rank score less that of frame 1")
@@ -171,7 +171,7 @@ def _rows_of(clip: dict[str, Any]) -> dict[str, str]:
 
 
 def _draw_clip(axes: Axes, clip: dict[str, Any], chosen: list[int]) -> None:
-    # All tiles are one image: an axes for each takes seconds to draw.
+    # All tiles are drawn as one image, since axes for each tile would take seconds to draw.
     names = _rows_of(clip)
     height, width = clip["frames"].shape[1:]
     gap = _gap(clip)
@@ -229,7 +229,7 @@ def _flow_scale(clip: dict[str, Any]) -> float:
     if flow is None or not np.isfinite(flow).any():
         return _SMALLEST_SCALE
     length = np.linalg.norm(flow.astype(np.float32), axis=1)
-    # A percentile: a few vectors that matched the wrong place would leave everything else grey.
+    # A percentile, not the maximum: otherwise a few wrongly matched vectors would make all others look grey.
     return max(float(np.percentile(length[np.isfinite(length)], 99.5)), _SMALLEST_SCALE)
 
 
@@ -237,14 +237,14 @@ def _tile(clip: dict[str, Any], key: str, frame: int, column: int, scale: float)
     height, width = clip["frames"].shape[1:]
     if key == "frames":
         return _grey(clip["frames"][frame])
-    if key == "dynamic_image":  # one a clip: the target, then the prediction
+    if key == "dynamic_image":  # one for each clip: in the first tiles the target, then the prediction
         images = [clip[name] for name in ("dynamic_image_target", "dynamic_image") if name in clip]
-        number = column - bool({"flow", "flow_target"} & {*clip})  # what the key says is in the first place
+        number = column - bool({"flow", "flow_target"} & {*clip})  # the first tile is for the text of the key
         shown = images[number] if 0 <= number < len(images) else np.ones((height, width))
         return _grey(np.rint(255 * shown).astype(np.uint8))
     if frame > 0:
         return flow_to_rgb(clip[key][frame - 1], scale)
-    # No flow leads to the first frame: its place has the key, once.
+    # The first frame has no flow. In the first row of flow, its tile shows the key.
     tile = np.full((height, width, 3), 255, dtype=np.uint8)
     if key == ("flow_target" if "flow_target" in clip else "flow"):
         side = min(height, width)
@@ -263,5 +263,5 @@ def _draw_landmarks(axes: Axes, clip: dict[str, Any], right: dict[int, int]) -> 
             if key in clip and frame > 0:
                 points = clip[key][frame - 1]
                 inside = ((points >= 0) & (points <= np.array(clip["frames"].shape[:0:-1]) - 1)).all(axis=1)
-                points = points[inside] + np.array([x, 0])  # a chin below the crop is no point of the tile below
+                points = points[inside] + np.array([x, 0])  # a chin below the crop must not be drawn on the tile below
                 axes.plot(*points.T, markersize=size, markeredgewidth=0.4, **style)

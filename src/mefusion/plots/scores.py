@@ -1,10 +1,11 @@
-"""Figures of tables: labels of a data set, scores of a study and across studies."""
+"""Figures of tables: labels of a dataset, and scores of one study or several."""
 
 import textwrap
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
@@ -13,21 +14,18 @@ from matplotlib.ticker import MaxNLocator
 from mefusion.common.errors import MefusionError
 from mefusion.plots.style import BLUE, COLUMN, GREY, PAGE, PALETTE, VERMILION, legend_below, paper_style
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 _BARS_A_ROW = 40
 
 _NAME_LETTERS = 45
-"""A study's longer name goes on in a second line: half of the figure is for the intervals."""
+"""Longer names of studies are broken into lines, so that half of the figure is left for the intervals."""
 
 
 @paper_style()
 def confusion_matrix_figure(matrix: np.ndarray, classes: Sequence[str], title: str = "") -> Figure:
-    """Draw a confusion matrix: counts, and shares of the true class as colour and in per cent.
+    """Draw a confusion matrix: counts, and shares of each label's clips in per cent and as colour.
 
     Args:
-        matrix: counts [C, C], rows are labels.
+        matrix: counts [C, C]; rows are labels, columns predictions.
         classes: names of the rows and columns.
         title: a line above it.
 
@@ -54,14 +52,14 @@ def confusion_matrix_figure(matrix: np.ndarray, classes: Sequence[str], title: s
 
 @paper_style()
 def subject_bars(subjects: Sequence[Mapping[str, Any]], title: str = "") -> Figure:
-    """Draw the accuracy on each subject, highest first, with the number of clips above it.
+    """Draw the accuracy on each subject as a bar, highest first, with the number of clips above it.
 
     Args:
-        subjects: of each `dataset`, `subject`, `clips` and `acc`, as in a summary.
+        subjects: for each subject `dataset`, `subject`, `clips` and `acc`, as in `summary.json`.
         title: a line above it.
 
     Returns:
-        The figure; of several datasets the bars are coloured by dataset. The dashed line is the accuracy on all clips.
+        The figure; the dashed line is the accuracy on all clips. The colours of the bars are those of the datasets.
 
     Raises:
         MefusionError: there is no subject.
@@ -78,7 +76,7 @@ def subject_bars(subjects: Sequence[Mapping[str, Any]], title: str = "") -> Figu
         bars = axes.bar(
             range(len(part)), [s["acc"] for s in part], width=0.7, color=[colours[s["dataset"]] for s in part]
         )
-        # The line would strike through the numbers.
+        # A white ground, so that the dashed line does not cross the numbers.
         clear = {"facecolor": "white", "edgecolor": "none", "pad": 0.3}
         axes.bar_label(bars, [str(s["clips"]) for s in part], fontsize=7, padding=1.5, bbox=clear)
         axes.axhline(overall, color=GREY, linestyle="--", linewidth=0.8)
@@ -94,15 +92,15 @@ def subject_bars(subjects: Sequence[Mapping[str, Any]], title: str = "") -> Figu
 
 
 @paper_style()
-def label_counts(counts: "pd.DataFrame", title: str = "") -> Figure:
-    """Draw how many clips of each label each subject has.
+def label_counts(counts: pd.DataFrame, title: str = "") -> Figure:
+    """Draw the number of clips of each label that each subject has.
 
     Args:
-        counts: one row a subject, one column a label.
+        counts: one row for each subject, one column for each label.
         title: a line above it.
 
     Returns:
-        The figure: a stacked bar a subject. Labels beyond the palette's seven differ in hatching.
+        The figure, with a stacked bar for each subject. Labels after the seventh have hatched bars.
     """
     parts = [counts.iloc[start : start + _BARS_A_ROW] for start in range(0, len(counts), _BARS_A_ROW)]
     figure = Figure(figsize=(COLUMN if len(counts) <= 12 else PAGE, 0.8 + 1.7 * len(parts)), layout="constrained")
@@ -123,16 +121,16 @@ def label_counts(counts: "pd.DataFrame", title: str = "") -> Figure:
 
 
 @paper_style()
-def learning_curves(curves: "pd.DataFrame", title: str = "") -> Figure:
-    """Draw what was logged in each epoch: a thin line a run, and their median.
+def learning_curves(curves: pd.DataFrame, title: str = "") -> Figure:
+    """Draw learning curves: the values logged in each epoch, as a thin line for each run, and their median.
 
     Args:
-        curves: rows of a `metrics.csv` with the columns `fold`, `seed`, `epoch` and what was logged, as
+        curves: rows of `metrics.csv`, with the columns `fold`, `seed`, `epoch` and, for each logged value,
             `<stage>/<name>`.
         title: a line above it.
 
     Returns:
-        The figure, a panel a name; the stages (train, validation) differ in colour.
+        The figure, with a panel for each name; stages (train, validation) differ in colour.
 
     Raises:
         MefusionError: nothing was logged.
@@ -163,12 +161,12 @@ def learning_curves(curves: "pd.DataFrame", title: str = "") -> Figure:
     return figure
 
 
-def _draw_curves(axes: Axes, curves: "pd.DataFrame", column: str, stage: str, colour: str) -> None:
+def _draw_curves(axes: Axes, curves: pd.DataFrame, column: str, stage: str, colour: str) -> None:
     logged = curves.dropna(subset=[column])
     for _, run in logged.groupby(["fold", "seed"]):
         axes.plot(run["epoch"] + 1, run[column], color=colour, linewidth=0.5, alpha=0.35)
     median = logged.groupby("epoch")[column].median()
-    marker = "o" if len(median) == 1 else None  # one epoch makes no line
+    marker = "o" if len(median) == 1 else None  # one epoch alone gives no line
     axes.plot(median.index + 1, median, color=colour, marker=marker, label=f"{stage}, median of runs")
 
 
@@ -180,13 +178,13 @@ def uf1_intervals(
     majority: float | None = None,
     title: str = "",
 ) -> Figure:
-    """Draw studies' UF1 with 95 % intervals, the first at the top.
+    """Draw the UF1 of studies with 95 % intervals, the first study at the top.
 
     Args:
-        names: of the studies.
-        scores: their UF1.
-        intervals: lower and upper end of each; None where there is none.
-        majority: UF1 of always predicting the commonest class.
+        names: names of the studies.
+        scores: UF1 of each study.
+        intervals: lower and upper end for each study; None for a study without an interval.
+        majority: UF1 of always predicting the most frequent class.
         title: a line above it.
 
     Returns:
@@ -213,13 +211,13 @@ def uf1_intervals(
 
 @paper_style()
 def weight_heat_map(
-    table: "pd.DataFrame", row_label: str, column_label: str, value_label: str = "UF1", title: str = ""
+    table: pd.DataFrame, row_label: str, column_label: str, value_label: str = "UF1", title: str = ""
 ) -> Figure:
-    """Draw a score over two swept settings, such as the weights of two tasks.
+    """Draw a score as a heat map over two settings of a sweep, such as the weights of two tasks.
 
     Args:
-        table: scores; index and columns are the settings' values, NaN where there is no study.
-        row_label, column_label: names of the settings.
+        table: scores; the index has the values of one setting, the columns those of the other; NaN means no study.
+        row_label, column_label: names of the two settings.
         value_label: name of the score.
         title: a line above it.
 

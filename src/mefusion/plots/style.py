@@ -1,4 +1,4 @@
-"""What all figures share: width, text sizes, colours, the legend and which frames of a clip are shown."""
+"""Common style of all figures: widths, text sizes, colours, the legend, and which frames of a clip are shown."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,14 +10,14 @@ from matplotlib.figure import Figure
 from matplotlib.rcsetup import cycler
 
 COLUMN, PAGE = 3.5, 7.0
-"""Inches: widths of a figure over one and two columns of a paper."""
+"""Widths of a figure over one and two columns of a paper, inches."""
 
-# Okabe and Ito's palette, without its yellow: a line of that is lost on white.
+# The palette of Okabe and Ito without its yellow, as yellow lines are hard to see on white.
 ORANGE, SKY, GREEN, BLACK = "#E69F00", "#56B4E9", "#009E73", "#000000"
 BLUE, VERMILION, PURPLE, GREY = "#0072B2", "#D55E00", "#CC79A7", "#666666"
 PALETTE = (BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILION, BLACK)
 
-# Points; the grid is faint, as it only helps to read the marks.
+# Sizes in points. The grid is faint, so that the data stand out.
 _PAPER: Any = {
     "font.size": 8,
     "axes.titlesize": 8,
@@ -38,18 +38,20 @@ _PAPER: Any = {
 
 
 def paper_style() -> Any:
-    """Decorator of a function that draws: its figure has these sizes and colours."""
+    """Decorator for functions that draw: their figures get these sizes and colours."""
     return rc_context(_PAPER)
 
 
 def shown_frames(length: int, columns: int) -> list[int]:
-    """At most `columns` frames of a clip's `length`, by their places from 0: the first, the last, evenly between."""
+    """Indices of at most `columns` of a clip's `length` frames: the first, the last, and others evenly between them."""
     return np.unique(np.linspace(0, length - 1, min(columns, length)).round().astype(int)).tolist()
 
 
 def legend_below(figure: Figure, handles: Sequence[Artist], labels: Sequence[str]) -> None:
-    """Give a figure a legend under its axes, in as many columns as its width takes; names are shown as they are."""
-    column = 0.5 + 0.062 * max(map(len, labels))  # inches: the mark with its space, and 7 point letters
+    """Put a legend below the axes of a figure, in as many columns as fit its width; labels are not read as formulas."""
+    column = 0.5 + 0.062 * max(
+        map(len, labels)
+    )  # inches: 0.5 for the mark and spaces, the rest for letters of 7 points
     columns = max(1, min(len(labels), int(figure.get_figwidth() / column)))
     legend = figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False)
     for text in legend.get_texts():

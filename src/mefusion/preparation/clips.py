@@ -13,7 +13,7 @@ from mefusion.clips.cache import PREPARED_COLUMNS, read_metadata, save_clip, set
 from mefusion.clips.table import KEY, file_name, frame_number
 from mefusion.clips.video import IMAGES, frame_place, list_frames, read_clip, read_image
 from mefusion.common.errors import MefusionError
-from mefusion.common.files import leaves, remove_leftovers, write_table
+from mefusion.common.files import leads_outside, remove_leftovers, write_table
 from mefusion.common.parallel import parallel_map
 from mefusion.faces.alignment import fill_missing
 from mefusion.faces.detectors import FaceBackend, backend_version, make_backend
@@ -190,7 +190,7 @@ def _files(paths: Sequence[Path], *, root: Path) -> list[Path]:
     for path in paths:
         files += list_frames(path).values() if path.is_dir() else [path] if path.is_file() else []
     for file in files:
-        if file.is_symlink() and leaves(file, root):
+        if file.is_symlink() and leads_outside(file, root):
             raise MefusionError(f"{file} is a link that leaves {root}: data.root must hold the files themselves")
     return files
 

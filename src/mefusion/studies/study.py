@@ -13,9 +13,9 @@ import numpy as np
 import pandas as pd
 
 from mefusion.clips.table import KEY
-from mefusion.common.distributed import from_first, rank
+from mefusion.common.distributed import broadcast, rank
 from mefusion.common.errors import MefusionError
-from mefusion.common.files import claimed, remove_leftovers, write_table, write_text
+from mefusion.common.files import remove_leftovers, try_lock, write_table, write_text
 from mefusion.evaluation.folds import Fold, take_out_validation
 from mefusion.evaluation.predictions import PROBABILITY
 from mefusion.studies.examples import save_examples
@@ -119,10 +119,10 @@ def run_study(study: Study, runs: Sequence[Run], clips: ClipStore, build: Builde
 def _taken(run: Run) -> Iterator[str | None]:
     """Claim a fold for this training, in its first process; why it is not run, or None."""
     if rank() > 0:
-        yield from_first(None)
+        yield broadcast(None)
         return
-    with claimed(run.folder) as mine:
-        yield from_first("done before" if run.done else None if mine else "another process is at it")
+    with try_lock(run.folder) as mine:
+        yield broadcast("done before" if run.done else None if mine else "another process is at it")
 
 
 @dataclass
@@ -155,7 +155,7 @@ def run_fold(study: Study, run: Run, clips: ClipStore, build: Builder) -> pd.Dat
     module = build.module(data.statistics)
     resumed = last_checkpoint(run.checkpoints, run.origin)
     if rank() == 0:
-        remove_leftovers(run.folder, age=0)  # the folder is claimed: they are no other process's
+        remove_leftovers(run.folder, age=0)  # the folder is locked: they are no other process's
         trim_log(run.folder / "metrics.csv", resumed.epochs if resumed else 0)
     trainer = build.trainer(run, [FoldCallback(run.own_seed, run.origin), *rule_callbacks(study.rule, run.checkpoints)])
     _require_whole_epochs(study.rule, trainer, data)

@@ -1,1 +1,1 @@
-"""Synthetic micro-expressions rendered from real portraits, with exact landmarks and flow."""
+"""Synthetic micro-expressions, rendered from real portraits, with known landmarks and flow."""

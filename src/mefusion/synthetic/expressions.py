@@ -1,8 +1,8 @@
 """Facial action units as landmark displacements, and emotions as sets of action units.
 
-Displacements are in face coordinates: x away from the nose on either side, y down, one unit being the
-largest displacement that the action unit causes. Points are named on the left half of the image (iBUG
-numbering); their mirror images move alike, so that either side can be given an intensity of its own.
+Displacements are in face coordinates: x away from the nose on either side, y down; one unit is the largest
+displacement that the action unit causes. Points are those of the left half of the image (iBUG numbering);
+their mirror points move in the same way. Each side can have its own intensity.
 Sources: Ekman, Friesen and Hager, Facial Action Coding System, 2002; EMFACS prototypes.
 """
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from mefusion.faces.alignment import LANDMARK_MIRROR
 
-# Skin between the landmarks moves too: these points stand behind the 68 as extra controls.
+# Skin between the landmarks moves too: these control points follow the 68 landmarks.
 CHEEK, CHEEK_RIGHT, FOREHEAD, FOREHEAD_RIGHT = 68, 69, 70, 71
 CONTROL_MIRROR = np.array([*LANDMARK_MIRROR, CHEEK_RIGHT, CHEEK, FOREHEAD_RIGHT, FOREHEAD])
 
@@ -38,10 +38,10 @@ ACTION_UNITS: Mapping[int, Mapping[int, tuple[float, float]]] = {
          8: (0, 1), 7: (0, 0.9), 6: (0, 0.7), 5: (0, 0.4)},
 }  # fmt: skip
 
-# Eyelids closing, in units of the eye's opening.
+# How the eyelids close, in units of the height of the open eye.
 BLINK: Mapping[int, tuple[float, float]] = {37: (0, 1), 38: (0, 1)}
 
-# scheme -> emotion -> action unit -> probability of taking part in a clip
+# scheme -> emotion -> action unit -> probability that a clip has this action unit
 EMOTIONS: Mapping[str, Mapping[str, Mapping[int, float]]] = {
     "three": {
         "negative": {4: 1.0, 9: 0.5, 15: 0.7, 7: 0.3},
@@ -68,9 +68,9 @@ EMOTIONS: Mapping[str, Mapping[str, Mapping[int, float]]] = {
 
 
 def displacement(motion: Mapping[int, tuple[float, float]], *, left: float = 1.0, right: float = 1.0) -> np.ndarray:
-    """Displacement of every control point when each side moves with its own intensity.
+    """Displacement of every control point, for an intensity of each side.
 
-    Points on the midline belong to both sides and move with the mean of the two.
+    Points on the midline move with the mean of both intensities.
 
     Returns:
         [72, 2] (right, down) in face coordinates of the image.

@@ -1,4 +1,4 @@
-"""Photographs that pseudo-subjects are made from."""
+"""The photographs that pseudo-subjects are made from."""
 
 import functools
 import hashlib
@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+from skimage.data import astronaut  # public domain, NASA
 
 from mefusion.clips.video import IMAGES, read_image
 from mefusion.common.errors import MefusionError
@@ -14,10 +15,10 @@ from mefusion.synthetic.render import Portrait, crop_portrait
 
 
 def portrait_files(folder: str | None) -> Sequence[Path]:
-    """Photographs of a folder; none where the built-in portrait is used.
+    """List the photographs of a folder; none if `folder` is None, as the built-in portrait is used then.
 
     Raises:
-        MefusionError: the folder is not there or holds no image.
+        MefusionError: the folder does not exist, or has no image.
     """
     if folder is None:
         return ()
@@ -30,19 +31,17 @@ def portrait_files(folder: str | None) -> Sequence[Path]:
 
 
 def portrait_digests(folder: str | None) -> list[str]:
-    """Hash of each photograph."""
+    """Hash of the content of each photograph."""
     return [hashlib.sha256(path.read_bytes()).hexdigest() for path in portrait_files(folder)]
 
 
 @functools.lru_cache(maxsize=1)
 def load_portraits(folder: str | None, size: int) -> list[Portrait]:
-    """Portraits cut to the head with their landmarks; photographs that cannot be used are left out.
+    """Load portraits, cut to the head, with their landmarks; photographs that cannot be used are left out.
 
     Raises:
-        MefusionError: none can be used; says why for each.
+        MefusionError: no photograph can be used; the message gives the reason for each.
     """
-    from skimage.data import astronaut  # public domain, NASA
-
     backend, portraits, problems = DlibFaces(), [], []
     images: dict[Path, Callable[[], np.ndarray]] = {
         path: functools.partial(read_image, path) for path in portrait_files(folder)

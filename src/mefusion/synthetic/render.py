@@ -1,9 +1,10 @@
 """Pseudo-subjects made from portraits, and the clips that they act.
 
-A frame t is the subject's picture S moved by the expression and then by the head: the point x of S is
-seen at A_t(x + c_t E(x) + b_t B(x)), where E is the clip's expression, c_t its course from onset over apex
-to offset, B and b_t the blink and A_t a similarity. So the landmarks of every frame and the flow between
-any two frames are known exactly.
+Frame t shows the subject's picture S, moved first by the expression and then by the head: the point x of S
+is at A_t(x + c_t E(x) + b_t B(x)) in frame t. E is the displacement of the clip's expression and c_t its
+strength, which rises from onset to apex and falls to offset; B and b_t are those of a blink; the similarity
+A_t is the position of the head. So the landmarks of every frame, and the flow between any two frames, are
+known exactly.
 """
 
 from collections.abc import Mapping
@@ -16,14 +17,14 @@ from mefusion.faces.alignment import LANDMARK_MIRROR, alignment_matrix, eye_cent
 from mefusion.synthetic.expressions import ACTION_UNITS, BLINK, CONTROL_MIRROR, displacement
 from mefusion.synthetic.warps import invert, pixel_grid, sample, spline_basis
 
-FACE_HEIGHTS = 4.6  # side of the picture in inter-ocular distances: the whole head, with room to move
+FACE_HEIGHTS = 4.6  # side of the picture, in inter-ocular distances: shows the whole head, and space around it
 
-SKIN = 3e-4  # smoothing of the motion's spline: lips and lids that lie close do not tear apart
+SKIN = 3e-4  # smoothing of the spline of motion, so that it does not tear lips and eyelids apart where points are close
 
 
 @dataclass(frozen=True)
 class Portrait:
-    """A square picture of one face: `image` [S, S, 3] uint8 RGB, `landmarks` [68, 2] px."""
+    """Square picture of one face: `image` [S, S, 3] uint8 RGB, `landmarks` [68, 2] px."""
 
     image: np.ndarray
     landmarks: np.ndarray
@@ -40,7 +41,7 @@ def crop_portrait(image: np.ndarray, landmarks: np.ndarray, *, size: int) -> Por
 
 
 def _controls(landmarks: np.ndarray, size: int) -> np.ndarray:
-    """The 72 points that action units move, then points on the border that hold still."""
+    """Control points: the 72 that action units move, then points on the picture's border, which do not move."""
     cheeks = [(landmarks[a] + landmarks[b] + landmarks[c]) / 3 for a, b, c in ((36, 31, 4), (45, 35, 12))]
     up = np.array(eye_centres(landmarks)).mean(0) - landmarks[33]
     foreheads = [landmarks[brow] + 0.6 * up for brow in (19, 24)]
@@ -50,11 +51,11 @@ def _controls(landmarks: np.ndarray, size: int) -> np.ndarray:
 
 
 class Subject:
-    """A pseudo-subject: another face shape, skin, light and camera than the portrait's.
+    """A pseudo-subject: a portrait with another shape of the face, skin, light and camera.
 
     Attributes:
         image: neutral picture [S, S, 3] float32, 0..255.
-        landmarks: [68, 2] px, exact.
+        landmarks: exact landmarks [68, 2] px.
     """
 
     def __init__(self, portrait: Portrait, *, seed: int):
@@ -77,24 +78,24 @@ class Subject:
         )
 
     def field(self, motion: np.ndarray) -> np.ndarray:
-        """Dense displacement [S, S, 2] px when the 72 control points move by `motion` [72, 2] px."""
+        """Displacement [S, S, 2] px of every pixel if the 72 control points move by `motion` [72, 2] px."""
         dense = self._skin[:, : len(motion)] @ motion.astype(np.float32)
         return dense.reshape(self.size, self.size, 2)
 
     def to_pixels(self, motion: np.ndarray) -> np.ndarray:
-        """Turn face coordinates [72, 2] into the picture's: the face may be tilted."""
+        """Rotate displacements [72, 2] from face coordinates to the picture, as the face may be tilted."""
         left, right = eye_centres(self.landmarks)
         along = (right - left) / np.linalg.norm(right - left)
         return motion @ np.array([along, (-along[1], along[0])])
 
     @property
     def crop_scale(self) -> float:
-        """Pixels of the aligned 128 crop for one pixel of the picture."""
+        """Scale from the picture to the aligned crop of 128 px: crop pixels for each pixel of the picture."""
         return float(np.linalg.norm(alignment_matrix(self.landmarks, size=144)[0, :2]))
 
 
 def _identity(landmarks: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Smooth random displacement [68, 2] px: neighbouring landmarks move alike, both sides mostly alike."""
+    """Smooth random displacement [68, 2] px: similar for neighbouring landmarks, and mostly symmetric."""
     left, right = eye_centres(landmarks)
     unit = np.linalg.norm(right - left)
     distance = np.linalg.norm(landmarks[:, None] - landmarks[None], axis=-1) / unit
@@ -105,7 +106,7 @@ def _identity(landmarks: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _appearance(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Skin and light of a subject: gamma, colour, a light from one side, a softer lens."""
+    """Change skin and light at random: gamma, colour, light from one side, and blur."""
     size = len(image)
     picture = 255 * (image / 255.0) ** rng.uniform(0.7, 1.4) * rng.uniform(0.9, 1.1, size=3)
     angle, strength = rng.uniform(0, 2 * np.pi), rng.uniform(0, 0.3)
@@ -117,14 +118,16 @@ def _appearance(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Clip:
-    """One acted expression; every random choice is made, frames and truth follow from it.
+    """One acted expression: all that is needed to compute its frames and their exact landmarks and flow.
 
     Attributes:
-        action_units: those that take part.
-        expression, blink: dense displacements [S, S, 2] px at full strength.
-        course, blink_course: their strengths a frame [n], the first 0..1 from onset over apex to offset.
-        head: similarity of every frame [n, 2, 3].
-        gains: brightness of every frame [n].
+        action_units: the action units of the expression.
+        apex: index of the apex frame.
+        expression, blink: displacements of every pixel at full strength, [S, S, 2] px.
+        course, blink_course: their strengths in every frame [n]; `course` is 0..1, with 1 at the apex.
+        head: similarity of every frame, [n, 2, 3].
+        gains: brightness factor of every frame, [n].
+        noise_seed: seed of the sensor noise.
     """
 
     subject: Subject
@@ -142,7 +145,7 @@ class Clip:
         return len(self.course)
 
     def displacement(self, t: int) -> np.ndarray:
-        """Facial displacement of frame t before the head moves, [S, S, 2] px."""
+        """Displacement of the face in frame t, without the head's motion, [S, S, 2] px."""
         return self.course[t] * self.expression + self.blink_course[t] * self.blink
 
     def landmarks(self, t: int) -> np.ndarray:
@@ -150,7 +153,7 @@ class Clip:
         return self._forward(self.subject.landmarks.astype(np.float32), t)
 
     def _origins(self, t: int) -> np.ndarray:
-        """For every pixel of frame t the point of the neutral picture that is seen there, [S, S, 2] px."""
+        """For every pixel of frame t, the point of the neutral picture that it shows, [S, S, 2] px."""
         unmoved = cv2.transform(pixel_grid(self.subject.size), cv2.invertAffineTransform(self.head[t]))
         return invert(self.displacement(t), unmoved.astype(np.float32))
 
@@ -158,12 +161,12 @@ class Clip:
         return transform(points + sample(self.displacement(t), points), self.head[t])
 
     def flow(self, first: int, second: int) -> np.ndarray:
-        """Exact flow [2, S, S] px (right, down) from frame `first` to frame `second`, on the first's pixels."""
+        """Exact flow [2, S, S] px (right, down) from frame `first` to frame `second`, for each pixel of `first`."""
         seen = self._forward(self._origins(first), second)
         return (seen - pixel_grid(self.subject.size)).transpose(2, 0, 1)
 
     def frame(self, t: int) -> np.ndarray:
-        """Frame t as the camera gives it, [S, S, 3] uint8 RGB, with flicker and sensor noise."""
+        """Frame t as from a camera, with flicker and sensor noise, [S, S, 3] uint8 RGB."""
         picture = cv2.remap(
             self.subject.image, self._origins(t), None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
         )
@@ -173,15 +176,15 @@ class Clip:
 
 
 def act(subject: Subject, emotion: Mapping[int, float], *, frames: int, amplitude: float, seed: int) -> Clip:
-    """Let a subject show an emotion once.
+    """Make a clip in which a subject shows an emotion once.
 
     Args:
-        subject: who.
-        emotion: action unit -> probability of taking part.
+        subject: the subject.
+        emotion: action unit -> probability that the clip has it.
         frames: number of frames from onset to offset.
-        amplitude: px on the aligned 128 crop that the most moved landmark goes from onset to apex,
-            times an intensity of the clip's own, drawn from 0.7 to 1.3.
-        seed: of every random choice.
+        amplitude: how far the landmark that moves most goes from onset to apex, in px of the aligned crop of
+            128 px. It is multiplied by the clip's intensity, a random number from 0.7 to 1.3.
+        seed: seed of all random choices.
     """
     rng = np.random.default_rng(seed)
     units = tuple(unit for unit, probability in emotion.items() if rng.random() < probability)
@@ -209,7 +212,7 @@ def act(subject: Subject, emotion: Mapping[int, float], *, frames: int, amplitud
 
 
 def _course(frames: int, apex: int, rng: np.random.Generator) -> np.ndarray:
-    """Strength of the expression [n]: 0 at onset, 1 at apex, down to a rest of 0 to 0.3 at offset."""
+    """Strength of the expression [n]: 0 at onset, 1 at apex, and between 0 and 0.3 at offset."""
     rest = rng.uniform(0, 0.3)
     rising = np.linspace(0, 1, apex + 1)
     falling = np.linspace(1, 0, frames - apex)[1:]
@@ -218,7 +221,7 @@ def _course(frames: int, apex: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def _blink_course(frames: int, rng: np.random.Generator) -> np.ndarray:
-    """Partial blink in one clip of five, [n] in 0..0.6 of the eye's opening."""
+    """Strength of a partial blink [n], 0..0.6; one clip in five has one, the others have zeros."""
     if rng.random() > 0.2:
         return np.zeros(frames)
     centre, depth = rng.uniform(0, frames), rng.uniform(0.3, 0.6)
@@ -226,7 +229,7 @@ def _blink_course(frames: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def _head(frames: int, size: int, rng: np.random.Generator) -> np.ndarray:
-    """Slow drift of the head, [n, 2, 3]: about a pixel, half a degree and half a percent over a clip."""
+    """Slow motion of the head, [n, 2, 3]: about a pixel, half a degree and half a per cent of its size over a clip."""
     time = np.linspace(0, 1, frames)
     waves = [
         rng.standard_normal((4, 1)) * np.sin(np.pi * k * time + rng.uniform(0, 2 * np.pi, (4, 1))) / k

@@ -1,4 +1,4 @@
-"""A dataset's official layout with rendered faces in it, to try the dataset's whole path before its licence arrives."""
+"""Imitate the download of a dataset with rendered faces, to try all steps before one has access to the dataset."""
 
 import functools
 import zlib
@@ -25,19 +25,19 @@ SPACING = 200  # frames from one onset to the next
 def write_rendered_download(
     layout: str, folder: Path, settings: SyntheticSettings, *, workers: int | None = None
 ) -> str:
-    """Write a small download in which rendered subjects bear the dataset's names.
+    """Write a small imitation of a dataset's download, with rendered subjects that have the dataset's subject names.
 
     Args:
         layout: a key of `LAYOUTS`.
-        folder: receives the download; must be empty or not there.
-        settings: number of subjects and clips, size, motion and seed; the scheme is the dataset's own.
-        workers: number of processes; None is one a core.
+        folder: where the download is written; must be empty, or not exist.
+        settings: number of subjects and clips, size, motion and seed; emotions are those of the dataset.
+        workers: number of processes; None means one for each core.
 
     Returns:
-        What to run next.
+        The command to run next.
 
     Raises:
-        MefusionError: the layout is not known or has too few subjects, or the folder is not empty.
+        MefusionError: the layout does not exist or has too few subjects, or the folder is not empty.
     """
     known, rows = get_layout(layout), small_plan(layout, settings)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -112,10 +112,10 @@ def _render_row(rows: Sequence[Row], name: str, folder: Path, settings: Syntheti
 
 
 def flow_picture(clip: Clip) -> np.ndarray:
-    """Flow from onset to apex on the face as a picture [28, 28, 3] uint8: right, down, strain.
+    """Flow from onset to apex on the face as a picture [28, 28, 3] uint8; channels: right, down, strain.
 
-    Still is the grey 128 in the first two channels and black in the third; each channel's largest motion
-    is at the end of its range.
+    No motion is 128 in the first two channels and 0 in the third. Each channel is scaled so that its largest
+    value is at the end of the range.
     """
     (left, top), (right, bottom) = _box(clip.landmarks(0), clip.subject.size)
     whole = clip.flow(0, clip.apex)[:, top:bottom, left:right]
@@ -127,6 +127,6 @@ def flow_picture(clip: Clip) -> np.ndarray:
 
 
 def _box(landmarks: np.ndarray, size: int) -> Sequence[tuple[int, int]]:
-    """Corners of the face within the picture, px."""
+    """Corners of the face's bounding box in the picture, px."""
     corners = np.clip([landmarks.min(0), landmarks.max(0) + 1], 0, size).astype(int)
     return [(int(x), int(y)) for x, y in corners]

@@ -1,4 +1,4 @@
-"""A synthetic set: which pseudo-subjects it has, which clips they act, and each clip with its exact truth."""
+"""A synthetic set: its pseudo-subjects, the list of their clips, and how each clip is made."""
 
 import functools
 import math
@@ -20,17 +20,17 @@ RENDERING = 1  # raise it when the same settings come to give other frames
 
 @dataclass(frozen=True)
 class SyntheticSettings:
-    """What a synthetic set is made from; equal settings give equal files.
+    """Settings of a synthetic set; equal settings give equal files.
 
     Attributes:
-        scheme: which emotions are acted, a key of `EMOTIONS`.
+        scheme: which emotions the subjects act, a key of `EMOTIONS`.
         subjects: number of pseudo-subjects.
-        clips_per_class: clips of each emotion a subject acts.
-        amplitude: motion of the most moved landmark at apex, px on the aligned 128 crop.
-        frames: fewest and most frames a clip.
+        clips_per_class: number of clips of each emotion for each subject.
+        amplitude: motion of the landmark that moves most, from onset to apex, px of the aligned crop of 128 px.
+        frames: smallest and largest number of frames of a clip.
         size: side of the frames, px.
-        seed: of subjects and clips.
-        portraits: folder of photographs with one face each; None is scikit-image's public-domain portrait.
+        seed: seed of subjects and clips.
+        portraits: folder of photographs with one face each; None means a public-domain portrait of scikit-image.
     """
 
     scheme: str = "three"
@@ -57,10 +57,12 @@ class SyntheticSettings:
             fewest, most = map(int, self.frames)
         except (TypeError, ValueError) as error:
             raise MefusionError(
-                f"data.frames={self.frames}: give two numbers, the fewest and the most, as [16,23]"
+                f"data.frames={self.frames}: give two numbers, the smallest and the largest, such as [16,23]"
             ) from error
         if not 2 <= fewest <= most:
-            raise MefusionError(f"data.frames={[fewest, most]}: give the fewest and the most frames, at least 2")
+            raise MefusionError(
+                f"data.frames={[fewest, most]}: give the smallest and the largest number of frames, at least 2"
+            )
         object.__setattr__(self, "frames", (fewest, most))
 
 
@@ -80,23 +82,23 @@ class SyntheticClip:
 
     @property
     def subject_name(self) -> str:
-        """As `sub01`."""
+        """Name of the subject, such as `sub01`."""
         return f"sub{self.subject + 1:02d}"
 
     def name(self, settings: SyntheticSettings) -> str:
-        """Id of the clip, as `sub01_surprise_02`."""
+        """Id of the clip, such as `sub01_surprise_02`."""
         emotion = list(EMOTIONS[settings.scheme])[self.emotion]
         return f"{self.subject_name}_{emotion}_{self.take + 1:02d}"
 
 
 def synthetic_folder(root: Path, settings: SyntheticSettings) -> Path:
-    """Where a set with these settings stands; photographs count by their content."""
+    """Folder of a set with these settings; its name has a hash of the settings and of the photographs' content."""
     content = asdict(settings) | {"portraits": portrait_digests(settings.portraits), "rendering": RENDERING}
     return root / f"{settings.scheme}-{settings_hash(content)}"
 
 
 def list_clips(settings: SyntheticSettings) -> list[SyntheticClip]:
-    """Every clip of a set, a subject's clips together."""
+    """All clips of a set, subject by subject."""
     emotions = range(len(EMOTIONS[settings.scheme]))
     takes = range(settings.clips_per_class)
     return [SyntheticClip(s, e, t) for s in range(settings.subjects) for e in emotions for t in takes]
@@ -104,13 +106,13 @@ def list_clips(settings: SyntheticSettings) -> list[SyntheticClip]:
 
 @functools.lru_cache(maxsize=2)
 def make_subject(settings: SyntheticSettings, number: int) -> Subject:
-    """Pseudo-subject of a set; photographs are taken in turn."""
+    """Make a pseudo-subject of a set; subjects use the photographs in turn."""
     portraits = load_portraits(settings.portraits, settings.size)
     return Subject(portraits[number % len(portraits)], seed=derived_seed(settings.seed, number))
 
 
 def make_clip(settings: SyntheticSettings, clip: SyntheticClip) -> Clip:
-    """One clip of a set with its exact truth, the same whenever it is asked for."""
+    """Make a clip of a set, with its exact landmarks and flow; every call gives the same clip."""
     seed = derived_seed(settings.seed, clip.subject, clip.emotion, clip.take)
     fewest, most = settings.frames
     return act(
@@ -123,12 +125,12 @@ def make_clip(settings: SyntheticSettings, clip: SyntheticClip) -> Clip:
 
 
 def derived_seed(*numbers: int) -> int:
-    """A seed from several numbers, as of the set, the subject and the clip."""
+    """Make one seed from several numbers, such as those of the set, the subject and the clip."""
     return int(np.random.SeedSequence(numbers).generate_state(1)[0])
 
 
 def render_frame(clip: Clip, t: int, settings: SyntheticSettings) -> np.ndarray:
-    """Frame t of a clip, [S, S, 3] uint8 RGB.
+    """Render frame t of a clip, [S, S, 3] uint8 RGB.
 
     Raises:
         MefusionError: the amplitude is too large for the face.

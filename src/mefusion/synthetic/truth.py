@@ -1,4 +1,4 @@
-"""Prepared landmarks, alignment and flow against the exact ones of the clips that were rendered."""
+"""Compare prepared landmarks, alignment and flow with the exact ones of rendered clips."""
 
 from collections.abc import Iterable, Mapping
 
@@ -9,15 +9,15 @@ from mefusion.faces.alignment import eye_centres, transform
 from mefusion.synthetic.render import Clip
 from mefusion.synthetic.warps import pixel_grid, sample
 
-CONTOUR = slice(0, 17)  # the jaw's points, which lie on no feature
+CONTOUR = slice(0, 17)  # points along the jaw, which mark no feature of the face
 INNER = slice(17, 68)
 
 
 def compare(clips: Iterable[tuple[Clip, Mapping[str, np.ndarray], int]]) -> list[str]:
-    """Lines for people: error of the landmarks, head motion that alignment left, error of the flow on the face.
+    """Lines of text: error of the landmarks, head motion that is left after alignment, error of the flow on the face.
 
     Args:
-        clips: exact clip, its prepared arrays (see `prepare_clip`), and the stride of its windows.
+        clips: for each clip the exact clip, its prepared arrays (see `prepare_clip`), and the stride of its windows.
     """
     landmarks, head, flow = [], [], []
     for clip, arrays, stride in clips:
@@ -38,7 +38,7 @@ def compare(clips: Iterable[tuple[Clip, Mapping[str, np.ndarray], int]]) -> list
 
 
 def landmark_errors(clip: Clip, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Distance of each landmark from the exact one in every frame, [n, 68] % of the inter-ocular distance."""
+    """Error of each landmark in every frame, [n, 68], per cent of the inter-ocular distance."""
     exact = np.stack([transform(clip.landmarks(t), m) for t, m in enumerate(arrays["matrices"])])
     eyes = np.array([eye_centres(points) for points in exact])
     distance = np.linalg.norm(arrays["landmarks"] - exact, axis=-1)
@@ -46,18 +46,18 @@ def landmark_errors(clip: Clip, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
 
 
 def head_motion(clip: Clip, arrays: Mapping[str, np.ndarray], stride: int) -> float:
-    """Mean way of the neutral face's landmarks from frame f to f + stride by the head alone, px on the canvas."""
+    """Mean motion of the landmarks from frame f to f + stride by the head alone, px of the aligned frames."""
     still = [transform(transform(clip.subject.landmarks, clip.head[t]), m) for t, m in enumerate(arrays["matrices"])]
     return float(np.linalg.norm(np.subtract(still[stride:], still[:-stride]), axis=-1).mean())
 
 
 def flow_errors(clip: Clip, arrays: Mapping[str, np.ndarray], *, first: int, second: int) -> tuple[float, float]:
-    """Mean end-point error on the face, and that of zero flow, px on the canvas.
+    """Mean end-point error of the flow on the face, and that of zero flow, px of the aligned frames.
 
     Args:
         clip: exact clip.
         arrays: prepared arrays; the flow from frame `first` must go to frame `second`.
-        first, second: frame numbers from 0.
+        first, second: indices of frames, from 0.
     """
     start, end = (arrays["matrices"][t].astype(np.float64) for t in (first, second))
     canvas = arrays["frames"].shape[-1]

@@ -1,7 +1,8 @@
-"""Thin-plate splines and the inversion of dense warps."""
+"""Thin-plate splines, and the inversion of dense warps."""
 
 import cv2
 import numpy as np
+from scipy.interpolate import RBFInterpolator
 
 
 def pixel_grid(size: int) -> np.ndarray:
@@ -10,38 +11,31 @@ def pixel_grid(size: int) -> np.ndarray:
     return np.stack(np.meshgrid(axis, axis), axis=-1)
 
 
-def _kernel(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    squared = ((a[:, None] - b[None]) ** 2).sum(-1)
-    return 0.5 * squared * np.log(np.maximum(squared, 1e-12))
-
-
 def spline_basis(controls: np.ndarray, points: np.ndarray, *, scale: float, smoothing: float = 0.0) -> np.ndarray:
-    """Matrix that takes values at control points to the thin-plate spline's values at other points.
+    """Matrix that maps values at control points to the values of their thin-plate spline at other points.
 
-    The spline is linear in its values, so one solution serves every displacement of the same controls
-    (Bookstein 1989).
+    A thin-plate spline is linear in the values at its control points, so one matrix serves all displacements of the
+    same control points (Bookstein 1989).
 
     Args:
         controls: [n, 2] px, distinct.
         points: [m, 2] px.
-        scale: length in px that makes the system well conditioned, the image's size say.
-        smoothing: 0 interpolates; above it, close controls with unlike values are compromised between,
-            as skin does (Wahba 1990).
+        scale: unit of length for `smoothing`, px, such as the size of the image.
+        smoothing: with 0 the spline interpolates. A larger number gives a smoother spline, which does not follow
+            close control points with different values exactly; skin behaves like this (Wahba 1990).
 
     Returns:
         [m, n] float32.
     """
-    controls, points = controls / scale, points / scale
-    n = len(controls)
-    affine = np.column_stack([np.ones(n), controls])
-    system = np.block([[_kernel(controls, controls) + smoothing * np.eye(n), affine], [affine.T, np.zeros((3, 3))]])
-    values_to_weights = np.linalg.solve(system, np.eye(n + 3)[:, :n])
-    features = np.column_stack([_kernel(points, controls), np.ones(len(points)), points])
-    return (features @ values_to_weights).astype(np.float32)
+    spline = RBFInterpolator(controls / scale, np.eye(len(controls)), smoothing=smoothing, kernel="thin_plate_spline")
+    return spline(points / scale).astype(np.float32)
 
 
 def sample(field: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Bilinear values of a dense field [H, W, 2] at points [..., 2] in px; the border value beyond it."""
+    """Bilinear interpolation of a field [H, W, 2] at points [..., 2] px; outside, the values of its border.
+
+    This is not `scipy.ndimage.map_coordinates` because that rounds differently, and changes pixels of rendered frames.
+    """
     limit = np.array([field.shape[1] - 1, field.shape[0] - 1], np.float32)
     inside = np.clip(points, 0, limit)
     corner = np.minimum(inside.astype(np.int32), limit.astype(np.int32) - 1)
@@ -52,19 +46,19 @@ def sample(field: np.ndarray, points: np.ndarray) -> np.ndarray:
 
 
 def invert(field: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """Solve x + field(x) = target by fixed-point iteration, which converges where the field contracts.
+    """Solve x + field(x) = target for x by fixed-point iteration.
 
-    OpenCV's remap does most steps, being fast; it rounds positions to 1/32 px, so exact steps end it.
+    Most steps use OpenCV's remap, which is fast but rounds positions to 1/32 px. The last two steps are exact.
 
     Args:
-        field: displacement [H, W, 2] px, its gradient below 1 in norm.
+        field: displacement [H, W, 2] px. The norm of its gradient must be below 1, so that the iteration converges.
         targets: [H, W, 2] px.
 
     Returns:
-        [H, W, 2] px, to about a hundredth of a pixel.
+        [H, W, 2] px, exact to about 0.01 px.
 
     Raises:
-        ArithmeticError: it has not converged after 100 steps, so the warp folds.
+        ArithmeticError: the iteration has not converged after 100 steps, since the warp folds.
     """
     solution = targets
     for _ in range(100):

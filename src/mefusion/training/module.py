@@ -11,7 +11,7 @@ import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
-from mefusion.common.distributed import whole
+from mefusion.common.distributed import gather_shares
 from mefusion.evaluation.metrics import uf1
 from mefusion.training.losses import Task
 from mefusion.training.settings import OptimizerName, OptimizerSettings, Schedule
@@ -65,9 +65,11 @@ class Prediction:
     def joined(cls, batches: Sequence["Prediction"], count: int) -> "Prediction":
         """All `count` windows in their order, from this process's batches and those of the others."""
         return cls(
-            clip=whole(torch.cat([batch.clip for batch in batches]), count),
-            probabilities=whole(torch.cat([batch.probabilities for batch in batches]), count),
-            errors={name: whole(torch.cat([b.errors[name] for b in batches]), count) for name in batches[0].errors},
+            clip=gather_shares(torch.cat([batch.clip for batch in batches]), count),
+            probabilities=gather_shares(torch.cat([batch.probabilities for batch in batches]), count),
+            errors={
+                name: gather_shares(torch.cat([b.errors[name] for b in batches]), count) for name in batches[0].errors
+            },
         )
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader
 
-from mefusion.common.distributed import part
+from mefusion.common.distributed import own_share
 from mefusion.evaluation.folds import Fold
 from mefusion.windows.settings import Windows, WindowSettings
 from mefusion.windows.store import Batch, ClipStore, EpochSampler, TestWindows, TrainingWindows
@@ -107,7 +107,7 @@ class FoldData(L.LightningDataModule):
 
     def _in_order(self, windows: TestWindows) -> DataLoader[Batch]:
         return DataLoader(
-            windows, sampler=part(range(len(windows))), batch_size=self.settings.batch_size, collate_fn=_whole
+            windows, sampler=own_share(range(len(windows))), batch_size=self.settings.batch_size, collate_fn=_whole
         )
 
     def examples(self) -> Batch:
@@ -132,7 +132,7 @@ class PartsOfBatches(BatchSampler):
     """This process's part of each batch, so that a step sees the same windows however many processes share it."""
 
     def __iter__(self) -> Iterator[list[Any]]:
-        return map(part, super().__iter__())
+        return map(own_share, super().__iter__())
 
 
 def _channels(values: np.ndarray) -> Tensor:

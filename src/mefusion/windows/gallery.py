@@ -1,4 +1,4 @@
-"""Prepared clips to look at, as the figures of `mefusion.plots` take them."""
+"""Read prepared clips in the form that the figures of `mefusion.plots` need."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,16 +14,17 @@ _COMMAND = "mefusion-prepare"
 
 
 def open_cache(folder: str | Path) -> tuple[Path, pd.DataFrame]:
-    """Find prepared clips and read their table.
+    """Find a cache of prepared clips and read its index.
 
     Args:
-        folder: a cache's folder, `cache/<data>/<hash>`, or one above it: of several, the one prepared last.
+        folder: the folder of a cache, `cache/<data>/<hash>`, or a folder above it. If it contains several caches, the
+            one prepared last is taken.
 
     Returns:
         The cache's folder and its index.
 
     Raises:
-        MefusionError: there is none, or it cannot be read.
+        MefusionError: there is no cache, or its index cannot be read.
     """
     found = sorted(Path(folder).glob("**/index.parquet"), key=lambda path: path.stat().st_mtime)
     if not found:
@@ -32,7 +33,7 @@ def open_cache(folder: str | Path) -> tuple[Path, pd.DataFrame]:
 
 
 def prepared_example(folder: Path, clip: Mapping[str, Any]) -> dict[str, Any]:
-    """The first window of a prepared clip with its targets.
+    """Read the first window of a prepared clip, with its targets.
 
     Args:
         folder: the cache's folder.
@@ -40,11 +41,11 @@ def prepared_example(folder: Path, clip: Mapping[str, Any]) -> dict[str, Any]:
 
     Returns:
         `clip_id`, `subject`, `label` (the emotion), `frames` uint8 [T, H, W], `flow_target` float16 [T-1, 2, H, W] px,
-        `dynamic_image_target` float32 [H, W], 0..1, and where faces were found `landmarks_target` float32
+        `dynamic_image_target` float32 [H, W], 0..1, and, if the clip has landmarks, `landmarks_target` float32
         [T-1, 68, 2] px of frames 2..T.
 
     Raises:
-        MefusionError: the clip's file is missing, broken, or a flow image, which has no frames.
+        MefusionError: the clip's file is missing or damaged, or is a flow image, which has no frames.
     """
     arrays, stride = load_arrays(folder / clip["file"]), int(clip["stride"])
     if "frames" not in arrays:

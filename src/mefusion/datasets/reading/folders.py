@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from mefusion.common.errors import MefusionError
-from mefusion.common.files import leaves
+from mefusion.common.files import leads_outside
 
 DEPTH = 6  # folders from data.root down to the subjects
 
@@ -133,6 +133,6 @@ def inside(path: Path, root: Path) -> Path:
     Raises:
         MefusionError: it leads out of the root through a link.
     """
-    if leaves(path, root):
+    if leads_outside(path, root):
         raise MefusionError(f"{path} is a link that leaves {root}: data.root must hold the files themselves")
     return path
