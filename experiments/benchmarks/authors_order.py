@@ -3,8 +3,8 @@
     python experiments/benchmarks/authors_order.py --model mol --batch-size 2
 
 The authors' order: MOL goes through a clip pair by pair, so that the inner frames are seen twice, correlates in a loop
-over the displacements, and has a product for each edge of CCC and a depth-wise circular convolution; all convolutions
-are the library's, and the optimiser is not fused. Weights and batch are ours, and so are the outputs in evaluation,
+over the displacements, and has a product for each edge of CCC and a depth-wise circular convolution; all layers are
+PyTorch's own, and the optimiser is not fused. Weights and batch are ours, and so are the outputs in evaluation,
 which is asserted first, in double precision. In training, batch norm takes its statistics call by call there.
 """
 
@@ -19,10 +19,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mefusion.bench.measuring import Contestant, Settings, time_in_turn
-from mefusion.models.convolution import Conv3x3
+from mefusion.models.cpu import use_plain_layers
 from mefusion.models.mol import MOL, MOLOutput
 from mefusion.models.mol.blocks import CCC, CircularConv, nearest
-from mefusion.models.mol.flow_net import SLOPE, Correlation, Deconv, FlowConv, PartialConv3x3
+from mefusion.models.mol.flow_net import SLOPE, Correlation
 
 FIELDS = {"mol": ("logits", "flow", "landmarks"), "fdp": ("logits", "dynamic_image")}
 
@@ -51,7 +51,7 @@ class EdgewiseCCC(CCC):
 
 
 class LoopCorrelation(Correlation):
-    """Displacement by displacement, over a padded map; all of them, those too whose maps are zero."""
+    """Displacement by displacement, over a padded map."""
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
         """Correlate ``[n, c, h, w]`` twice to ``[n, (2 radius + 1)**2, h, w]``."""
@@ -63,10 +63,6 @@ class LoopCorrelation(Correlation):
 
 
 AUTHORS: dict[type[nn.Module], type[nn.Module]] = {
-    Conv3x3: nn.Conv2d,
-    PartialConv3x3: nn.Conv2d,
-    FlowConv: nn.Conv2d,
-    Deconv: nn.ConvTranspose2d,
     CircularConv: DepthwiseCircularConv,
     CCC: EdgewiseCCC,
     Correlation: LoopCorrelation,
@@ -94,7 +90,7 @@ class PairByPair(nn.Module):
 
 def in_authors_order(network: nn.Module) -> nn.Module:
     """A copy of a released MOL or FDP, with its weights, that computes in the order of the authors' code."""
-    network = copy.deepcopy(network).to(memory_format=torch.contiguous_format)
+    network = use_plain_layers(copy.deepcopy(network))
     for module in network.modules():
         module.__class__ = AUTHORS.get(type(module), type(module))  # the parameters stay as they are
     return PairByPair(network) if isinstance(network, MOL) else network

@@ -207,6 +207,16 @@ def test_compiling_and_channels_last_leave_the_outputs_as_they_are(model, option
             torch.testing.assert_close(getattr(other(frames), name), expected, atol=1e-3, rtol=1e-3, msg=name)
 
 
+@pytest.mark.parametrize(
+    ("accelerator", "gpu_is_there", "plain"),
+    [("cpu", True, False), ("auto", False, False), ("auto", True, True), ("gpu", True, True)],
+)
+def test_a_network_has_plain_layers_where_it_runs_on_a_gpu(accelerator, gpu_is_there, plain, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: gpu_is_there)
+    network = composition.make_network(config_of("model=mol_tiny", f"trainer.accelerator={accelerator}"), 3)
+    assert (type(network.flow_net.predict_flow6) is torch.nn.Conv2d) == plain
+
+
 # Optimisers and the majority class.
 
 

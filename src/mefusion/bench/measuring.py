@@ -1,5 +1,6 @@
 """What a model takes: time, memory, parameters and FLOPs of its forward pass and of a training step."""
 
+import copy
 import statistics
 import sys
 import time
@@ -112,7 +113,9 @@ class Contestant:
         from mefusion.configuration import composition
         from mefusion.configuration.cli import compose
 
-        config = compose(overrides)
+        # A network is made for the device that it is trained on.
+        accelerator = "gpu" if settings.device == "cuda" else settings.device
+        config = compose([*overrides, f"trainer.accelerator={accelerator}"])
         self.overrides, self.settings, self.name = tuple(overrides), settings, config.model.name
         training = config.model.training
         self.batch_size = training.batch_size if settings.batch_size is None else settings.batch_size
@@ -159,18 +162,16 @@ class Contestant:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.precision == "bf16-mixed")
 
     def gflop_per_clip(self) -> float:
-        """FLOPs of the forward pass of one clip, in billions."""
+        """FLOPs of the forward pass of one clip, in billions: the network's own, whatever it is run by."""
         import torch
         from torch.utils.flop_counter import FlopCounterMode
 
-        self.module.eval()
-        # The counter sees what is dispatched, so compiled code has to run as it was written; and on a CPU in single
-        # precision FDP's convolutions multiply less by Winograd's algorithm, which they leave alone under autocast.
-        # So the count is the network's own, whatever the device, the precision and the compiler.
-        plain = torch.autocast(self.device.type, torch.bfloat16)
-        counter = FlopCounterMode(display=False)
-        with torch.compiler.set_stance("force_eager"), torch.no_grad(), plain, counter:
-            self.module(self.batch.inputs[:1])
+        from mefusion.models.cpu import use_plain_layers
+
+        # The counter sees what is dispatched: a copy is not compiled, and plain layers multiply as they are written.
+        plain = use_plain_layers(copy.deepcopy(self.module)).eval()
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            plain(self.batch.inputs[:1])
         return counter.get_total_flops() / 1e9
 
 

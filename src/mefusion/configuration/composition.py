@@ -274,14 +274,18 @@ def make_data(config: "DictConfig", store: "ClipStore", fold: "Fold", seed: int)
 
 
 def make_network(config: "DictConfig", num_classes: int) -> "nn.Module":
-    """Network with the tasks that are on, compiled and with channels last if asked for."""
+    """Network with the tasks that are on, made for its device, compiled and with channels last if asked for."""
+    import torch
     from hydra.utils import instantiate
 
+    from mefusion.models import use_cpu_layers
     from mefusion.models.options import channels_last
 
     network = instantiate(
         config.model.network, num_classes=num_classes, tasks=list(task_weights(config)), clip_length=config.clip_length
     )
+    if config.trainer.accelerator == "cpu" or not torch.cuda.is_available():
+        use_cpu_layers(network)
     if config.model.channels_last:
         channels_last(network)
     if config.model.compile:
