@@ -3,8 +3,8 @@
     python experiments/benchmarks/authors_order.py --model mol --batch-size 2
 
 The authors' order: MOL goes through a clip pair by pair, so that the inner frames are seen twice, correlates in a loop
-over the displacements, and has a product for each edge of CCC and a depth-wise circular convolution; all convolutions
-are the library's, and the optimiser is not fused. Weights and batch are ours, and so are the outputs in evaluation,
+over the displacements, and has a product for each edge of CCC and a depth-wise circular convolution; all layers are
+PyTorch's own, and the optimiser is not fused. Weights and batch are ours, and so are the outputs in evaluation,
 which is asserted first, in double precision. In training, batch norm takes its statistics call by call there.
 """
 
@@ -20,10 +20,10 @@ from torch import Tensor, nn
 
 from mefusion.bench.measuring import BenchModel, time_in_turn
 from mefusion.bench.settings import Settings
-from mefusion.models.convolution import Conv3x3
+from mefusion.models.cpu import use_plain_layers
 from mefusion.models.mol import MOL, MOLOutput
 from mefusion.models.mol.blocks import CCC, CircularConv, nearest
-from mefusion.models.mol.flow_net import SLOPE, Correlation, Deconv, FlowConv, PartialConv3x3
+from mefusion.models.mol.flow_net import SLOPE, Correlation
 
 FIELDS = {"mol": ("logits", "flow", "landmarks"), "fdp": ("logits", "dynamic_image")}
 
@@ -52,7 +52,7 @@ class EdgewiseCCC(CCC):
 
 
 class LoopCorrelation(Correlation):
-    """Displacement by displacement, over a padded map; all of them, those too whose maps are zero."""
+    """Displacement by displacement, over a padded map."""
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
         """Correlate ``[n, c, h, w]`` twice to ``[n, (2 radius + 1)**2, h, w]``."""
@@ -64,10 +64,6 @@ class LoopCorrelation(Correlation):
 
 
 AUTHORS: dict[type[nn.Module], type[nn.Module]] = {
-    Conv3x3: nn.Conv2d,
-    PartialConv3x3: nn.Conv2d,
-    FlowConv: nn.Conv2d,
-    Deconv: nn.ConvTranspose2d,
     CircularConv: DepthwiseCircularConv,
     CCC: EdgewiseCCC,
     Correlation: LoopCorrelation,
@@ -95,7 +91,7 @@ class PairByPair(nn.Module):
 
 def in_authors_order(network: nn.Module) -> nn.Module:
     """A copy of a released MOL or FDP, with its weights, that computes in the order of the authors' code."""
-    network = copy.deepcopy(network).to(memory_format=torch.contiguous_format)
+    network = use_plain_layers(copy.deepcopy(network))
     for module in network.modules():
         module.__class__ = AUTHORS.get(type(module), type(module))  # the parameters stay as they are
     return PairByPair(network) if isinstance(network, MOL) else network
@@ -121,11 +117,11 @@ def assert_same(model: str, ours: BenchModel, theirs: BenchModel) -> None:
     window that are equally large, and a network that has not learned anything has many.
     """
     inputs = ours.batch.inputs[:2].double()
-    mine, other = (contestant.module.eval().double()(inputs) for contestant in (ours, theirs))
+    mine, other = (model.module.eval().double()(inputs) for model in (ours, theirs))
     for name in FIELDS[model]:
         torch.testing.assert_close(getattr(mine, name), getattr(other, name), atol=1e-4, rtol=0)
-    for contestant in (ours, theirs):
-        contestant.module.float()
+    for model in (ours, theirs):
+        model.module.float()
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -140,10 +136,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     torch.set_num_threads(arguments.threads)
     both = make_both(arguments.model, arguments.overrides, arguments.batch_size)
     assert_same(arguments.model, *both)
-    for contestant in both:
-        contestant.module.train()
-        contestant.training_step()
-    times = time_in_turn([contestant.training_step for contestant in both], steps=arguments.steps)
+    for model in both:
+        model.module.train()
+        model.training_step()
+    times = time_in_turn([model.training_step for model in both], steps=arguments.steps)
     ours, theirs = map(statistics.median, times)
     print(
         f"{arguments.model}_released, batch {arguments.batch_size}, {arguments.threads} threads, medians of "

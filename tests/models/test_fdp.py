@@ -9,9 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mefusion.models import FDP
-from mefusion.models.convolution import Conv3x3, WinogradConv3x3, rounded
-from mefusion.models.fdp.encoder import GRA, LRA, Attention, DropPath, make_local_conv
+from mefusion.models import FDP, use_cpu_layers
+from mefusion.models.fdp.blocks import GRA, LRA, Attention, DropPath, make_local_conv, rounded
 from mefusion.models.fdp.heads import SegNet
 from mefusion.models.fdp.pooling import Pooling, RankScorer, approximate_weights, rank_weights
 from mefusion.models.fdp.released import CHECKPOINT
@@ -45,6 +44,8 @@ APPROXIMATE_8 = [-8.4607, -1.4607, 1.0393, 2.0393, 2.2893, 2.0893, 1.5893, 0.875
 @pytest.fixture(autouse=True)
 def _seed():
     torch.manual_seed(0)
+    # The authors' unpooling refuses this mode, which another test's trainer may have left on.
+    torch.use_deterministic_algorithms(False)
 
 
 def settle(module: nn.Module) -> nn.Module:
@@ -183,41 +184,6 @@ def rank_loss(scores: Tensor, margin: float = 1.0) -> Tensor:
     pairs = [(i, j) for j in range(length) for i in range(j)]
     losses = [F.relu(margin - (scores[:, j] - scores[:, i])) for i, j in pairs]
     return 2 / (length * (length - 1)) * sum(losses).mean()
-
-
-# Convolutions.
-
-
-@pytest.mark.parametrize("size", [2, 4, 8, 12])
-def test_winograd_equals_the_convolution(size):
-    x, weight = torch.randn(3, 5, size, size), torch.randn(4, 5, 3, 3)
-    y = WinogradConv3x3.apply(x, weight)
-    assert y.is_contiguous(memory_format=torch.channels_last)
-    torch.testing.assert_close(y, loop_conv3x3(x, weight), atol=1e-4, rtol=1e-4)
-    double = WinogradConv3x3.apply(x.double(), weight.double())
-    torch.testing.assert_close(double, loop_conv3x3(x.double(), weight.double()), atol=1e-12, rtol=1e-12)
-
-
-@pytest.mark.parametrize("size", [2, 4, 8])
-def test_gradients_of_winograd(size):
-    x = torch.randn(1, 2, size, size, dtype=torch.float64, requires_grad=True)
-    weight = torch.randn(2, 2, 3, 3, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(WinogradConv3x3.apply, (x, weight))
-
-
-@torch.no_grad()
-@pytest.mark.parametrize(("size", "samples"), [(2, 1), (4, 64), (8, 16)])
-def test_conv3x3_gives_the_same_either_way(size, samples, monkeypatch):
-    conv = Conv3x3(128, 128, bias=True)
-    x = torch.randn(samples, 128, size, size)
-    y = conv(x)
-    torch.testing.assert_close(y, F.conv2d(x, conv.weight, conv.bias, padding=1), atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(torch.compile(conv, backend="eager", fullgraph=True)(x), y)
-    monkeypatch.setattr(WinogradConv3x3, "apply", None)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert conv(x).dtype == torch.bfloat16
-    with pytest.raises(TypeError, match="not callable"):
-        conv(x)
 
 
 # Blocks.
@@ -545,8 +511,8 @@ def test_compiles_whole_and_runs_under_autocast(options):
         torch.testing.assert_close(compiled.dynamic_image, expected.dynamic_image)
         last = frames.to(memory_format=torch.channels_last_3d)
         torch.testing.assert_close(model(last).logits, expected.logits, atol=1e-4, rtol=1e-4)
-        first = model.to(memory_format=torch.contiguous_format)
-        torch.testing.assert_close(first(frames).logits, expected.logits, atol=1e-4, rtol=1e-4)
+        turned = model.to(memory_format=torch.channels_last)
+        torch.testing.assert_close(turned(frames).logits, expected.logits, atol=1e-4, rtol=1e-4)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         output = model(frames)
     assert F.l1_loss(output.dynamic_image, expected.dynamic_image) < 0.02
@@ -723,7 +689,7 @@ def test_released_computes_what_the_authors_code_does():
 @torch.no_grad()
 def test_released_computes_what_the_authors_code_does_in_full_size():
     # Only here the channels are enough for Winograd's convolutions.
-    model = settle(FDP(5, variant="released"))
+    model = use_cpu_layers(settle(FDP(5, variant="released")))
     frames = clips(8, size=64)
     logits, dynamic_image = Authors(CHECKPOINT.to_released(model))(frames)
     output = model(frames)

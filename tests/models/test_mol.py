@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from mefusion.models import MOL
 from mefusion.models.mol.blocks import CCC, F5C, FCC
-from mefusion.models.mol.flow_net import Correlation, Deconv, FlowConv, FlowNet, PartialConv3x3
+from mefusion.models.mol.flow_net import Correlation, FlowNet
 from mefusion.models.mol.released import CHECKPOINT
 from mefusion.models.released import read_tensors
 
@@ -108,12 +108,6 @@ def loop_correlation(a: Tensor, b: Tensor, radius: int) -> Tensor:
     return F.leaky_relu(maps, 0.1)
 
 
-def spread_out(maps: Tensor, correlation: Correlation) -> Tensor:
-    """The maps of all displacements, those that lead outside too."""
-    spread = maps.new_zeros(len(maps), (2 * correlation.radius + 1) ** 2, *maps.shape[2:])
-    return spread.index_copy(1, correlation.reached, maps)
-
-
 # Blocks.
 
 
@@ -137,8 +131,7 @@ def test_ccc_equals_its_edgewise_form(variant):
 @pytest.mark.parametrize(("radius", "size"), [(0, 4), (1, 6), (4, 6)])
 def test_correlation_equals_its_loop(radius, size):
     a, b = torch.randn(2, 2, 3, size, size)
-    correlation = Correlation(radius, size)
-    torch.testing.assert_close(spread_out(correlation(a, b), correlation), loop_correlation(a, b, radius))
+    torch.testing.assert_close(Correlation(radius, size)(a, b), loop_correlation(a, b, radius))
 
 
 def test_f5c_adds_ccc_to_fcc():
@@ -155,29 +148,6 @@ def test_gradients_of_fcc_and_ccc(variant):
         block = settle(block).double()
         used = [p for n, p in block.named_parameters() if variant == "paper" or "ffn" not in n]
         assert torch.autograd.gradcheck(lambda *_, block=block: block(x), (x, *used))
-
-
-def assert_same_with_gradients(layer: nn.Module, library, x: Tensor) -> None:
-    x.requires_grad_()
-    expected = library(x, layer.weight)
-    torch.testing.assert_close(layer(x), expected)
-    direction = torch.randn_like(expected)
-    wanted = torch.autograd.grad(expected, (x, layer.weight), direction)
-    torch.testing.assert_close(torch.autograd.grad(layer(x), (x, layer.weight), direction), wanted)
-
-
-@pytest.mark.parametrize(("height", "width"), [(1, 1), (2, 2), (3, 5)])
-def test_deconv_equals_the_librarys(height, width):
-    layer = Deconv(5, 3).double()
-    x = torch.randn(2, 5, height, width, dtype=torch.double)
-    assert_same_with_gradients(layer, lambda x, w: F.conv_transpose2d(x, w, stride=2, padding=1), x)
-
-
-@pytest.mark.parametrize(("height", "width"), [(1, 1), (2, 2), (3, 5)])
-def test_flow_conv_equals_the_librarys(height, width):
-    layer = FlowConv(5).double()
-    x = torch.randn(2, 5, height, width, dtype=torch.double)
-    assert_same_with_gradients(layer, lambda x, w: F.conv2d(x, w, padding=1), x)
 
 
 def test_gradients_of_correlation():
@@ -211,21 +181,8 @@ def test_released_blocks_give_the_authors_numbers(blocks):
 
 @needs_shared
 def test_correlation_gives_the_authors_numbers(blocks):
-    correlation = Correlation(10, 16)
-    maps = correlation(blocks["corr_a"], blocks["corr_b"])
-    torch.testing.assert_close(spread_out(maps, correlation), blocks["corr"], atol=1e-4, rtol=1e-4)
-    assert maps.shape[1] == 225
-
-
-def test_a_convolution_of_some_inputs_takes_the_others_as_zero():
-    given = torch.tensor([0, 2, 3])
-    x = torch.randn(2, 3, 4, 4)
-    layer = PartialConv3x3(5, 6, given)
-    whole = torch.zeros(2, 5, 4, 4).index_copy(1, given, x)
-    torch.testing.assert_close(layer(x), F.conv2d(whole, layer.weight, padding=1))
-    layer(x).sum().backward()
-    assert layer.weight.grad[:, given].all()
-    assert not layer.weight.grad[:, [1, 4]].any()  # as if the zeros had been passed
+    maps = Correlation(10, 16)(blocks["corr_a"], blocks["corr_b"])
+    torch.testing.assert_close(maps, blocks["corr"], atol=1e-4, rtol=1e-4)
 
 
 # The network.

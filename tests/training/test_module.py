@@ -11,7 +11,7 @@ from scipy.ndimage import gaussian_filter
 
 from mefusion.clips.motion import dynamic_image
 from mefusion.common.errors import MefusionError
-from mefusion.configuration.building import make_module
+from mefusion.configuration.building import make_module, make_network
 from mefusion.configuration.cli import configuration_folder
 from mefusion.configuration.composition import resolve_tasks
 from mefusion.models import FDP, MOL, Majority
@@ -220,6 +220,17 @@ def test_compiling_and_channels_last_leave_the_outputs_as_they_are(model, option
     with torch.no_grad():
         for name, expected in vars(plain(frames)).items():
             torch.testing.assert_close(getattr(other(frames), name), expected, atol=1e-3, rtol=1e-3, msg=name)
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "gpu_is_there", "plain"),
+    [("cpu", True, False), ("auto", False, False), ("auto", True, True), ("gpu", True, True)],
+)
+def test_a_network_has_plain_layers_where_it_runs_on_a_gpu(accelerator, gpu_is_there, plain, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: gpu_is_there)
+    settings = settings_of("model=mol_tiny", f"trainer.accelerator={accelerator}")
+    network = make_network(settings, resolve_tasks(settings), 3)
+    assert (type(network.flow_net.predict_flow6) is torch.nn.Conv2d) == plain
 
 
 # Optimisers and the majority class.

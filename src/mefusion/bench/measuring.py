@@ -1,5 +1,6 @@
 """What a model takes: time, memory, parameters and FLOPs of its forward pass and of a training step."""
 
+import copy
 import dataclasses
 import resource
 import statistics
@@ -25,6 +26,7 @@ from mefusion.configuration.building import make_module
 from mefusion.configuration.cli import compose
 from mefusion.configuration.composition import resolve_tasks
 from mefusion.configuration.schema import TrainSettings
+from mefusion.models.cpu import use_plain_layers
 from mefusion.preparation.arrays import random_clip
 from mefusion.preparation.settings import PreparationSettings
 from mefusion.windows.datamodule import Statistics
@@ -95,7 +97,9 @@ class BenchModel:
     """
 
     def __init__(self, overrides: Sequence[str], settings: Settings):
-        experiment: Any = OmegaConf.to_object(compose(overrides))
+        # A network is made for the device that it is trained on.
+        accelerator = "gpu" if settings.device == "cuda" else settings.device
+        experiment: Any = OmegaConf.to_object(compose([*overrides, f"trainer.accelerator={accelerator}"]))
         self.overrides, self.settings, self.name = tuple(overrides), settings, experiment.model.name
         self.batch_size = settings.batch_size or experiment.model.training.batch_size
         torch.manual_seed(experiment.seeds[0])
@@ -130,15 +134,11 @@ class BenchModel:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.precision == "bf16-mixed")
 
     def gflop_per_clip(self) -> float:
-        """FLOPs of the forward pass of one clip, in billions."""
-        self.module.eval()
-        # The counter sees what is dispatched, so compiled code has to run as it was written; and on a CPU in single
-        # precision FDP's convolutions multiply less by Winograd's algorithm, which they leave alone under autocast.
-        # So the count is the network's own, whatever the device, the precision and the compiler.
-        plain = torch.autocast(self.device.type, torch.bfloat16)
-        counter = FlopCounterMode(display=False)
-        with torch.compiler.set_stance("force_eager"), torch.no_grad(), plain, counter:
-            self.module(self.batch.inputs[:1])
+        """FLOPs of the forward pass of one clip, in billions: the network's own, whatever it is run by."""
+        # The counter sees what is dispatched: a copy is not compiled, and plain layers multiply as they are written.
+        plain = use_plain_layers(copy.deepcopy(self.module)).eval()
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            plain(self.batch.inputs[:1])
         return counter.get_total_flops() / 1e9
 
 

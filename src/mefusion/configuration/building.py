@@ -15,6 +15,7 @@ from mefusion.common.errors import MefusionError
 from mefusion.configuration.composition import Experiment
 from mefusion.configuration.schema import TrainSettings
 from mefusion.evaluation.folds import Fold
+from mefusion.models import use_cpu_layers
 from mefusion.models.options import channels_last
 from mefusion.studies.runs import Run
 from mefusion.studies.study import Study
@@ -54,9 +55,11 @@ def make_data(experiment: Experiment, clips: ClipStore, fold: Fold, seed: int) -
 
 
 def make_network(settings: TrainSettings, tasks: Collection[str], num_classes: int) -> nn.Module:
-    """Network with the tasks that are on, compiled and with channels last if asked for."""
+    """Network with the tasks that are on, made for its device, compiled and with channels last if asked for."""
     model = settings.model
     network = instantiate(model.network, num_classes=num_classes, tasks=list(tasks), clip_length=settings.clip_length)
+    if settings.trainer["accelerator"] == "cpu" or not torch.cuda.is_available():
+        use_cpu_layers(network)
     if model.channels_last:
         channels_last(network)
     if model.compile:

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from mefusion.models.convolution import ConvBNReLU, rounded
+from mefusion.models.fdp.blocks import ConvBNReLU, rounded
 
 CHANNELS = (64, 128, 256, 512, 512)  # of SegNet's stages
 LAYERS = (2, 2, 3, 3, 3)

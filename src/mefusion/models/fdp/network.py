@@ -1,7 +1,7 @@
 """FDP: micro-expression recognition from learned frame features, rank pooling and the dynamic image.
 
-arXiv 2509.06015, TOMM 2025. The network alone, without Lightning and Hydra. Its parts are in ``encoder.py``,
-``pooling.py`` and ``heads.py``.
+arXiv 2509.06015, TOMM 2025. The network alone, without Lightning and Hydra. Its parts are in ``encoder.py`` (of
+``blocks.py``), ``pooling.py`` and ``heads.py``.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from mefusion.models.convolution import rounded
+from mefusion.models.fdp.blocks import rounded
 from mefusion.models.fdp.encoder import STAGES, FrameEncoder
 from mefusion.models.fdp.heads import RecognitionHead, SegNet
 from mefusion.models.fdp.pooling import POOLINGS, SCORED_POOLINGS, Pooling, RankScorer
@@ -141,8 +141,6 @@ class FDP(nn.Module):
             )
         if "dynamic_image" in tasks:
             self.dynamic_image = SegNet(maps, width=segnet_width)
-        # Convolutions of few positions and many channels are fastest where a position's channels are together.
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, frames: Tensor) -> FDPOutput:
         """Recognise b clips, rank their frames and estimate their dynamic images.

@@ -46,8 +46,7 @@ class CircularConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve ``[n, c, h, w]`` along the axis."""
-        # A product with the circulant matrix: on a CPU several times faster than a depth-wise convolution
-        # of this length, and nothing has to be padded.
+        # A product with the circulant matrix of entries weight[(j - i) mod size]: nothing has to be padded.
         circulant = self.weight.flatten(1)[:, self.offset]
         pattern = "n c j w, c i j -> n c i w" if self.axis == "h" else "n c h j, c i j -> n c h i"
         return einsum(x, circulant, pattern) + self.bias[:, None, None]

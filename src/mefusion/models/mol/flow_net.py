@@ -7,50 +7,40 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from mefusion.models.convolution import Conv3x3
 from mefusion.models.mol.blocks import scaled
 
 LEVELS = 6  # the coarsest level is 1 / 2**6 of the image
 SLOPE = 0.1  # of every leaky ReLU, and of its Kaiming initialisation
-SMALL_MAP = 4  # positions; above, the library's transposed convolution is faster
 
 
 class Correlation(nn.Module):
     """Correlation of two maps over even displacements, followed by LeakyReLU 0.1.
 
     Map (2 r + 1) i + j at (y, x) is LeakyReLU((1 / c) sum_c a_c[y, x] b_c[y + 2 (i - r), x + 2 (j - r)]),
-    zero outside; i is vertical and j horizontal. Displacements as long as the map lead outside from everywhere:
-    their maps are zero and left out.
+    zero outside; i is vertical and j horizontal.
 
     Args:
-        radius: Displacements r of each sign and axis; (2 r + 1)**2 maps.
+        radius: Displacements r of each sign and axis; d = (2 r + 1)**2 maps.
         size: Height and width of the maps, even.
-
-    Attributes:
-        reached: Which of the (2 r + 1)**2 maps are given, d in number.
     """
 
     def __init__(self, radius: int, size: int) -> None:
         super().__init__()
         self.radius = radius
         self.side = size // 2
+        # Where each displacement leads from each place along an axis, and whether that is inside.
         place = torch.arange(self.side)
-        steps = range(-radius, radius + 1)
-        shifted = place + torch.tensor(steps)[:, None]
-        inside = (shifted >= 0) & (shifted < self.side)
-        shifted = shifted.clamp(0, self.side - 1)
-        target = shifted[:, None, :, None] * self.side + shifted[None, :, None, :]
-        source = place[:, None] * self.side + place
-        index = rearrange(source * self.side**2 + target, "i j y x -> (i j) (y x)")
-        mask = rearrange(inside[:, None, :, None] & inside[None, :, None, :], "i j y x -> (i j) (y x)")
-        inward = (abs(i) < self.side and abs(j) < self.side for i in steps for j in steps)
-        reached = torch.tensor([number for number, leads_inside in enumerate(inward) if leads_inside])
-        self.register_buffer("reached", reached, persistent=False)
-        self.register_buffer("index", index[reached].flatten(), persistent=False)
-        self.register_buffer("mask", mask[reached], persistent=False)
-        self.reached: Tensor
+        moved = place + torch.arange(-radius, radius + 1)[:, None]
+        inside = (moved >= 0) & (moved < self.side)
+        moved = moved.clamp(0, self.side - 1)
+        source = self.side * place[:, None] + place
+        target = self.side * moved[:, None, :, None] + moved[None, :, None, :]
+        index = rearrange(self.side**2 * source + target, "i j y x -> (i j y x)")
+        inside = rearrange(inside[:, None, :, None] & inside[None, :, None, :], "i j y x -> (i j) (y x)")
+        self.register_buffer("index", index, persistent=False)
+        self.register_buffer("inside", inside, persistent=False)
         self.index: Tensor
-        self.mask: Tensor
+        self.inside: Tensor
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
         """Correlate ``[n, c, h, w]`` twice to ``[n, d, h, w]``."""
@@ -59,72 +49,28 @@ class Correlation(nn.Module):
         a_positions = rearrange(a, "n c (h p) (w q) -> (n p q) (h w) c", **grid)
         b_positions = rearrange(b, "n c (h p) (w q) -> (n p q) c (h w)", **grid)
         products = torch.matmul(a_positions, b_positions) / a.shape[1]
-        maps = products.flatten(1).index_select(1, self.index).unflatten(1, self.mask.shape)
-        maps = rearrange(maps * self.mask, "(n p q) d (h w) -> n d (h p) (w q)", **grid)
+        maps = products.flatten(1).index_select(1, self.index).unflatten(1, self.inside.shape)
+        maps = rearrange(maps * self.inside, "(n p q) d (h w) -> n d (h p) (w q)", **grid)
         return F.leaky_relu(maps, SLOPE)
 
 
 def conv(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Sequential:
-    """Convolution without bias, batch norm and LeakyReLU 0.1, padded by (kernel - 1) // 2."""
-    if kernel == 3:
-        return normed(Conv3x3(inputs, outputs, stride=stride))
-    return normed(nn.Conv2d(inputs, outputs, kernel, stride, (kernel - 1) // 2, bias=False))
+    """Convolution without bias, padded by (kernel - 1) // 2, batch norm and LeakyReLU 0.1."""
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, kernel, stride, (kernel - 1) // 2, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.LeakyReLU(SLOPE, inplace=True),
+    )
 
 
-def normed(layer: nn.Conv2d) -> nn.Sequential:
-    """A convolution with batch norm and LeakyReLU 0.1 after it."""
-    return nn.Sequential(layer, nn.BatchNorm2d(layer.out_channels), nn.LeakyReLU(SLOPE, inplace=True))
+def deconv(inputs: int, outputs: int) -> nn.ConvTranspose2d:
+    """Transposed convolution without bias that doubles height and width."""
+    return nn.ConvTranspose2d(inputs, outputs, 4, stride=2, padding=1, bias=False)
 
 
-class PartialConv3x3(Conv3x3):
-    """A 3x3 convolution of which some inputs are always zero and not passed.
-
-    Args:
-        inputs: Channels with those that are zero.
-        outputs: Channels that go out.
-        given: Which of the inputs are passed.
-    """
-
-    def __init__(self, inputs: int, outputs: int, given: Tensor) -> None:
-        super().__init__(inputs, outputs)
-        self.register_buffer("given", given, persistent=False)
-        self.given: Tensor
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map ``[n, given, h, w]`` to ``[n, outputs, h, w]``."""
-        return self._conv_forward(x, self.weight.index_select(1, self.given), self.bias)
-
-
-class Deconv(nn.ConvTranspose2d):
-    """A transposed 4x4 convolution without bias that doubles height and width."""
-
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__(inputs, outputs, 4, stride=2, padding=1, bias=False)
-
-    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
-        """Map ``[n, inputs, h, w]`` to ``[n, outputs, 2 h, 2 w]``."""
-        n, _, height, width = x.shape
-        if height * width > SMALL_MAP:
-            return super().forward(x, output_size)
-        # Its definition: a product with every tap, laid over one another. Of a large kernel and a tiny map the
-        # library's own costs three times as much on a CPU.
-        taps = rearrange(x, "n c h w -> (n h w) c") @ self.weight.flatten(1)
-        taps = rearrange(taps, "(n p) okl -> n okl p", n=n)
-        return F.fold(taps, (2 * height, 2 * width), 4, stride=2, padding=1)
-
-
-class FlowConv(nn.Conv2d):
-    """A 3x3 convolution without bias to the two components of flow, padded by 1."""
-
-    def __init__(self, inputs: int) -> None:
-        super().__init__(inputs, 2, 3, padding=1, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map ``[n, inputs, h, w]`` to ``[n, 2, h, w]``."""
-        # A product with every tap, then the taps' maps shifted and added. With outputs as few as two the
-        # library's own costs four times as much on a CPU.
-        taps = rearrange(self.weight.flip(2, 3), "uv c k l -> (uv k l) c").expand(len(x), -1, -1)
-        return F.fold(taps @ x.flatten(2), x.shape[2:], 3, padding=1)
+def predict_flow(inputs: int) -> nn.Conv2d:
+    """Convolution without bias to the two components of flow, horizontal then vertical."""
+    return nn.Conv2d(inputs, 2, 3, padding=1, bias=False)
 
 
 class DecoderLevel(nn.Module):
@@ -138,9 +84,9 @@ class DecoderLevel(nn.Module):
 
     def __init__(self, inputs: int, skip: int, outputs: int) -> None:
         super().__init__()
-        self.deconv = nn.Sequential(Deconv(inputs, outputs), nn.LeakyReLU(SLOPE, inplace=True))
-        self.upsample = Deconv(2, 2)
-        self.predict = FlowConv(skip + outputs + 2)
+        self.deconv = nn.Sequential(deconv(inputs, outputs), nn.LeakyReLU(SLOPE, inplace=True))
+        self.upsample = deconv(2, 2)
+        self.predict = predict_flow(skip + outputs + 2)
 
     def forward(self, x: Tensor, flow: Tensor, skip: Tensor) -> tuple[Tensor, Tensor]:
         """This level's maps and flow, from the maps and flow of the level below."""
@@ -184,32 +130,28 @@ class FlowNet(nn.Module):
         self.conv3 = conv(c2, c3, 2, 2)
         self.conv_redir = conv(c3, redir, 1)
         self.correlation = Correlation(correlation_radius, image_size // 8)
-        displacements = (2 * correlation_radius + 1) ** 2
-        inputs_3_1 = torch.arange(redir + displacements + 2 * features)
-        before, correlated, after = inputs_3_1.split([redir, displacements, 2 * features])
-        given = torch.cat([before, correlated[self.correlation.reached], after])
-        self.conv3_1 = normed(PartialConv3x3(len(inputs_3_1), c3, given))
+        self.conv3_1 = conv(redir + (2 * correlation_radius + 1) ** 2 + 2 * features, c3, 3)
         self.conv4 = conv(c3, c4, 3, 2)
         self.conv4_1 = conv(c4, c4, 3)
         self.conv5 = conv(c4, c4, 3, 2)
         self.conv5_1 = conv(c4, c4, 3)
         self.conv6 = conv(c4, c6, 3, 2)
         self.conv6_1 = conv(c6, c6, 3)
-        self.predict_flow6 = FlowConv(c6)
+        self.predict_flow6 = predict_flow(c6)
         outputs = [scaled(n, width) for n in (512, 256, 128, 128, 64, 32)]
         skips = [c4, c4, c3, c2, c1, images]
         inputs = [c6] + [skip + output + 2 for skip, output in zip(skips, outputs, strict=True)]
         kept = LEVELS - int(math.log2(scale))  # finer levels than the output's are not built
-        levels = zip(inputs[:kept], skips[:kept], outputs[:kept], strict=True)
-        self.decoder = nn.ModuleList(DecoderLevel(*channels) for channels in levels)
+        channels = zip(inputs[:kept], skips[:kept], outputs[:kept], strict=True)
+        levels = [DecoderLevel(*level) for level in channels]
+        self.decoder = nn.ModuleList(levels)
         for module in self.modules():
             if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
                 nn.init.kaiming_normal_(module.weight, a=SLOPE)
         if differences:
             # Micro-motions are near zero: start there, not at random flows of many pixels to be unlearned.
-            for name, module in self.named_modules():
-                if name.endswith(("predict", "predict_flow6")):
-                    nn.init.zeros_(module.weight)
+            for predict in (self.predict_flow6, *(level.predict for level in levels)):
+                nn.init.zeros_(predict.weight)
 
     def forward(self, frames: Tensor, first: Tensor, second: Tensor) -> Tensor:
         """Flow of each pair.

@@ -1,9 +1,9 @@
-"""3x3 convolutions, which bound a training step of both models, with fewer multiplications on a CPU."""
+"""3x3 convolutions with fewer multiplications, by Winograd's algorithm (arXiv 1509.09308)."""
 
 import torch
 import torch.nn.functional as F
 from einops import einsum, rearrange
-from torch import Tensor, nn
+from torch import Tensor
 
 # Minimal filtering of one axis: columns @ ((rows @ x) * (taps @ w)) is y[i] = sum_k w[k] x[i + k - 1].
 # Four outputs of six inputs by six products: F(4, 3) of Lavin and Gray, arXiv 1509.09308.
@@ -29,58 +29,32 @@ ROWS_2 = ((1, 1), (0, 1), (1, 0))
 TAPS_2 = ((0, 1, 0), (0, -1, 1), (1, -1, 0))
 COLUMNS_2 = ((1, 1, 0), (1, 0, 1))
 
-# Outside these the transforms were measured to cost as much as they save.
+# On a CPU the transforms were measured to cost as much as they save outside these.
 LEAST_CHANNELS = 128
 LEAST_POSITIONS = 1024
 LARGEST_SIZE = 16
 
 
-def rounded(channels: float, multiple: int = 1) -> int:
-    """The nearest multiple, at least one; the larger of two as near."""
-    return max(multiple, int(channels / multiple + 0.5) * multiple)
+def conv3x3(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """``F.conv2d(x, weight, bias, padding=1)`` of a 3x3 weight, by Winograd's algorithm where that is faster.
 
-
-class Conv3x3(nn.Conv2d):
-    """A 3x3 convolution, padded by 1; on a CPU, where it pays, by Winograd's algorithm.
-
-    The result is that of ``nn.Conv2d`` to within about 1e-5 of its largest value: single precision is kept, and
-    under autocast and on other devices nothing changes. A training step of deep layers on small maps takes half
-    the time; on 2x2 maps, an eighth.
+    Single precision is kept: the results differ by about 1e-5 of the largest value; under autocast they do not differ.
+    A training step of deep layers on small maps takes half the time; on 2x2 maps, an eighth.
     """
-
-    def __init__(self, inputs: int, outputs: int, *, stride: int = 1, bias: bool = False) -> None:
-        super().__init__(inputs, outputs, 3, stride, padding=1, bias=bias)
-
-    # nn.Conv2d's forward maps [n, inputs, h, w] to [n, outputs, h / stride, w / stride] by this.
-    def _conv_forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        if not self._pays(x):
-            return super()._conv_forward(x, weight, bias)
-        y = WinogradConv3x3.apply(x, weight)
-        return y if bias is None else y + bias[:, None, None]
-
-    def _pays(self, x: Tensor) -> bool:
-        n, _, height, width = x.shape
-        return (
-            x.device.type == "cpu"
-            and not torch.is_autocast_enabled("cpu")
-            and self.stride == (1, 1)
-            and min(x.shape[1], self.out_channels) >= LEAST_CHANNELS
-            and height == width <= LARGEST_SIZE
-            and (height == 2 or (height % 4 == 0 and n * height * width >= LEAST_POSITIONS))
-        )
+    if not _pays(x, weight):
+        return F.conv2d(x, weight, bias, padding=1)
+    y = WinogradConv3x3.apply(x, weight)
+    return y if bias is None else y + bias[:, None, None]
 
 
-class ConvBNReLU(nn.Module):
-    """3x3 convolution, padded, then batch norm and ReLU."""
-
-    def __init__(self, inputs: int, outputs: int, *, stride: int = 1, bias: bool = False) -> None:
-        super().__init__()
-        self.conv = Conv3x3(inputs, outputs, stride=stride, bias=bias)
-        self.norm = nn.BatchNorm2d(outputs)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map ``[n, inputs, h, w]`` to ``[n, outputs, h / stride, w / stride]``."""
-        return F.relu(self.norm(self.conv(x)), inplace=True)
+def _pays(x: Tensor, weight: Tensor) -> bool:
+    n, _, height, width = x.shape
+    return (
+        not torch.is_autocast_enabled("cpu")
+        and min(weight.shape[:2]) >= LEAST_CHANNELS
+        and height == width <= LARGEST_SIZE
+        and (height == 2 or (height % 4 == 0 and n * height * width >= LEAST_POSITIONS))
+    )
 
 
 class WinogradConv3x3(torch.autograd.Function):
