@@ -1,18 +1,15 @@
 """Configurations as the commands compose them."""
 
 from hydra import compose, initialize_config_dir
-from hydra.core.plugins import Plugins
 from omegaconf import OmegaConf
 
-from mefusion.configuration.cli import ExperimentsSearchPath, configuration_folder
+from mefusion.configuration.cli import configuration_folder, prepare_hydra
 from mefusion.configuration.composition import resolve_experiment
-from mefusion.configuration.schema import register_schemas
 
 
 def config_of(*overrides, name="train", hydra=False):
     """A command's configuration object."""
-    register_schemas()
-    Plugins.instance().register(ExperimentsSearchPath)
+    prepare_hydra()
     with initialize_config_dir(str(configuration_folder("conf")), version_base="1.3"):
         return compose(name, overrides=list(overrides), return_hydra_config=hydra)
 

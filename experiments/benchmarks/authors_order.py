@@ -18,9 +18,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mefusion.acceleration import use_plain_layers
 from mefusion.bench.measuring import BenchModel, time_in_turn
 from mefusion.bench.settings import Settings
-from mefusion.models.cpu import use_plain_layers
 from mefusion.models.mol import MOL, MOLOutput
 from mefusion.models.mol.blocks import CCC, CircularConv, nearest
 from mefusion.models.mol.flow_net import SLOPE, Correlation

@@ -87,6 +87,13 @@ class ProcessLauncher(Launcher):
         """Called by Hydra before `launch`."""
         self.config = config
 
+    @property
+    def _config_dir(self) -> list[str]:
+        """`--config-dir` of the sweep's own command, for its jobs."""
+        sources = OmegaConf.select(self.config, "hydra.runtime.config_sources") or ()
+        found = [source.path for source in sources if source.provider == "command-line"]
+        return ["--config-dir", found[0]] if found else []
+
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run every job to its end; a job that fails does not stop the others.
 
@@ -150,7 +157,7 @@ class ProcessLauncher(Launcher):
                 if self._stopped:
                     raise KeyboardInterrupt
                 process = subprocess.Popen(
-                    [sys.executable, "-m", "mefusion.commands.train", *overrides],
+                    [sys.executable, "-m", "mefusion.commands.train", *self._config_dir, *overrides],
                     env=os.environ | environment | {RESULT_VARIABLE: str(result)},
                     stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
                     start_new_session=True,  # a group of its own: a signal to it reaches the job's own children too

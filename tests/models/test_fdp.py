@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mefusion.models import FDP, use_cpu_layers
+from mefusion.acceleration import use_cpu_layers
+from mefusion.models import FDP
 from mefusion.models.fdp.blocks import GRA, LRA, Attention, DropPath, make_local_conv, rounded
 from mefusion.models.fdp.heads import SegNet
 from mefusion.models.fdp.pooling import Pooling, RankScorer, approximate_weights, rank_weights

@@ -19,6 +19,7 @@ from torch.profiler import ProfilerActivity
 from torch.profiler import profile as profiling
 from torch.utils.flop_counter import FlopCounterMode
 
+from mefusion.acceleration import use_plain_layers
 from mefusion.bench.settings import Settings
 from mefusion.clips.cache import save_arrays
 from mefusion.common.errors import MefusionError
@@ -26,7 +27,6 @@ from mefusion.configuration.building import make_module
 from mefusion.configuration.cli import compose
 from mefusion.configuration.composition import resolve_tasks
 from mefusion.configuration.schema import TrainSettings
-from mefusion.models.cpu import use_plain_layers
 from mefusion.preparation.arrays import random_clip
 from mefusion.preparation.settings import PreparationSettings
 from mefusion.windows.datamodule import Statistics

@@ -10,13 +10,12 @@ from hydra.utils import instantiate
 from lightning.pytorch.loggers import Logger
 from torch import nn
 
+from mefusion.acceleration import channels_last, use_cpu_layers
 from mefusion.common.distributed import rank
 from mefusion.common.errors import MefusionError
 from mefusion.configuration.composition import Experiment
 from mefusion.configuration.schema import TrainSettings
 from mefusion.evaluation.folds import Fold
-from mefusion.models import use_cpu_layers
-from mefusion.models.options import channels_last
 from mefusion.studies.runs import Run
 from mefusion.studies.study import Study
 from mefusion.training.loggers import csv_logger, log_settings, log_summary_to_wandb, require_packages

@@ -38,10 +38,17 @@ class ExperimentsSearchPath(SearchPathPlugin):
         search_path.append("experiments", f"file://{configuration_folder('experiments')}")
 
 
-def compose(overrides: Sequence[str]) -> DictConfig:
-    """conf/train.yaml with overrides, as `mefusion-train` sees it."""
+def prepare_hydra() -> None:
+    """Make known to Hydra the types of the settings, experiments/, and modules in the current folder."""
     register_schemas()
     Plugins.instance().register(ExperimentsSearchPath)
+    if (folder := str(Path.cwd())) not in sys.path:
+        sys.path.append(folder)  # at the end: what is there hides nothing
+
+
+def compose(overrides: Sequence[str]) -> DictConfig:
+    """conf/train.yaml with overrides, as `mefusion-train` sees it."""
+    prepare_hydra()
     with hydra.initialize_config_dir(str(configuration_folder("conf")), version_base="1.3"):
         return hydra.compose("train", overrides=list(overrides))
 
@@ -49,8 +56,7 @@ def compose(overrides: Sequence[str]) -> DictConfig:
 def run(task: Callable[[DictConfig], Any], *, config_name: str, program: str) -> None:
     """Run an entry point under Hydra; what the user can mend is one sentence and exit code 1."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let exceptions come here instead of being printed with hints
-    register_schemas()
-    Plugins.instance().register(ExperimentsSearchPath)
+    prepare_hydra()
 
     @functools.wraps(task)
     def quietly(config: DictConfig) -> Any:

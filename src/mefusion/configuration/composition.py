@@ -7,7 +7,7 @@ study = plan_study(experiment, clips)      name, folds and seeds
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from mefusion.clips.cache import read_index
 from mefusion.clips.table import KEY, clip_notes
 from mefusion.common.errors import MefusionError
 from mefusion.configuration.preparing import Preparation, plan_preparation
-from mefusion.configuration.schema import TrainSettings
+from mefusion.configuration.schema import ProtocolOptions, TrainSettings
 from mefusion.datasets.labels import label_clips
 from mefusion.datasets.reading.counts import differences
 from mefusion.datasets.reading.source import Source
@@ -169,7 +169,8 @@ def plan_study(experiment: Experiment, clips: ClipStore) -> Study:
     """Name a study by its content, split its subjects, and gather what its result must carry."""
     settings, protocol = experiment.settings, experiment.settings.protocol
     source, labels, backend = experiment.preparation.source, settings.labels, experiment.preparation.settings.backend
-    folds = make_folds(protocol.name, clips.index, k=protocol.k, seed=protocol.seed, test=protocol.test)
+    options = {field.name: getattr(protocol, field.name) for field in fields(ProtocolOptions)}
+    folds = make_folds(protocol.name, clips.index, **options)
     tested = clips.index[clips.index["subject"].isin({subject for fold in folds for subject in fold.test})]
     content = study_content(
         experiment.plain,

@@ -51,7 +51,7 @@ class ModelSettings:
         task_weights: the tasks that the network has.
         mean_shape: see `mefusion.training.module.MERModule`.
         compile: by torch.compile.
-        channels_last: see `mefusion.models.options.channels_last`.
+        channels_last: see `mefusion.acceleration.channels_last`.
     """
 
     name: str = MISSING
@@ -66,21 +66,26 @@ class ModelSettings:
 
 
 @dataclass
-class ProtocolSettings:
+class ProtocolOptions:
+    """Options of protocols, see `mefusion.evaluation.folds`; None but for the protocols that have them."""
+
+    k: int | None = None
+    seed: int | None = None
+    test: list[str] | None = None
+
+
+@dataclass
+class ProtocolSettings(ProtocolOptions):
     """conf/protocol: how subjects are split, and what of it is run.
 
     Attributes:
         name: a key of `mefusion.evaluation.folds.PROTOCOLS`.
-        k, seed, test: options, None but for the protocols that have them.
         validation: share of the training subjects that `rule=inner_val` takes out.
         folds: names of the folds to run; None is all.
         shard: a part of the folds to run, as `2/3`.
     """
 
     name: str = MISSING
-    k: int | None = None
-    seed: int | None = None
-    test: list[str] | None = None
     validation: float = 0.2
     folds: list[str] | None = None
     shard: str | None = None

@@ -1,5 +1,6 @@
 """Protocols: ways to split the subjects of labelled clips into folds of disjoint training and test subjects."""
 
+import inspect
 import re
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -150,12 +151,6 @@ PROTOCOLS: Mapping[str, Callable[..., list[Fold]]] = {
     "cross_dataset": cross_dataset,
     "holdout": hold_out,
 }
-OPTIONS: Mapping[str, tuple[str, ...]] = {
-    "loso": (),
-    "kfold": ("k", "seed"),
-    "cross_dataset": ("test",),
-    "holdout": ("test",),
-}
 
 
 def make_folds(protocol: str, clips: pd.DataFrame, **options: object) -> list[Fold]:
@@ -173,10 +168,16 @@ def make_folds(protocol: str, clips: pd.DataFrame, **options: object) -> list[Fo
         raise MefusionError(f"protocol.name={protocol}: choose from {', '.join(PROTOCOLS)}")
     given = {name: value for name, value in options.items() if value is not None}
     for name, value in given.items():
-        if name not in OPTIONS[protocol]:
-            users = " or ".join(f"protocol={user}" for user, names in OPTIONS.items() if name in names)
+        if name not in _options(protocol):
+            users = " or ".join(f"protocol={user}" for user in PROTOCOLS if name in _options(user))
             raise MefusionError(f"protocol.{name}={value} has no meaning for protocol={protocol}: it is for {users}")
     return PROTOCOLS[protocol](clips, **given)
+
+
+def _options(protocol: str) -> list[str]:
+    """Names of a protocol's options: what its function takes by keyword."""
+    parameters = inspect.signature(PROTOCOLS[protocol]).parameters.values()
+    return [parameter.name for parameter in parameters if parameter.kind is inspect.Parameter.KEYWORD_ONLY]
 
 
 def take_out_validation(fold: Fold, clips: pd.DataFrame, *, share: float, seed: int) -> Fold:

@@ -1,8 +1,5 @@
 """Options that all networks have."""
 
-import torch
-from torch import nn
-
 VARIANTS = ("paper", "released")
 
 
@@ -20,10 +17,3 @@ def check_option(allowed: bool, name: str, value: object, choices: object) -> No
     """
     if not allowed:
         raise ValueError(f"{name} = {value!r} is not allowed; allowed: {choices}")
-
-
-def channels_last(network: nn.Module) -> None:
-    """Keep a position's channels together in the weights of two-dimensional convolutions, whose outputs follow."""
-    for parameter in network.parameters():
-        if parameter.dim() == 4:
-            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)

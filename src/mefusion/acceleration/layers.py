@@ -1,4 +1,4 @@
-"""What makes a finished network faster on a CPU: some of its layers compute the same results in another way.
+"""The same networks, computed faster: layers for a CPU, memory order for a GPU.
 
 The networks are written with PyTorch's own layers. `use_cpu_layers` gives those that are slow on a CPU one of the
 classes below, and `use_plain_layers` gives them back their own.
@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from mefusion.acceleration.winograd import LEAST_CHANNELS, conv3x3
 from mefusion.models.fdp import FDP
 from mefusion.models.mol.flow_net import FlowNet
-from mefusion.models.winograd import LEAST_CHANNELS, conv3x3
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -158,3 +158,10 @@ def _on_cpu(x: Tensor) -> bool:
     An exported network would keep the way that was chosen for the example's batch size.
     """
     return x.device.type == "cpu" and not torch.compiler.is_exporting()
+
+
+def channels_last(network: nn.Module) -> None:
+    """Keep a position's channels together in the weights of two-dimensional convolutions, whose outputs follow."""
+    for parameter in network.parameters():
+        if parameter.dim() == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)

@@ -7,16 +7,17 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.flop_counter import FlopCounterMode
 
-from mefusion.models import FDP, MOL, STSTNet, use_cpu_layers
-from mefusion.models.cpu import (
+from mefusion.acceleration.layers import (
     PLAIN,
     ChannelSubsetConv2d,
     FlowConv2d,
     SmallMapConvTranspose2d,
     WinogradConv2d,
+    use_cpu_layers,
     use_plain_layers,
 )
-from mefusion.models.winograd import WinogradConv3x3
+from mefusion.acceleration.winograd import WinogradConv3x3
+from mefusion.models import FDP, MOL, STSTNet
 
 # Small networks with a few layers of as many channels as Winograd's algorithm needs.
 SMALL_MOL = {"image_size": 64, "width": 1 / 16, "flow_width": 1 / 4, "correlation_radius": 4}
