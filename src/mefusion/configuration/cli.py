@@ -38,6 +38,27 @@ class ExperimentsSearchPath(SearchPathPlugin):
         search_path.append("experiments", f"file://{configuration_folder('experiments')}")
 
 
+def options_first(arguments: Sequence[str]) -> list[str]:
+    """A command line with its options before the overrides, since Hydra refuses options between them."""
+    with_value = (
+        "--config-dir",
+        "-cd",
+        "--config-name",
+        "-cn",
+        "--config-path",
+        "-cp",
+        "--package",
+        "-p",
+        "--cfg",
+        "-c",
+    )
+    options: list[str] = []
+    overrides: list[str] = []
+    for before, argument in zip(["", *arguments], arguments, strict=False):
+        (options if argument.startswith("-") or before in with_value else overrides).append(argument)
+    return [*options, *overrides]
+
+
 def prepare_hydra() -> None:
     """Make known to Hydra the types of the settings, experiments/, and modules in the current folder."""
     register_schemas()
@@ -56,6 +77,7 @@ def compose(overrides: Sequence[str]) -> DictConfig:
 def run(task: Callable[[DictConfig], Any], *, config_name: str, program: str) -> None:
     """Run an entry point under Hydra; what the user can mend is one sentence and exit code 1."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let exceptions come here instead of being printed with hints
+    sys.argv[1:] = options_first(sys.argv[1:])
     prepare_hydra()
 
     @functools.wraps(task)
