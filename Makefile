@@ -1,11 +1,12 @@
 # Every target sets up what it needs: `make sweep` and `make test` each work first on a fresh clone.
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep smoke test lint notebooks docs lock clean
+.PHONY: help setup sweep smoke test coverage test-versions lint notebooks docs lock clean
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+RESOLUTION ?= lowest-direct
 SMOKE := data.subjects=2 data.clips_per_class=1
 
 # Not in the lock: opencv-python, and what torch's CUDA build brings by itself.
@@ -15,7 +16,7 @@ NOT_LOCKED := opencv-python triton cuda-bindings cuda-pathfinder cuda-toolkit nv
   nvidia-nvshmem-cu13 nvidia-nvtx
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-12s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-14s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY) ## virtual environment with the locked packages, in .venv
 
@@ -41,6 +42,16 @@ smoke: setup ## two folds, one epoch, seconds
 
 test: setup ## run the tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
+
+coverage: setup ## run the tests and tell which lines of the package they run
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --cov=mefusion --cov=hydra_plugins --cov-report=term:skip-covered
+
+test-versions: ## run the tests with the lowest allowed versions of all packages, or RESOLUTION=highest (needs uv)
+	uv pip compile --quiet --python-version 3.11 --all-extras --resolution $(RESOLUTION) $(addprefix --no-emit-package ,opencv-python) \
+	  pyproject.toml -o $(VENV)-$(RESOLUTION).txt
+	$(PYTHON) -m venv $(VENV)-$(RESOLUTION)
+	uv pip install --quiet --python $(VENV)-$(RESOLUTION) --no-deps -r $(VENV)-$(RESOLUTION).txt -e .
+	OMP_NUM_THREADS=1 $(VENV)-$(RESOLUTION)/bin/python -m pytest -n auto
 
 lint: setup ## style, types and import layers
 	$(BIN)/ruff check
