@@ -44,7 +44,7 @@ def train(config: "DictConfig") -> float | None:
     require_one_study()
     experiment = composition.resolve_experiment(config)
     settings = experiment.settings
-    building.require_sense(settings)
+    building.check_settings(settings)
     if settings.trainer["accelerator"] == "cpu":
         reuse_freed_memory()
     clips = composition.load_clips(experiment)
@@ -60,7 +60,7 @@ def train(config: "DictConfig") -> float | None:
     say(f"{study.directory}: {len(clips.index)} clips of {subjects} subjects, {tasks}, {settings.protocol.name}")
     if settings.rule == "oracle":
         say("rule=oracle looks for the best epoch on the test subjects: its scores are called oracle and are no result")
-    with processes.errors_told_once(), progress_bar(sum(not run.done for run in chosen)) as shown:
+    with processes.report_errors_once(), progress_bar(sum(not run.done for run in chosen)) as shown:
         build = Builder(
             data=functools.partial(building.make_data, experiment, clips),
             module=functools.partial(building.make_module, settings, experiment.tasks),

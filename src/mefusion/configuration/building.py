@@ -87,16 +87,16 @@ def make_trainer(experiment: Experiment, study: Study, run: Run, callbacks: Sequ
         run: the fold.
         callbacks: beside those that the configuration names.
     """
-    settings, names = experiment.settings, placeholders(study, run)
-    own = [instantiate(fill(options, names)) for options in settings.callbacks.values()]
+    settings, names = experiment.settings, placeholder_values(study, run)
+    own = [instantiate(fill_placeholders(options, names)) for options in settings.callbacks.values()]
     loggers: list[Logger] = []
     if rank() == 0:
-        named = [instantiate(fill(options, names)) for options in settings.logger.values()]
+        named = [instantiate(fill_placeholders(options, names)) for options in settings.logger.values()]
         log_settings(named, experiment.plain)
         loggers = [csv_logger(run.folder), *named]
     options = dict(settings.trainer)
     if "sync_batchnorm" in options:
-        options["sync_batchnorm"] = synchronises(settings)
+        options["sync_batchnorm"] = uses_sync_batchnorm(settings)
     trainer = instantiate(
         options | {"max_epochs": max_epochs(settings)},
         max_steps=settings.model.training.max_steps,
@@ -116,7 +116,7 @@ def make_trainer(experiment: Experiment, study: Study, run: Run, callbacks: Sequ
 def log_study(experiment: Experiment, study: Study, summary: Mapping[str, Any], predictions: pd.DataFrame) -> None:
     """Tell W&B, where it is a logger, a whole study's result."""
     if "wandb" in experiment.settings.logger:
-        options = fill(experiment.settings.logger["wandb"], placeholders(study))
+        options = fill_placeholders(experiment.settings.logger["wandb"], placeholder_values(study))
         log_summary_to_wandb(
             summary,
             predictions,
@@ -127,26 +127,26 @@ def log_study(experiment: Experiment, study: Study, summary: Mapping[str, Any], 
         )
 
 
-def placeholders(study: Study, run: Run | None = None) -> dict[str, str]:
+def placeholder_values(study: Study, run: Run | None = None) -> dict[str, str]:
     """What `{folder}`, `{study}` and so on stand for in the settings of loggers and callbacks."""
     told = {name: str(study.facts[name]) for name in ("model", "data", "labels", "rule")}
     told |= {"tasks": "+".join(study.facts["tasks"]), "directory": str(study.directory), "study": study.name}
     return told | ({"folder": str(run.folder), "fold": run.name} if run else {})
 
 
-def fill(value: Any, names: Mapping[str, str]) -> Any:
+def fill_placeholders(value: Any, names: Mapping[str, str]) -> Any:
     """Settings with their placeholders filled in."""
     if isinstance(value, dict):
-        return {key: fill(part, names) for key, part in value.items()}
+        return {key: fill_placeholders(part, names) for key, part in value.items()}
     if isinstance(value, list):
-        return [fill(part, names) for part in value]
+        return [fill_placeholders(part, names) for part in value]
     if isinstance(value, str):
         for name, text in names.items():
             value = value.replace(f"{{{name}}}", text)
     return value
 
 
-def require_sense(settings: TrainSettings) -> None:
+def check_settings(settings: TrainSettings) -> None:
     """Refuse what needs neither data nor device to be refused.
 
     Raises:
@@ -189,7 +189,7 @@ def max_epochs(settings: TrainSettings) -> int:
     return epochs
 
 
-def synchronises(settings: TrainSettings) -> bool:
+def uses_sync_batchnorm(settings: TrainSettings) -> bool:
     """Whether batch normalisation is synchronised: where it is null, on GPUs, since PyTorch has it for no CPU."""
     asked = settings.trainer["sync_batchnorm"]
     return torch.cuda.is_available() and settings.trainer["accelerator"] != "cpu" if asked is None else asked

@@ -81,20 +81,20 @@ def run(task: Callable[[DictConfig], Any], *, config_name: str, program: str) ->
     prepare_hydra()
 
     @functools.wraps(task)
-    def quietly(config: DictConfig) -> Any:
+    def run_task(config: DictConfig) -> Any:
         if HydraConfig.get().mode == RunMode.MULTIRUN:  # a job of another launcher than ours, which hears of errors
             return task(config)
-        with one_sentence(program):  # here too, since Hydra would print a line of its own on the way out
+        with exit_on_error(program):  # here too, since Hydra would print a line of its own on the way out
             return task(config)
 
-    with one_sentence(program):
+    with exit_on_error(program):
         hydra.main(version_base="1.3", config_path=str(configuration_folder("conf")), config_name=config_name)(
-            quietly
+            run_task
         )()
 
 
 @contextmanager
-def one_sentence(program: str) -> Iterator[None]:
+def exit_on_error(program: str) -> Iterator[None]:
     """End the program where the block raises what the user can mend: one sentence and exit code 1."""
     try:
         try:

@@ -47,7 +47,7 @@ class Experiment:
         tasks: those that are on, with their weights; recognition is among them.
         plain: the resolved configuration as plain data.
         yaml: the same as text.
-        prepare: the command that prepares its clips, for messages.
+        prepare_command: the command that prepares its clips, for messages.
     """
 
     settings: TrainSettings
@@ -55,7 +55,7 @@ class Experiment:
     tasks: Mapping[str, Task]
     plain: Mapping[str, Any]
     yaml: str
-    prepare: str
+    prepare_command: str
 
 
 def resolve_experiment(config: DictConfig) -> Experiment:
@@ -74,7 +74,7 @@ def resolve_experiment(config: DictConfig) -> Experiment:
         tasks=resolve_tasks(settings),
         plain=plain,
         yaml=OmegaConf.to_yaml(config, resolve=True),
-        prepare=_preparing_command(settings),
+        prepare_command=_prepare_command(settings),
     )
 
 
@@ -100,7 +100,7 @@ def resolve_tasks(settings: TrainSettings) -> dict[str, Task]:
     return tasks
 
 
-def _preparing_command(settings: TrainSettings) -> str:
+def _prepare_command(settings: TrainSettings) -> str:
     """The `mefusion-prepare` that goes with this `mefusion-train`."""
     if not HydraConfig.initialized():
         return "mefusion-prepare"
@@ -125,14 +125,14 @@ def load_clips(experiment: Experiment) -> ClipStore:
     """
     settings, source = experiment.settings, experiment.preparation.source
     labels, folder = settings.labels, experiment.preparation.cache
-    index = read_index(folder, command=experiment.prepare)
+    index = read_index(folder, command=experiment.prepare_command)
     recorded = folder / "source.txt"
     if recorded.exists() and source.digest() not in (None, recorded.read_text().strip()):
         raise MefusionError(
-            f"the list of clips of data={source.name} has changed since it was prepared: run {experiment.prepare}"
+            f"the list of clips of data={source.name} has changed since it was prepared: run {experiment.prepare_command}"
         )
     labelled = label_clips(index, labels, known=source.official)
-    require_whole(labelled, source, labels.name, failures=folder / "failures.csv")
+    require_official_clips(labelled, source, labels.name, failures=folder / "failures.csv")
     view = make_view(
         settings.model.view,
         image_size=settings.model.network["image_size"],
@@ -148,7 +148,7 @@ def load_clips(experiment: Experiment) -> ClipStore:
     return clips
 
 
-def require_whole(labelled: pd.DataFrame, source: Source, scheme: str, *, failures: Path) -> None:
+def require_official_clips(labelled: pd.DataFrame, source: Source, scheme: str, *, failures: Path) -> None:
     """Stop where labelled clips are not those of the official download, unless a partial copy is allowed.
 
     Raises:
@@ -175,7 +175,7 @@ def plan_study(experiment: Experiment, clips: ClipStore) -> Study:
     content = study_content(
         experiment.plain,
         backend=backend,
-        tasks=_told_tasks(experiment),
+        tasks=_task_settings(experiment),
         datasets=set(clips.index["dataset"]),
     )
     digest = study_hash(
@@ -217,7 +217,7 @@ def plan_study(experiment: Experiment, clips: ClipStore) -> Study:
     )
 
 
-def _told_tasks(experiment: Experiment) -> dict[str, Any]:
+def _task_settings(experiment: Experiment) -> dict[str, Any]:
     """Of each task its weight, and all of its settings where it has more."""
     told: dict[str, Any] = {}
     for name, task in experiment.tasks.items():

@@ -45,7 +45,7 @@ def start_processes(options: Mapping[str, Any]) -> None:
 
 
 @contextmanager
-def errors_told_once() -> Iterator[None]:
+def report_errors_once() -> Iterator[None]:
     """Let the first process alone tell an error, which the others meet as well."""
     try:
         yield
