@@ -129,7 +129,8 @@ def load_clips(experiment: Experiment) -> ClipStore:
     recorded = folder / "source.txt"
     if recorded.exists() and source.digest() not in (None, recorded.read_text().strip()):
         raise MefusionError(
-            f"the list of clips of data={source.name} has changed since it was prepared: run {experiment.prepare_command}"
+            f"the list of clips of data={source.name} has changed since it was prepared: "
+            f"run {experiment.prepare_command}"
         )
     labelled = label_clips(index, labels, known=source.official)
     require_official_clips(labelled, source, labels.name, failures=folder / "failures.csv")
@@ -192,7 +193,7 @@ def plan_study(experiment: Experiment, clips: ClipStore) -> Study:
         "data": source.name,
         "labels": labels.name,
         "tasks": {name: task.weight for name, task in experiment.tasks.items()},
-        "measures": {name: task.report.plain() for name, task in experiment.tasks.items() if task.report.measures},
+        "measures": {name: task.report.to_plain() for name, task in experiment.tasks.items() if task.report.measures},
         "classes": list(clips.classes),
         "protocol": protocol.name,
         "folds": [fold.name for fold in folds],

@@ -11,14 +11,14 @@ import yaml
 from mefusion.common.errors import MefusionError
 from mefusion.common.mappings import flatten
 from mefusion.evaluation.measures import TaskReport
-from mefusion.studies.identity import ELSEWHERE, ELSEWHERE_OF_DATA
+from mefusion.studies.identity import DATA_SETTINGS_WITHOUT_EFFECT, SETTINGS_WITHOUT_EFFECT
 from mefusion.studies.record import task_reports
 from mefusion.studies.results import read_result
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_PLACES = (*ELSEWHERE, *(f"data.{name}" for name in ELSEWHERE_OF_DATA))
+_WITHOUT_EFFECT = (*SETTINGS_WITHOUT_EFFECT, *(f"data.{name}" for name in DATA_SETTINGS_WITHOUT_EFFECT))
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def read_study(directory: Path, partial: bool = False) -> Reported:
         raise MefusionError(f"{path} holds a setting within itself; run the study again.") from None
     weights = dict.fromkeys(config.get("tasks", {}), 0) | summary["provenance"]["tasks"]
     settings |= {f"tasks.{name}": weight for name, weight in weights.items()}
-    unwanted = (*_PLACES, "model.task_weights")
+    unwanted = (*_WITHOUT_EFFECT, "model.task_weights")
     kept = {
         name: value for name, value in settings.items() if not any(f"{name}.".startswith(f"{key}.") for key in unwanted)
     }

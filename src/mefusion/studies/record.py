@@ -20,32 +20,32 @@ def _is_name(value: Any) -> bool:
     return _is_text(value) and value == Path(value).name != ".."
 
 
-def _holds(value: Any, *kinds: type) -> bool:
+def _is_list_of(value: Any, *kinds: type) -> bool:
     return isinstance(value, list) and all(type(item) in kinds for item in value)
 
 
-def _tells_apart(value: Any, kind: type) -> bool:
-    return _holds(value, kind) and 0 < len({*value}) == len(value)
+def _is_list_of_distinct(value: Any, kind: type) -> bool:
+    return _is_list_of(value, kind) and 0 < len({*value}) == len(value)
 
 
 def _is_report(value: Any) -> bool:
     try:
-        TaskReport.of_plain(value)
+        TaskReport.from_plain(value)
     except (TypeError, KeyError, ValueError):
         return False
     return True
 
 
-_USABLE: dict[str, Callable[[Any], bool]] = {
+_CHECKS: dict[str, Callable[[Any], bool]] = {
     "study": _is_name,
     "model": _is_text,
-    "tasks": lambda value: isinstance(value, dict) and bool(value) and _holds([*value.values()], int, float),
-    "classes": lambda value: _tells_apart(value, str),
-    "folds": lambda value: _tells_apart(value, str) and all(map(_is_name, value)),
-    "seeds": lambda value: _tells_apart(value, int),
+    "tasks": lambda value: isinstance(value, dict) and bool(value) and _is_list_of([*value.values()], int, float),
+    "classes": lambda value: _is_list_of_distinct(value, str),
+    "folds": lambda value: _is_list_of_distinct(value, str) and all(map(_is_name, value)),
+    "seeds": lambda value: _is_list_of_distinct(value, int),
     "rule": _is_text,
     "sample_list_hash": _is_text,
-    "partial": lambda value: _holds(value, str),
+    "partial": lambda value: _is_list_of(value, str),
     "versions": lambda value: isinstance(value, dict),
     "measures": lambda value: isinstance(value, dict) and all(map(_is_report, value.values())),
 }
@@ -99,25 +99,25 @@ def load_study(directory: str | Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError) as error:
         raise MefusionError(f"{path} cannot be read as JSON ({first_line(error)}); run the study again.") from error
     if isinstance(study, dict) and "measures" not in study and isinstance(study.get("tasks"), dict):
-        study["measures"] = _measures_of_before(study["tasks"])
-    for key, usable in _USABLE.items():
+        study["measures"] = _measures_of_version_0_1(study["tasks"])
+    for key, usable in _CHECKS.items():
         value = study.get(key) if isinstance(study, dict) else None
         if not usable(value):
             raise MefusionError(f"{path} has no usable {key!r} (found {reprlib.repr(value)}); run the study again.")
     return study
 
 
-def _measures_of_before(tasks: Mapping[str, Any]) -> dict[str, Any]:
+def _measures_of_version_0_1(tasks: Mapping[str, Any]) -> dict[str, Any]:
     """What the tasks of a study of version 0.1 measure, which its `study.json` does not tell."""
     from mefusion.training.losses import DynamicImage, Flow, Landmarks, Rank  # asks for torch, which reports do without
 
     known = {"flow": Flow, "landmarks": Landmarks, "dynamic_image": DynamicImage, "rank": Rank}
-    return {name: known[name].report.plain() for name in tasks if name in known}
+    return {name: known[name].report.to_plain() for name in tasks if name in known}
 
 
 def task_reports(study: Mapping[str, Any]) -> list[TaskReport]:
     """How the study tells of its tasks; `study` is what `load_study` gives."""
-    return [TaskReport.of_plain(data) for data in study["measures"].values()]
+    return [TaskReport.from_plain(data) for data in study["measures"].values()]
 
 
 def planned_runs(directory: str | Path, study: Mapping[str, Any] | None = None) -> list[Run]:

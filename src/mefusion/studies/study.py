@@ -106,7 +106,7 @@ def run_study(study: Study, runs: Sequence[Run], clips: ClipStore, build: Builde
     """
     clock = Clock()
     for number, run in enumerate(runs, 1):
-        with _taken(run) as obstacle:
+        with _claim_fold(run) as obstacle:
             outcome = obstacle
             if outcome is None:
                 table = run_fold(study, run, clips, build)
@@ -116,7 +116,7 @@ def run_study(study: Study, runs: Sequence[Run], clips: ClipStore, build: Builde
 
 
 @contextmanager
-def _taken(run: Run) -> Iterator[str | None]:
+def _claim_fold(run: Run) -> Iterator[str | None]:
     """Claim a fold for this training, in its first process; why it is not run, or None."""
     if rank() > 0:
         yield broadcast(None)
@@ -170,7 +170,7 @@ def run_fold(study: Study, run: Run, clips: ClipStore, build: Builder) -> pd.Dat
         finish_loggers()
     facts = {"study": study.name, "fold": fold.name, "seed": run.seed, "rule": str(study.rule), "epoch": epoch}
     table = prediction_table(prediction, clips).assign(**facts)
-    _check(table, data)
+    _check_table(table, data)
     if rank() == 0:
         if validation:
             write_table(run.folder / "validation.parquet", prediction_table(validation, clips).assign(**facts))
@@ -223,7 +223,7 @@ def _origin(study: Study, fold: Fold, trainer: L.Trainer) -> dict[str, Any]:
     return facts | ({"validation": fold.validation} if study.rule == Rule.inner_val else {})
 
 
-def _check(table: pd.DataFrame, data: FoldData) -> None:
+def _check_table(table: pd.DataFrame, data: FoldData) -> None:
     """Every test clip is there once, with probabilities.
 
     Raises:
