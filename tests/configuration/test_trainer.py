@@ -14,7 +14,7 @@ from mefusion.common.errors import MefusionError
 from mefusion.configuration import building
 from mefusion.configuration.cli import configuration_folder
 from mefusion.studies.runs import Run
-from mefusion.training.resume import WholeFiles
+from mefusion.training.resume import AtomicCheckpointIO
 
 CONF = configuration_folder("conf")
 PATHS = CONF.glob("trainer/**/*.yaml")
@@ -35,7 +35,7 @@ def test_every_profile_makes_a_trainer(profile, tmp_path):
     facts = {"model": "m", "data": "d", "labels": "l", "rule": "last", "tasks": {}}
     study = SimpleNamespace(name="s", directory=tmp_path, facts=facts)
     made = building.make_trainer(experiment, study, Run(tmp_path, "f", 0), [])
-    assert isinstance(made.strategy.checkpoint_io, WholeFiles)
+    assert isinstance(made.strategy.checkpoint_io, AtomicCheckpointIO)
     expected = {"smoke": 1, "debug/anomaly": 1, "debug/profile": 1, "debug/overfit": 100}
     assert made.max_epochs == expected.get(profile, 12)
     assert (made.num_sanity_val_steps, made.limit_val_batches) == (0, 0)

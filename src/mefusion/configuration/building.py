@@ -21,7 +21,7 @@ from mefusion.studies.study import Study
 from mefusion.training.loggers import csv_logger, log_settings, log_summary_to_wandb, require_packages
 from mefusion.training.losses import Recognition, Task
 from mefusion.training.module import MERModule
-from mefusion.training.resume import WholeFiles
+from mefusion.training.resume import AtomicCheckpointIO
 from mefusion.training.settings import Imbalance
 from mefusion.windows.datamodule import FoldData, Statistics
 from mefusion.windows.store import ClipStore
@@ -102,7 +102,7 @@ def make_trainer(experiment: Experiment, study: Study, run: Run, callbacks: Sequ
         max_steps=settings.model.training.max_steps,
         callbacks=[*callbacks, *own],
         logger=loggers,
-        plugins=[WholeFiles()],
+        plugins=[AtomicCheckpointIO()],
         num_sanity_val_steps=0,
         limit_val_batches=1.0 if settings.rule.validates else 0,
         use_distributed_sampler=False,  # the data are shared out by themselves

@@ -216,14 +216,14 @@ class Rank(Task):
 
     def loss(self, output: Any, batch: Batch) -> Tensor:
         """See `Task.loss`."""
-        return (self.margin - _later_less_earlier(output.rank_scores)).relu().mean()
+        return (self.margin - _pair_differences(output.rank_scores)).relu().mean()
 
     def errors(self, output: Any, batch: Batch) -> dict[str, Tensor]:
         """Share of pairs in the right order."""
-        return {"rank_accuracy": (_later_less_earlier(output.rank_scores) > 0).float().mean(1)}
+        return {"rank_accuracy": (_pair_differences(output.rank_scores) > 0).float().mean(1)}
 
 
-def _later_less_earlier(scores: Tensor) -> Tensor:
+def _pair_differences(scores: Tensor) -> Tensor:
     """Differences s_j - s_i of all pairs i < j: scores [B, T] -> [B, T (T - 1) / 2]."""
     i, j = torch.triu_indices(scores.shape[1], scores.shape[1], offset=1, device=scores.device)
     return scores[:, j] - scores[:, i]

@@ -23,7 +23,7 @@ Origin = Mapping[str, str | int]
 """Study, fold and seed that a checkpoint belongs to."""
 
 
-class WholeFiles(TorchCheckpointIO):
+class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes a checkpoint beside its place and renames it.
 
     Lightning's own goes through the system's temporary folder, from where a file may have to be copied, and a copy can
