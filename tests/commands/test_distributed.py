@@ -13,7 +13,7 @@ import torch
 from mefusion.commands import train
 from mefusion.common import distributed
 from mefusion.evaluation.predictions import load_predictions
-from mefusion.windows.datamodule import PartsOfBatches
+from mefusion.windows.datamodule import SharedBatchSampler
 from mefusion.windows.settings import Windows
 from mefusion.windows.store import EpochSampler
 
@@ -69,12 +69,12 @@ def test_a_batch_is_shared_out_and_drawn_by_nobody_anew(process):
         labels = np.arange(10) % 2
 
     sampler = EpochSampler(Store, np.arange(10), windows=Windows.first, seed=0)
-    alone = list(PartsOfBatches(sampler, 4, drop_last=False))
+    alone = list(SharedBatchSampler(sampler, 4, drop_last=False))
     assert [len(batch) for batch in alone] == [4, 4, 2]
     shares = []
     for rank in range(2):
         process(rank, 2)
-        shares.append(list(PartsOfBatches(sampler, 4, drop_last=False)))
+        shares.append(list(SharedBatchSampler(sampler, 4, drop_last=False)))
     for whole, one, other in zip(alone, *shares, strict=True):
         assert sorted([*one, *other]) == sorted(whole)
         assert len(one) == len(other)
