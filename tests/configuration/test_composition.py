@@ -45,7 +45,7 @@ def test_every_source_is_built_from_its_configuration(name, data, tmp_path):
     assert source.name == config.data.name == data
     assert source.root == tmp_path
     assert source.digest() is None  # nothing is there
-    assert source.asserted == source.official
+    assert source.required_counts == source.official
     assert resolve_preparation(config).cache.parent.name == data
 
 

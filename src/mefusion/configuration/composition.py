@@ -155,7 +155,7 @@ def require_official_clips(labelled: pd.DataFrame, source: Source, scheme: str, 
     Raises:
         MefusionError: counts differ; says which, and which clips could not be prepared.
     """
-    found = differences(labelled, scheme=scheme, datasets=source.asserted)
+    found = differences(labelled, scheme=scheme, datasets=source.required_counts)
     if not found:
         return
     failed = pd.read_csv(failures, dtype=str) if failures.exists() else pd.DataFrame()
