@@ -83,14 +83,14 @@ def finish(experiment: "Experiment", study: "Study", *, done_before: int) -> flo
     trained = len(study.runs) - len(missing) - done_before
     if missing:
         print(f"{study.directory} still lacks the folds {', '.join(missing)}: nothing is pooled")
-        leave_result(complete=False, uf1=None, objective=None, trained=trained)
+        report_to_launcher(complete=False, uf1=None, objective=None, trained=trained)
         return None
     result = pool(study.directory)
     print(headline(result.summary))
     building.log_study(experiment, study, result.summary, result.predictions)
     uf1 = result.summary.get("uf1")  # what is chosen on the test subjects has no say in a sweep
     objective = validation_uf1([run.folder for run in study.runs]) if study.rule == "inner_val" else uf1
-    leave_result(complete=True, uf1=uf1, objective=objective, trained=trained)
+    report_to_launcher(complete=True, uf1=uf1, objective=objective, trained=trained)
     return objective
 
 
@@ -108,7 +108,7 @@ def require_one_study() -> None:
         )
 
 
-def leave_result(**result: float | None) -> None:
+def report_to_launcher(**result: float | None) -> None:
     """Tell the launcher, where this is a job of a sweep, what came of it."""
     if path := os.environ.get(RESULT_VARIABLE):
         write_text(Path(path), json.dumps(result))
