@@ -211,7 +211,7 @@ def test_preparing_is_told_what_an_experiment_chose():
 
     def command(*overrides):
         HydraConfig.instance().set_config(configuration("train", *overrides, hydra=True))
-        return experiment_of(*overrides).prepare
+        return experiment_of(*overrides).prepare_command
 
     chosen = "mefusion-prepare data=casme2 labels=five data.root=a faces.alignment=frame"
     assert command("+reproduce=mol_casme2_five", "data.root=a", "model.optimizer.lr=1") == chosen
