@@ -105,7 +105,7 @@ def test_a_scheme_that_the_data_do_not_have_is_named_with_those_they_have(tiny, 
     [
         (["model.optimzer.lr=1e-3"], ["model.optimzer.lr"]),
         (["logger=paper"], ["logger=paper", "csv, tensorboard, wandb"]),
-        (["+logger.paper=1"], ["logger.paper is nothing to build", "logger.paper._target_=CLASS"]),
+        (["+logger.paper=1"], ["logger.paper names no class", "logger.paper._target_=CLASS"]),
         (["callbacks=[examples]", "callbacks.examples.every=0"], ["callbacks.examples.every=0"]),
         (["callbacks=[early_stopping]"], ["callbacks.early_stopping.monitor=validation/criterion", "rule=inner_val"]),
         (["callbacks=[coffee]"], ["callbacks=coffee", "early_stopping"]),

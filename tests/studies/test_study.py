@@ -398,7 +398,7 @@ def test_a_task_that_is_off_is_nowhere(run, tmp_path):
         ("model.network.image_size=100", "100"),
         ("model.network.image_size=192", "192"),
         ("model.network.variant=mine", "mine"),
-        ("+logger.paper=1", "logger.paper is nothing to build"),
+        ("+logger.paper=1", "logger.paper names no class"),
         ("protocol.folds=[sub99]", "sub99"),
         ("short_clips=drop", "short_clips=drop"),
     ],
