@@ -1,4 +1,4 @@
-"""What names a study: what of its settings, clips and software decides its results.
+"""What a study is named by: those of its settings, clips and software versions that decide its results.
 
 A study's name ends in a hash of these. The name stays the same as long as the results do:
 
@@ -23,23 +23,23 @@ SETTINGS_WITHOUT_EFFECT = (
     "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy", "trainer.sync_batchnorm",
     "trainer.enable_progress_bar", "trainer.enable_model_summary", "trainer.log_every_n_steps", "trainer.profiler",
 )  # fmt: skip
-"""Settings of places and devices."""
+"""Settings of folders and devices, which do not change results."""
 
 DATA_SETTINGS_WITHOUT_EFFECT = ("root", "portraits", "layout", "write_to", "allow_partial")
-"""The same of a source, also of those in a pool."""
+"""The same for sources, also for the sources of a pool."""
 
 CALLBACKS_WITHOUT_EFFECT = (
     "mefusion.training.examples.ShowExamples",
     "lightning.pytorch.callbacks.LearningRateMonitor",
     "lightning.pytorch.callbacks.RichModelSummary",
 )
-"""Callbacks that only look."""
+"""Callbacks that only observe the training."""
 
 ADDED: Mapping[str, Any] = {"callbacks": {}}
-"""Settings that version 0.1 had not, each with the value that changes nothing."""
+"""Settings that version 0.1 did not have, each with the value that changes no result."""
 
 ALWAYS_COUNTED = ("casme2", "samm")
-"""Datasets for which version 0.1 had labels of their own, which counted whatever the data."""
+"""Datasets whose own labels in a scheme always count, because version 0.1 counted them for all data."""
 
 _SOURCES = "mefusion.data.sources"
 OLD_TARGETS = {
@@ -53,7 +53,7 @@ OLD_TARGETS = {
     "mefusion.datasets.cas_me_2.CasmeSquaredSource": f"{_SOURCES}.casme_squared.CasmeSquaredSource",
     "mefusion.datasets.cas_me_3.CasmeCubedSource": f"{_SOURCES}.casme_cubed.CasmeCubedSource",
 }
-"""Classes of sources, as they were called in version 0.1."""
+"""Classes of sources, with their names in version 0.1."""
 
 _OLD_MODULES = {
     "canvas": "mefusion.models.mol.module.MOLModule",
@@ -66,13 +66,13 @@ _OLD_MAJORITY = "mefusion.models.baselines.module.MajorityModule"
 def study_content(
     settings: Mapping[str, Any], *, backend: str, tasks: Mapping[str, Any], datasets: Collection[str]
 ) -> dict[str, Any]:
-    """What of a study's settings decides its results.
+    """The settings of a study that decide its results.
 
     Args:
         settings: the resolved configuration, plain data.
-        backend: the face backend, the same whether it was named or is the source's own.
-        tasks: those that are on, each with its weight, or with all its settings where it has more.
-        datasets: those of the clips; what a label scheme says of others has no say.
+        backend: the face backend that is used, also if no setting names it.
+        tasks: the tasks that are on, each with its weight, or with all its settings if it has more than a weight.
+        datasets: the datasets of the clips; a scheme's labels for other datasets do not count.
     """
     content = copy.deepcopy(dict(settings))
     for key in SETTINGS_WITHOUT_EFFECT:
@@ -110,7 +110,7 @@ def study_hash(
     Args:
         content: see `study_content`.
         samples: hash of the clips with their labels.
-        contents: a line a clip that says what it shows.
+        contents: one line for each clip, which identifies what it shows.
         preparation: version of the preparation.
         faces: version of the face backend.
     """
@@ -119,7 +119,7 @@ def study_hash(
 
 
 def _old_data(data: dict[str, Any]) -> dict[str, Any]:
-    """A source's settings; the composite of 2019, which is a pool, as the class that it was in version 0.1."""
+    """A source's settings; for megc2019, which is a pool now, those of its own class in version 0.1."""
     if data["name"] != "megc2019":
         return data
     frames = data["sources"]["casme2"]["frames"]
@@ -127,7 +127,7 @@ def _old_data(data: dict[str, Any]) -> dict[str, Any]:
 
 
 def _old_module(model: dict[str, Any]) -> dict[str, Any]:
-    """`view` and `mean_shape` of a model, as version 0.1 wrote them: a class of its own for each view."""
+    """`view` and `mean_shape` of a model as version 0.1 wrote them: it had one class for each view."""
     view, mean_shape = model.pop("view"), model.pop("mean_shape")
     counts = model["network"].get("_target_") == "mefusion.models.Majority"
     module = {"_target_": _OLD_MAJORITY if counts else _OLD_MODULES.get(view, view)}
@@ -135,7 +135,7 @@ def _old_module(model: dict[str, Any]) -> dict[str, Any]:
 
 
 def _find(content: Mapping[str, Any], key: str) -> Any:
-    """A setting by its path; None where it is not there."""
+    """A setting by its path; None if it does not exist."""
     node: Any = content
     for name in key.split("."):
         node = (node or {}).get(name)
@@ -143,7 +143,7 @@ def _find(content: Mapping[str, Any], key: str) -> Any:
 
 
 def _remove(content: dict[str, Any], key: str) -> None:
-    """Remove a setting by its path, where it is there."""
+    """Remove a setting by its path, if it exists."""
     parents, _, leaf = key.rpartition(".")
     if (node := _find(content, parents) if parents else content) is not None:
         node.pop(leaf, None)

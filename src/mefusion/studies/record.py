@@ -49,18 +49,18 @@ _CHECKS: dict[str, Callable[[Any], bool]] = {
     "versions": lambda value: isinstance(value, dict),
     "measures": lambda value: isinstance(value, dict) and all(map(_is_report, value.values())),
 }
-"""What of `study.json` is relied on, and what it has to be."""
+"""The entries of `study.json` that are used, each with a check of its value."""
 
 
 def find_studies(directory: str | Path) -> list[Path]:
-    """The study directories that a path stands for: itself, or those one level below it.
+    """Find the studies of a path: the path itself, or directories one level below it.
 
     Args:
-        directory: a study, or a directory that holds studies.
+        directory: a study, or a directory that contains studies.
 
     Returns:
-        Directories with a `study.json`, sorted by name; also those below `directory` that have a pooled table without
-        one, or cannot be looked into, so that no study is left out in silence.
+        Directories with a `study.json`, sorted by name. Directories below `directory` that have only a pooled table, or
+        cannot be read, are included, so that each of them gives an error later instead of being left out silently.
 
     Raises:
         MefusionError: there is none.
@@ -73,7 +73,7 @@ def find_studies(directory: str | Path) -> list[Path]:
     studies = sorted(path for path in directory.iterdir() if _may_be_study(path))
     if not studies:
         raise MefusionError(
-            f"{directory} holds no study (no study.json in it nor one level below); run mefusion-train first."
+            f"{directory} contains no study (no study.json in it or one level below it); run mefusion-train first."
         )
     return studies
 
@@ -85,11 +85,11 @@ def load_study(directory: str | Path) -> dict[str, Any]:
         directory: the study's directory.
 
     Returns:
-        Its content; `study`, `model`, `tasks`, `measures`, `classes`, `folds`, `seeds`, `rule`, `sample_list_hash`,
-        `partial` and `versions` are there.
+        Its content; it has at least `study`, `model`, `tasks`, `measures`, `classes`, `folds`, `seeds`, `rule`,
+        `sample_list_hash`, `partial` and `versions`.
 
     Raises:
-        MefusionError: the file is missing, is not JSON, or one of them is missing or cannot be.
+        MefusionError: the file is missing, is not JSON, or one of these entries is missing or has a wrong value.
     """
     path = Path(directory) / "study.json"
     try:
@@ -108,24 +108,24 @@ def load_study(directory: str | Path) -> dict[str, Any]:
 
 
 def _measures_of_version_0_1(tasks: Mapping[str, Any]) -> dict[str, Any]:
-    """What the tasks of a study of version 0.1 measure, which its `study.json` does not tell."""
-    from mefusion.training.losses import DynamicImage, Flow, Landmarks, Rank  # asks for torch, which reports do without
+    """What the tasks of a study of version 0.1 measure; its `study.json` does not say."""
+    from mefusion.training.losses import DynamicImage, Flow, Landmarks, Rank  # imports torch, which is slow
 
     known = {"flow": Flow, "landmarks": Landmarks, "dynamic_image": DynamicImage, "rank": Rank}
     return {name: known[name].report.to_plain() for name in tasks if name in known}
 
 
 def task_reports(study: Mapping[str, Any]) -> list[TaskReport]:
-    """How the study tells of its tasks; `study` is what `load_study` gives."""
+    """How the errors of the study's tasks are reported; `study` is what `load_study` returns."""
     return [TaskReport.from_plain(data) for data in study["measures"].values()]
 
 
 def planned_runs(directory: str | Path, study: Mapping[str, Any] | None = None) -> list[Run]:
-    """Every fold and seed that a study is made of, done or not, a fold after the other.
+    """All runs of a study, done or not: each fold with each seed, sorted by fold.
 
     Args:
         directory: the study's directory.
-        study: what `load_study` gives, where it is known.
+        study: what `load_study` returns, if the caller has it already.
 
     Raises:
         MefusionError: `study.json` is missing or broken.
