@@ -137,7 +137,7 @@ def test_several_devices_in_a_sweep_are_refused(tiny, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MEFUSION_RESULT_FILE", str(tmp_path / "result"))
     monkeypatch.setattr(sys, "argv", ["mefusion-train", *tiny.overrides, "trainer.devices=2"])
-    sentence = r"trainer\.devices=2 is not possible in a sweep.* give trainer\.devices=1, and the jobs run at the same time"
+    sentence = r"trainer\.devices=2 is not possible in a sweep.* give trainer\.devices=1, and the jobs run at the same"
     with pytest.raises(SystemExit, match=sentence):
         train.main()
     assert not (tmp_path / "outputs").exists()
