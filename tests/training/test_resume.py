@@ -196,7 +196,7 @@ ORIGIN = {"study": "s", "fold": "f", "seed": 0}
     [
         ({"origin": ORIGIN | {"study": "t"}}, "is a checkpoint of study t, fold f, seed 0"),
         ({"origin": ORIGIN | {"seed": 1}}, "is a checkpoint of study s, fold f, seed 1"),
-        ({}, "is a checkpoint of something else"),
+        ({}, "is a checkpoint of another program"),
     ],
 )
 def test_a_checkpoint_of_something_else_is_one_sentence(tmp_path, checkpoint, sentence):
