@@ -385,10 +385,10 @@ def test_broken_studies_get_a_sentence_and_the_others_are_reported(outputs, tmp_
         (
             "metrics.csv",
             b"epoch,train/loss\n0,high\n",
-            "s2/metrics.csv holds in column 'train/loss'",
+            "s2/metrics.csv has a value in column 'train/loss'",
             "learning_curves",
         ),
-        ("metrics.csv", b"epoch,train/loss\n" + 400 * b"9" + b",1\n", "holds in column 'epoch'", "learning_curves"),
+        ("metrics.csv", b"epoch,train/loss\n" + 400 * b"9" + b",1\n", "has a value in column 'epoch'", "learning_curves"),
         ("metrics.csv", b"a,b\n1,2\n", "s2/metrics.csv has no column 'epoch'", "learning_curves"),
     ],
 )
