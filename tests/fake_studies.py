@@ -14,7 +14,7 @@ MEASURED = {"flow": Flow, "landmarks": Landmarks, "dynamic_image": DynamicImage,
 
 def measures_of(task):
     """What a task's numbers are, as `study.json` has it."""
-    return MEASURED[task].report.plain()
+    return MEASURED[task].report.to_plain()
 
 
 def fold_table(subject, study="mol-fake", labels=CLASSES, predictions=CLASSES, **columns):

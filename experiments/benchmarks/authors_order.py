@@ -44,7 +44,7 @@ class EdgewiseCCC(CCC):
     def forward(self, x: Tensor) -> Tensor:
         """Map ``[n, c, h, w]`` to the same shape."""
         f = x.flatten(2)
-        neighbors = nearest(f.mT, self.neighbors, itself=True).unbind(2)
+        neighbors = nearest(f.mT, self.neighbors, include_self=True).unbind(2)
         moved = torch.stack([f.gather(2, index[:, None].expand_as(f)) for index in neighbors], dim=2)
         g = moved - f[:, :, None]
         edges = F.relu(self.node(f)[:, :, None] + self.edge(g - f[:, :, None]))

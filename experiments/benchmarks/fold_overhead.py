@@ -53,7 +53,7 @@ def main(overrides: list[str], report: Callable[[str], None] = print) -> float:
     from mefusion.configuration import building, composition
     from mefusion.studies import study
     from mefusion.training.module import MERModule
-    from mefusion.training.resume import WholeFiles
+    from mefusion.training.resume import AtomicCheckpointIO
 
     timed(study, "run_fold", "folds")
     timed(composition, "load_clips", "reading of the data, once a process")
@@ -61,7 +61,7 @@ def main(overrides: list[str], report: Callable[[str], None] = print) -> float:
     timed(building, "make_module", "network")
     timed(L.Trainer, "fit", "fit")
     timed(L.Trainer, "predict", "prediction")
-    timed(WholeFiles, "save_checkpoint", "checkpoints")
+    timed(AtomicCheckpointIO, "save_checkpoint", "checkpoints")
     timed(study, "predict_examples", "results")
     time_steps(MERModule)
     with tempfile.TemporaryDirectory() as folder:

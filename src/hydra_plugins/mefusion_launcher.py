@@ -104,7 +104,7 @@ class ProcessLauncher(Launcher):
             raise MefusionError(f"hydra.launcher.n_jobs={self.n_jobs}: give a number above 0, or null for one a core")
         logs = Path(self.config.hydra.sweep.dir).absolute()
         logs.mkdir(parents=True, exist_ok=True)
-        outcomes, names = self._run_all(job_overrides, initial_job_idx, logs), _own_overrides(job_overrides)
+        outcomes, names = self._run_all(job_overrides, initial_job_idx, logs), _distinct_overrides(job_overrides)
         _summarise(outcomes, names)
         if failed := [f"job {o.number} ({name})" for o, name in zip(outcomes, names, strict=True) if o.code]:
             raise MefusionError(
@@ -138,7 +138,7 @@ class ProcessLauncher(Launcher):
             finally:
                 places.put(place)
 
-        with ThreadPoolExecutor(at_once) as pool, _terminated_as_interrupted():
+        with ThreadPoolExecutor(at_once) as pool, _sigterm_as_interrupt():
             jobs = [pool.submit(run, number, overrides) for number, overrides in enumerate(job_overrides, first)]
             try:
                 return [job.result() for job in jobs]
@@ -222,7 +222,7 @@ def _signal_group(process: subprocess.Popen[str], number: signal.Signals) -> Non
 
 
 @contextmanager
-def _terminated_as_interrupted() -> Iterator[None]:
+def _sigterm_as_interrupt() -> Iterator[None]:
     """SIGTERM ends a sweep as Ctrl-C does."""
 
     def interrupt(number: int, frame: object) -> None:
@@ -238,7 +238,7 @@ def _terminated_as_interrupted() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _own_overrides(jobs: Sequence[Sequence[str]]) -> list[str]:
+def _distinct_overrides(jobs: Sequence[Sequence[str]]) -> list[str]:
     """What tells each job from the others."""
     shared = set.intersection(*map(set, jobs)) if len(jobs) > 1 else set()
     return [" ".join(override for override in job if override not in shared) for job in jobs]

@@ -86,7 +86,7 @@ class SearchSweeper(Sweeper):
                 study_name=digest, direction="maximize", load_if_exists=True,
             )  # fmt: skip
             self._run(study, fixed, space)
-            _tell_best(study, folder)
+            _report_best(study, folder)
 
     def _split(self, arguments: list[str]) -> "tuple[list[str], dict[str, Any]]":
         """Overrides that all trials share, and the distributions of the searched ones."""
@@ -103,7 +103,7 @@ class SearchSweeper(Sweeper):
 
         assert self.launcher is not None
         for left in study.get_trials(states=(TrialState.RUNNING,)):  # by a search that was killed
-            _again(study, left.number, left.params)
+            _retry_later(study, left.number, left.params)
         study.sampler = TPESampler(seed=self.seed + len(study.trials))  # not what an earlier run began with
         while (missing := self.n_trials - len(study.get_trials(states=(TrialState.COMPLETE,)))) > 0:
             trials = [study.ask(space) for _ in range(min(self.at_once, missing))]
@@ -115,7 +115,7 @@ class SearchSweeper(Sweeper):
                     raise MefusionError("a trial has no score, since folds are missing: a search runs all of them")
             except BaseException:
                 for trial in trials:
-                    _again(study, trial.number, trial.params)
+                    _retry_later(study, trial.number, trial.params)
                 raise
             for trial, result in zip(trials, results, strict=True):
                 study.tell(trial, result)
@@ -148,7 +148,7 @@ def overrides_of(params: dict[str, Any]) -> list[str]:
     return [f"{key}={value}" for key, value in params.items()]
 
 
-def _again(study: "optuna.Study", number: int, params: dict[str, Any]) -> None:
+def _retry_later(study: "optuna.Study", number: int, params: dict[str, Any]) -> None:
     """Give up a trial, and let the next one try its values: what it finished is kept in its study."""
     from optuna.trial import TrialState
 
@@ -156,7 +156,7 @@ def _again(study: "optuna.Study", number: int, params: dict[str, Any]) -> None:
     study.enqueue_trial(params)
 
 
-def _tell_best(study: "optuna.Study", folder: Path) -> None:
+def _report_best(study: "optuna.Study", folder: Path) -> None:
     best = study.best_trial
     overrides = overrides_of(best.params)
     told = {"validation_uf1": best.value, "trial": best.number, "overrides": overrides}

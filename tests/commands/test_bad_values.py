@@ -16,7 +16,7 @@ from mefusion.commands import train
 from mefusion.common.errors import MefusionError
 from mefusion.common.files import replacing, write_table, write_text
 from mefusion.configuration.preparing import resolve_preparation
-from mefusion.training.resume import WholeFiles
+from mefusion.training.resume import AtomicCheckpointIO
 
 SMALL = ("trainer=smoke", "model.network.image_size=64", "model.network.width=0.0625")
 
@@ -63,7 +63,7 @@ NUMBERS = np.random.default_rng(0).standard_normal(10_000)
         lambda path: write_table(path.with_suffix(".parquet"), pd.DataFrame({"a": NUMBERS})),
         lambda path: write_table(path.with_suffix(".csv"), pd.DataFrame({"a": NUMBERS})),
         lambda path: save_arrays(path, {"a": NUMBERS}, {}),
-        lambda path: WholeFiles().save_checkpoint({"a": torch.from_numpy(NUMBERS)}, path),
+        lambda path: AtomicCheckpointIO().save_checkpoint({"a": torch.from_numpy(NUMBERS)}, path),
         draw,
     ],
 )
@@ -105,7 +105,7 @@ def test_a_scheme_that_the_data_do_not_have_is_named_with_those_they_have(tiny, 
     [
         (["model.optimzer.lr=1e-3"], ["model.optimzer.lr"]),
         (["logger=paper"], ["logger=paper", "csv, tensorboard, wandb"]),
-        (["+logger.paper=1"], ["logger.paper is nothing to build", "logger.paper._target_=CLASS"]),
+        (["+logger.paper=1"], ["logger.paper names no class", "logger.paper._target_=CLASS"]),
         (["callbacks=[examples]", "callbacks.examples.every=0"], ["callbacks.examples.every=0"]),
         (["callbacks=[early_stopping]"], ["callbacks.early_stopping.monitor=validation/criterion", "rule=inner_val"]),
         (["callbacks=[coffee]"], ["callbacks=coffee", "early_stopping"]),

@@ -13,7 +13,7 @@ import torch
 from mefusion.commands import train
 from mefusion.common import distributed
 from mefusion.evaluation.predictions import load_predictions
-from mefusion.windows.datamodule import PartsOfBatches
+from mefusion.windows.datamodule import SharedBatchSampler
 from mefusion.windows.settings import Windows
 from mefusion.windows.store import EpochSampler
 
@@ -69,12 +69,12 @@ def test_a_batch_is_shared_out_and_drawn_by_nobody_anew(process):
         labels = np.arange(10) % 2
 
     sampler = EpochSampler(Store, np.arange(10), windows=Windows.first, seed=0)
-    alone = list(PartsOfBatches(sampler, 4, drop_last=False))
+    alone = list(SharedBatchSampler(sampler, 4, drop_last=False))
     assert [len(batch) for batch in alone] == [4, 4, 2]
     shares = []
     for rank in range(2):
         process(rank, 2)
-        shares.append(list(PartsOfBatches(sampler, 4, drop_last=False)))
+        shares.append(list(SharedBatchSampler(sampler, 4, drop_last=False)))
     for whole, one, other in zip(alone, *shares, strict=True):
         assert sorted([*one, *other]) == sorted(whole)
         assert len(one) == len(other)
@@ -137,6 +137,7 @@ def test_several_devices_in_a_sweep_are_refused(tiny, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MEFUSION_RESULT_FILE", str(tmp_path / "result"))
     monkeypatch.setattr(sys, "argv", ["mefusion-train", *tiny.overrides, "trainer.devices=2"])
-    with pytest.raises(SystemExit, match=r"trainer\.devices=2 in a sweep: .*side by side.* give trainer\.devices=1"):
+    sentence = r"trainer\.devices=2 is not possible in a sweep.* give trainer\.devices=1, and the jobs run at the same"
+    with pytest.raises(SystemExit, match=sentence):
         train.main()
     assert not (tmp_path / "outputs").exists()

@@ -45,7 +45,7 @@ def test_every_source_is_built_from_its_configuration(name, data, tmp_path):
     assert source.name == config.data.name == data
     assert source.root == tmp_path
     assert source.digest() is None  # nothing is there
-    assert source.asserted == source.official
+    assert source.required_counts == source.official
     assert resolve_preparation(config).cache.parent.name == data
 
 
@@ -131,16 +131,16 @@ def test_a_partial_download_stops_a_study_unless_it_is_allowed(tmp_path):
     failures = tmp_path / "failures.csv"
     pd.DataFrame([clip | {"clip_id": "s1_ne_02", "problem": "no face"}]).to_csv(failures, index=False)
     with pytest.raises(MefusionError) as error:
-        composition.require_whole(labelled, Smic(), "three", failures=failures)
+        composition.require_official_clips(labelled, Smic(), "three", failures=failures)
     for part in ("negative 1 of 70 clips (69 missing)", "not prepared: smic/s1/s1_ne_02", "data.allow_partial=true"):
         assert part in str(error.value)
     allowed = type("Allowed", (Smic,), {"allow_partial": True})
-    composition.require_whole(labelled, allowed(), "three", failures=failures)
+    composition.require_official_clips(labelled, allowed(), "three", failures=failures)
 
 
 def test_a_source_without_official_counts_is_never_partial(tmp_path):
     labelled = pd.DataFrame([{"dataset": "smic", "subject": "smic/s1", "label": "negative"}])
-    composition.require_whole(labelled, Own(), "three", failures=tmp_path / "none")
+    composition.require_official_clips(labelled, Own(), "three", failures=tmp_path / "none")
 
 
 def network_of(*overrides):
@@ -211,7 +211,7 @@ def test_preparing_is_told_what_an_experiment_chose():
 
     def command(*overrides):
         HydraConfig.instance().set_config(configuration("train", *overrides, hydra=True))
-        return experiment_of(*overrides).prepare
+        return experiment_of(*overrides).prepare_command
 
     chosen = "mefusion-prepare data=casme2 labels=five data.root=a faces.alignment=frame"
     assert command("+reproduce=mol_casme2_five", "data.root=a", "model.optimizer.lr=1") == chosen

@@ -14,7 +14,7 @@ from mefusion.common.errors import MefusionError
 from mefusion.configuration import building
 from mefusion.configuration.cli import configuration_folder
 from mefusion.studies.runs import Run
-from mefusion.training.resume import WholeFiles
+from mefusion.training.resume import AtomicCheckpointIO
 
 CONF = configuration_folder("conf")
 PATHS = CONF.glob("trainer/**/*.yaml")
@@ -31,11 +31,11 @@ def test_every_profile_makes_a_trainer(profile, tmp_path):
     # Of any device that is here: what is asked of a GPU is in the configuration.
     here = ["trainer.accelerator=cpu", "trainer.devices=1", "trainer.precision=32-true"]
     experiment = experiment_of(f"trainer={profile}", *here, f"output_dir={tmp_path}")
-    building.require_sense(experiment.settings)
+    building.check_settings(experiment.settings)
     facts = {"model": "m", "data": "d", "labels": "l", "rule": "last", "tasks": {}}
     study = SimpleNamespace(name="s", directory=tmp_path, facts=facts)
     made = building.make_trainer(experiment, study, Run(tmp_path, "f", 0), [])
-    assert isinstance(made.strategy.checkpoint_io, WholeFiles)
+    assert isinstance(made.strategy.checkpoint_io, AtomicCheckpointIO)
     expected = {"smoke": 1, "debug/anomaly": 1, "debug/profile": 1, "debug/overfit": 100}
     assert made.max_epochs == expected.get(profile, 12)
     assert (made.num_sanity_val_steps, made.limit_val_batches) == (0, 0)
@@ -64,13 +64,13 @@ def test_profiles_ask_for_what_they_are_named_by():
 def test_batch_normalisation_is_synchronised_on_gpus(monkeypatch, accelerator, asked, gpu, synchronised):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
     settings = settings_of("trainer=ddp", f"trainer.accelerator={accelerator}", f"trainer.sync_batchnorm={asked}")
-    assert building.synchronises(settings) is synchronised
+    assert building.uses_sync_batchnorm(settings) is synchronised
 
 
 @pytest.mark.parametrize("name", sorted(building.SET_BY_STUDY))
 def test_what_the_study_sets_is_refused(name):
     with pytest.raises(MefusionError, match=rf"trainer\.{name} is set by the study: see "):
-        building.require_sense(settings_of(f"+trainer.{name}=1"))
+        building.check_settings(settings_of(f"+trainer.{name}=1"))
 
 
 @pytest.mark.parametrize("profile", ["anomaly", "profile"])

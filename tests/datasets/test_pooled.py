@@ -34,9 +34,9 @@ def test_subjects_of_two_sources_stay_apart(manifest, tmp_path):
 
 def test_a_source_may_be_partial_and_the_others_not():
     whole, partial = SmicSource(root="a", modality="VIS"), SmicSource(root="b", modality="NIR", allow_partial=True)
-    assert PooledSource(sources={"a": whole, "b": partial}).asserted == whole.official
+    assert PooledSource(sources={"a": whole, "b": partial}).required_counts == whole.official
     pool = PooledSource(sources={"a": whole, "b": partial}, allow_partial=True)
-    assert (pool.asserted, list(pool.official)) == ({}, ["smic_vis", "smic_nir"])
+    assert (pool.required_counts, list(pool.official)) == ({}, ["smic_vis", "smic_nir"])
 
 
 def test_the_order_of_sources_is_of_no_account(manifest):

@@ -42,7 +42,7 @@ def test_columns_are_named_once_with_their_lowest_value():
 
 
 def test_a_report_comes_back_from_json():
-    assert TaskReport.of_plain(json.loads(json.dumps(REPORT.plain()))) == REPORT
+    assert TaskReport.from_plain(json.loads(json.dumps(REPORT.to_plain()))) == REPORT
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_a_report_comes_back_from_json():
     [{"form": "x"}, {"form": 3}, {"name": None}, {"lowest": "low"}, {"size": 1}],
 )
 def test_what_is_no_measure_is_refused(change):
-    data = REPORT.plain()
+    data = REPORT.to_plain()
     data["measures"] = [data["measures"][0] | change]
     with pytest.raises((TypeError, ValueError)):
-        TaskReport.of_plain(data)
+        TaskReport.from_plain(data)

@@ -211,13 +211,13 @@ def test_an_interrupted_sweep_ends_all_its_children(job, tmp_path, number):
         import sys
         from omegaconf import OmegaConf
         from hydra_plugins.mefusion_launcher import ProcessLauncher
-        from mefusion.configuration.cli import one_sentence
+        from mefusion.configuration.cli import exit_on_error
         signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell starts in the background ignores it
         sys.executable = {str(job)!r}
         launcher = ProcessLauncher(n_jobs=2)
         config = OmegaConf.create({{"hydra": {{"sweep": {{"dir": {str(tmp_path / "logs")!r}}}}}}})
         launcher.setup(hydra_context=None, task_function=None, config=config)
-        with one_sentence("sweep"):
+        with exit_on_error("sweep"):
             launcher.launch([["a=orphan,stay"], ["b=orphan,stay"], ["c=1"]], 0)
     """
     process = subprocess.Popen(

@@ -507,7 +507,7 @@ def test_cut_clips_need_no_faces(mixed, tmp_path):
 
 def test_prepared_faces_and_flow_are_near_the_truth(tiny):
     source = SyntheticSource(root=str(tiny.root / "data"), scheme="three", subjects=2, clips_per_class=1, frames=(8, 9))
-    lines = source.against_truth(tiny.index, tiny.cache)
+    lines = source.compare_with_truth(tiny.index, tiny.cache)
     assert all(line in tiny.printed for line in lines)
     text = "\n".join(lines)
     # "landmarks against the truth: 2.0 % of the inter-ocular distance (1.4 % without the contour, 3.8 % on it)"

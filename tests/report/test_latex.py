@@ -31,7 +31,7 @@ def test_numbers_are_to_the_right_below_stacked_titles():
 
 def test_long_names_may_be_broken_after_signs_and_lose_nothing():
     name, tasks = "mol_tiny-synthetic-three-1a2b3c4d", "recognition, flow x10, rank x0.1"
-    ((_, kinds, rows),) = parse(latex(Table("t", ["study", "tasks", "UF1"], [[name, tasks, "0.5"]], texts=2)))
+    ((_, kinds, rows),) = parse(latex(Table("t", ["study", "tasks", "UF1"], [[name, tasks, "0.5"]], text_columns=2)))
     assert kinds == ["p{11em}", "p{11em}", "r"]
     pieces = rows[1][0].removeprefix(r"\raggedright ").split(r"\allowbreak{}")
     assert pieces == [r"mol\_", "tiny-", "synthetic-", "three-", "1a2b3c4d"]

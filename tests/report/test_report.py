@@ -368,7 +368,7 @@ def test_broken_studies_get_a_sentence_and_the_others_are_reported(outputs, tmp_
         "counted/config.yaml holds no configuration",
         "looped/config.yaml holds a setting within itself",
         "endless cannot be read (File name too long)",
-        "empty holds no study",
+        "empty contains no study",
         "absent is not a directory",
     ):
         assert sum(part in line for line in lines) == 1, part
@@ -381,14 +381,14 @@ def test_broken_studies_get_a_sentence_and_the_others_are_reported(outputs, tmp_
     ("file", "content", "message", "figure"),
     [
         ("examples.safetensors", b"no", "s2/examples.safetensors has no readable example clips", "contact_sheet"),
-        ("metrics.csv", b'a,"b\n', "s2/metrics.csv is no readable CSV file", "learning_curves"),
+        ("metrics.csv", b'a,"b\n', "s2/metrics.csv is not a readable CSV file", "learning_curves"),
         (
             "metrics.csv",
             b"epoch,train/loss\n0,high\n",
-            "s2/metrics.csv holds in column 'train/loss'",
+            "s2/metrics.csv has a value in column 'train/loss'",
             "learning_curves",
         ),
-        ("metrics.csv", b"epoch,train/loss\n" + 400 * b"9" + b",1\n", "holds in column 'epoch'", "learning_curves"),
+        ("metrics.csv", b"epoch,train/loss\n" + 400 * b"9" + b",1\n", "has a value in column 'epoch'", "learning_curves"),
         ("metrics.csv", b"a,b\n1,2\n", "s2/metrics.csv has no column 'epoch'", "learning_curves"),
     ],
 )
@@ -407,7 +407,7 @@ def test_nothing_to_report(tmp_path, capsys):
     shown = capsys.readouterr()
     assert not shown.out
     assert not list(tmp_path.iterdir())
-    assert f"mefusion-report: {tmp_path} holds no study" in shown.err
+    assert f"mefusion-report: {tmp_path} contains no study" in shown.err
 
 
 @pytest.mark.usefixtures("no_pictures")
@@ -452,7 +452,7 @@ def test_command_without_traceback_and_help_at_once(tmp_path):
         env={**os.environ},
     )
     assert failed.returncode == 1
-    assert "holds no study" in failed.stderr
+    assert "contains no study" in failed.stderr
     assert "Traceback" not in failed.stderr
 
 

@@ -280,7 +280,7 @@ def test_oracle_is_named_so_in_every_metric(tmp_path):
     found = names(summary)
     assert not found & (metrics | {"flow_epe", "flow_epe_relative", "landmarks_nme", "landmarks_failure_rate"})
     assert {f"oracle_{name}" for name in metrics} <= found
-    assert results.headline(summary).startswith("the epoch was chosen on the test subjects, so this is no result")
+    assert results.headline(summary).startswith("the epoch was chosen on the test subjects, so this is not a result")
 
 
 def test_rules_are_not_scored_as_one(tmp_path):
@@ -299,10 +299,10 @@ def test_same_clip_name_of_two_subjects_is_two_clips(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"study": "another"}, "has study another where mol-fake belongs"),
-        ({"seed": 7}, "has seed 7 where 0 belongs"),
-        ({"rule": "oracle"}, "has rule oracle where last belongs"),
-        ({"fold": "s9"}, "has fold s9 where s1 belongs"),
+        ({"study": "another"}, "has study another instead of mol-fake"),
+        ({"seed": 7}, "has seed 7 instead of 0"),
+        ({"rule": "oracle"}, "has rule oracle instead of last"),
+        ({"fold": "s9"}, "has fold s9 instead of s1"),
     ],
 )
 def test_fold_of_another_study_is_refused(tmp_path, change, message):
@@ -338,7 +338,7 @@ def test_folds_of_different_origins_are_told(tmp_path):
 def test_fold_without_its_origin_is_refused(tmp_path, content):
     path = write_study(tmp_path / "mol-fake") / "folds" / "s2" / "fold.json"
     path.unlink() if content is None else path.write_text(content)
-    with pytest.raises(MefusionError, match=r"s2/fold\.json does not tell where the fold was run .* delete .*/s2 and"):
+    with pytest.raises(MefusionError, match=r"s2/fold\.json does not say where the fold was run .* delete .*/s2 and"):
         results.pool(tmp_path / "mol-fake")
 
 
@@ -421,7 +421,7 @@ def test_value_of_study_json_that_cannot_be(tmp_path, key, value):
 
 
 def test_find_studies(tmp_path):
-    with pytest.raises(MefusionError, match="holds no study"):
+    with pytest.raises(MefusionError, match="contains no study"):
         record.find_studies(tmp_path)
     with pytest.raises(MefusionError, match="is not a directory"):
         record.find_studies(tmp_path / "absent")

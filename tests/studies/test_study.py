@@ -231,7 +231,7 @@ def test_a_fold_that_another_process_is_at_is_left_to_it(copied, run, capsys):
         assert mine
         run(copied.parent)
         printed = capsys.readouterr().out
-        assert "synthetic-sub02: another process is at it" in printed
+        assert "synthetic-sub02: another process is working on it" in printed
         assert "still lacks the folds synthetic-sub02" in printed
     run(copied.parent)
     assert "pooled over 6 clips" in capsys.readouterr().out
@@ -398,7 +398,7 @@ def test_a_task_that_is_off_is_nowhere(run, tmp_path):
         ("model.network.image_size=100", "100"),
         ("model.network.image_size=192", "192"),
         ("model.network.variant=mine", "mine"),
-        ("+logger.paper=1", "logger.paper is nothing to build"),
+        ("+logger.paper=1", "logger.paper names no class"),
         ("protocol.folds=[sub99]", "sub99"),
         ("short_clips=drop", "short_clips=drop"),
     ],

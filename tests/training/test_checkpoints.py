@@ -122,7 +122,7 @@ def test_validation_subjects_are_trained_on_by_no_one(run, monkeypatch, three_in
 
 
 def test_a_best_epoch_needs_a_whole_epoch(run, tmp_path):
-    with pytest.raises(SystemExit, match=r"whole epochs, of 2 steps in fold synthetic-sub02.*max_steps=1"):
+    with pytest.raises(SystemExit, match=r"complete epochs, which have 2 steps in fold synthetic-sub02.*max_steps=1"):
         run("rule=inner_val", "trainer.max_epochs=-1", "model.training.max_steps=1", "model.training.batch_size=1")
     assert not list(tmp_path.rglob("*.ckpt"))
 

@@ -168,7 +168,7 @@ def test_tasks_are_those_of_the_model_less_those_that_are_off(overrides, weights
     ("override", "sentence"),
     [
         ("tasks.flow.weight=-1", "tasks.flow.weight=-1: give a number from 0 up"),
-        ("tasks.recognition.weight=0", "tasks has no recognition"),
+        ("tasks.recognition.weight=0", "tasks.recognition is off"),
     ],
 )
 def test_weights_that_make_no_sense_are_named(override, sentence):
@@ -177,7 +177,7 @@ def test_weights_that_make_no_sense_are_named(override, sentence):
 
 
 def test_what_is_no_task_is_named():
-    with pytest.raises(MefusionError, match=r"tasks\.pose is no task: give tasks\.pose\._target_=CLASS"):
+    with pytest.raises(MefusionError, match=r"tasks\.pose is not a task: give tasks\.pose\._target_=CLASS"):
         resolve_tasks(settings_of("+tasks.pose.weight=1"))
 
 

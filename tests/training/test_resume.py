@@ -17,7 +17,7 @@ from mefusion.commands import train
 from mefusion.common.errors import MefusionError
 from mefusion.evaluation.predictions import load_predictions
 from mefusion.training.module import MERModule
-from mefusion.training.resume import WholeFiles, last_checkpoint, trim_log
+from mefusion.training.resume import AtomicCheckpointIO, last_checkpoint, trim_log
 
 # Two training subjects of two clips and a clip a batch: four steps an epoch, or two where one subject validates.
 SMALL = (
@@ -167,21 +167,21 @@ def test_a_checkpoint_is_written_whole_or_not_at_all(tmp_path):
             raise StopError
 
     path = tmp_path / "last.ckpt"
-    WholeFiles().save_checkpoint({"epoch": 1}, path)
+    AtomicCheckpointIO().save_checkpoint({"epoch": 1}, path)
     with pytest.raises(StopError):
-        WholeFiles().save_checkpoint({"epoch": 2, "broken": Unwritable()}, path)
+        AtomicCheckpointIO().save_checkpoint({"epoch": 2, "broken": Unwritable()}, path)
     assert torch.load(path, weights_only=True) == {"epoch": 1}
     assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_full_disk_is_one_sentence_and_leaves_the_checkpoint_as_it_was(tmp_path):
     path = tmp_path / "last.ckpt"
-    WholeFiles().save_checkpoint({"epoch": 1}, path)
+    AtomicCheckpointIO().save_checkpoint({"epoch": 1}, path)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))  # no file may be larger
     try:
         with pytest.raises(MefusionError, match=r"last\.ckpt cannot be written"):
-            WholeFiles().save_checkpoint({"epoch": 2, "weights": torch.zeros(10**6)}, path)
+            AtomicCheckpointIO().save_checkpoint({"epoch": 2, "weights": torch.zeros(10**6)}, path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert torch.load(path, weights_only=True) == {"epoch": 1}
@@ -196,7 +196,7 @@ ORIGIN = {"study": "s", "fold": "f", "seed": 0}
     [
         ({"origin": ORIGIN | {"study": "t"}}, "is a checkpoint of study t, fold f, seed 0"),
         ({"origin": ORIGIN | {"seed": 1}}, "is a checkpoint of study s, fold f, seed 1"),
-        ({}, "is a checkpoint of something else"),
+        ({}, "is a checkpoint of another program"),
     ],
 )
 def test_a_checkpoint_of_something_else_is_one_sentence(tmp_path, checkpoint, sentence):

@@ -167,11 +167,11 @@ def test_all_is_off_by_default_and_draws_nothing(tmp_path):
 )
 def test_what_a_model_s_targets_do_not_allow_is_one_sentence(view, change, sentence):
     with pytest.raises(MefusionError, match=sentence):
-        Augmentation(**change).require(make_view(view, image_size=8))
+        Augmentation(**change).check_view(make_view(view, image_size=8))
 
 
 def test_frames_with_flow_may_change_their_grey_levels():
-    Augmentation(contrast=0.1, brightness=3, noise=1).require(make_view("canvas", image_size=8))
+    Augmentation(contrast=0.1, brightness=3, noise=1).check_view(make_view("canvas", image_size=8))
 
 
 # Dual phase.

@@ -24,9 +24,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         argv: the command line's arguments; by default those of the process.
     """
     arguments = _parser().parse_intermixed_args(argv)
-    from mefusion.configuration.cli import one_sentence
+    from mefusion.configuration.cli import exit_on_error
 
-    with one_sentence(PROGRAM):
+    with exit_on_error(PROGRAM):
         bench(arguments)
 
 

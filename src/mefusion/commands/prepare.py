@@ -40,8 +40,8 @@ def prepare(config: DictConfig) -> None:
         console.print(f"[red]failed[/] {escape(line)}")
     subjects = index["subject"].nunique()
     console.print(escape(f"{len(index)} of {len(table)} clips of {subjects} subjects are in {folder}"))
-    if hasattr(source, "against_truth") and len(index) and settings.backend != "none":
-        for line in source.against_truth(index, folder):
+    if hasattr(source, "compare_with_truth") and len(index) and settings.backend != "none":
+        for line in source.compare_with_truth(index, folder):
             console.print(line)
     if len(failures):
         raise MefusionError(

@@ -44,7 +44,7 @@ def train(config: "DictConfig") -> float | None:
     require_one_study()
     experiment = composition.resolve_experiment(config)
     settings = experiment.settings
-    building.require_sense(settings)
+    building.check_settings(settings)
     if settings.trainer["accelerator"] == "cpu":
         reuse_freed_memory()
     clips = composition.load_clips(experiment)
@@ -60,7 +60,7 @@ def train(config: "DictConfig") -> float | None:
     say(f"{study.directory}: {len(clips.index)} clips of {subjects} subjects, {tasks}, {settings.protocol.name}")
     if settings.rule == "oracle":
         say("rule=oracle looks for the best epoch on the test subjects: its scores are called oracle and are no result")
-    with processes.errors_told_once(), progress_bar(sum(not run.done for run in chosen)) as shown:
+    with processes.report_errors_once(), progress_bar(sum(not run.done for run in chosen)) as shown:
         build = Builder(
             data=functools.partial(building.make_data, experiment, clips),
             module=functools.partial(building.make_module, settings, experiment.tasks),
@@ -83,14 +83,14 @@ def finish(experiment: "Experiment", study: "Study", *, done_before: int) -> flo
     trained = len(study.runs) - len(missing) - done_before
     if missing:
         print(f"{study.directory} still lacks the folds {', '.join(missing)}: nothing is pooled")
-        leave_result(complete=False, uf1=None, objective=None, trained=trained)
+        report_to_launcher(complete=False, uf1=None, objective=None, trained=trained)
         return None
     result = pool(study.directory)
     print(headline(result.summary))
     building.log_study(experiment, study, result.summary, result.predictions)
     uf1 = result.summary.get("uf1")  # what is chosen on the test subjects has no say in a sweep
     objective = validation_uf1([run.folder for run in study.runs]) if study.rule == "inner_val" else uf1
-    leave_result(complete=True, uf1=uf1, objective=objective, trained=trained)
+    report_to_launcher(complete=True, uf1=uf1, objective=objective, trained=trained)
     return objective
 
 
@@ -108,7 +108,7 @@ def require_one_study() -> None:
         )
 
 
-def leave_result(**result: float | None) -> None:
+def report_to_launcher(**result: float | None) -> None:
     """Tell the launcher, where this is a job of a sweep, what came of it."""
     if path := os.environ.get(RESULT_VARIABLE):
         write_text(Path(path), json.dumps(result))

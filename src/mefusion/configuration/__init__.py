@@ -1,1 +1,1 @@
-"""From Hydra's configuration to typed settings and the objects that they describe."""
+"""Make typed settings from Hydra's configuration, and the objects that they describe."""

@@ -1,4 +1,4 @@
-"""What a fold is run with: its data, the network with its tasks, the trainer with callbacks and loggers."""
+"""Build what a fold needs: its data, the network with its tasks, the trainer with callbacks and loggers."""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -21,7 +21,7 @@ from mefusion.studies.study import Study
 from mefusion.training.loggers import csv_logger, log_settings, log_summary_to_wandb, require_packages
 from mefusion.training.losses import Recognition, Task
 from mefusion.training.module import MERModule
-from mefusion.training.resume import WholeFiles
+from mefusion.training.resume import AtomicCheckpointIO
 from mefusion.training.settings import Imbalance
 from mefusion.windows.datamodule import FoldData, Statistics
 from mefusion.windows.store import ClipStore
@@ -35,13 +35,13 @@ SET_BY_STUDY = {
     "limit_val_batches": "rule=",
     "use_distributed_sampler": "model.training.batch_size, which the devices share",
 }
-"""Arguments of Lightning's Trainer that are not the user's, and what to set in their place."""
+"""Arguments of Lightning's Trainer that the study sets, and what the user can set instead."""
 
 STRATEGIES = ("auto", "ddp")
 
 
 def make_data(experiment: Experiment, clips: ClipStore, fold: Fold, seed: int) -> FoldData:
-    """A fold's windows."""
+    """Make the windows of a fold."""
     model = experiment.settings.model
     return FoldData(
         clips,
@@ -54,7 +54,7 @@ def make_data(experiment: Experiment, clips: ClipStore, fold: Fold, seed: int) -
 
 
 def make_network(settings: TrainSettings, tasks: Collection[str], num_classes: int) -> nn.Module:
-    """Network with the tasks that are on, made for its device, compiled and with channels last if asked for."""
+    """Make the network with its tasks, for its device; compiled and with channels last if the settings say so."""
     model = settings.model
     network = instantiate(model.network, num_classes=num_classes, tasks=list(tasks), clip_length=settings.clip_length)
     if settings.trainer["accelerator"] == "cpu" or not torch.cuda.is_available():
@@ -67,7 +67,7 @@ def make_network(settings: TrainSettings, tasks: Collection[str], num_classes: i
 
 
 def make_module(settings: TrainSettings, tasks: Mapping[str, Task], statistics: Statistics) -> MERModule:
-    """Network and tasks, started from what is known of the training subjects."""
+    """Make the LightningModule of network and tasks, with initial values from the training subjects' statistics."""
     network, counts = make_network(settings, tasks, len(statistics.class_counts)), statistics.class_counts
     recognition = tasks["recognition"]
     if type(recognition) is Recognition:
@@ -79,44 +79,44 @@ def make_module(settings: TrainSettings, tasks: Mapping[str, Task], statistics: 
 
 
 def make_trainer(experiment: Experiment, study: Study, run: Run, callbacks: Sequence[L.Callback]) -> L.Trainer:
-    """Trainer of a fold, which logs to its folder.
+    """Make the trainer of a fold; it logs to the fold's folder.
 
     Args:
-        experiment: the study's.
+        experiment: the study's experiment.
         study: the study.
-        run: the fold.
-        callbacks: beside those that the configuration names.
+        run: the fold with its seed.
+        callbacks: added to the callbacks of the configuration.
     """
-    settings, names = experiment.settings, placeholders(study, run)
-    own = [instantiate(fill(options, names)) for options in settings.callbacks.values()]
+    settings, names = experiment.settings, placeholder_values(study, run)
+    own = [instantiate(fill_placeholders(options, names)) for options in settings.callbacks.values()]
     loggers: list[Logger] = []
     if rank() == 0:
-        named = [instantiate(fill(options, names)) for options in settings.logger.values()]
+        named = [instantiate(fill_placeholders(options, names)) for options in settings.logger.values()]
         log_settings(named, experiment.plain)
         loggers = [csv_logger(run.folder), *named]
     options = dict(settings.trainer)
     if "sync_batchnorm" in options:
-        options["sync_batchnorm"] = synchronises(settings)
+        options["sync_batchnorm"] = uses_sync_batchnorm(settings)
     trainer = instantiate(
         options | {"max_epochs": max_epochs(settings)},
         max_steps=settings.model.training.max_steps,
         callbacks=[*callbacks, *own],
         logger=loggers,
-        plugins=[WholeFiles()],
+        plugins=[AtomicCheckpointIO()],
         num_sanity_val_steps=0,
         limit_val_batches=1.0 if settings.rule.validates else 0,
-        use_distributed_sampler=False,  # the data are shared out by themselves
+        use_distributed_sampler=False,  # `FoldData` divides each batch among the processes
     )
-    # Where steps are counted, Lightning takes a checkpoint from the end of an epoch for one from amid it and shows the
-    # resumed training one batch more of that epoch; ours are all from the end.
+    # With `max_steps`, Lightning takes each checkpoint for one from the middle of an epoch, and a resumed training gets
+    # one more batch of that epoch. Our checkpoints are all from the end of an epoch.
     trainer.fit_loop._iteration_based_training = lambda: False
     return trainer
 
 
 def log_study(experiment: Experiment, study: Study, summary: Mapping[str, Any], predictions: pd.DataFrame) -> None:
-    """Tell W&B, where it is a logger, a whole study's result."""
+    """Log the result of the whole study to W&B, if W&B is one of the loggers."""
     if "wandb" in experiment.settings.logger:
-        options = fill(experiment.settings.logger["wandb"], placeholders(study))
+        options = fill_placeholders(experiment.settings.logger["wandb"], placeholder_values(study))
         log_summary_to_wandb(
             summary,
             predictions,
@@ -127,30 +127,30 @@ def log_study(experiment: Experiment, study: Study, summary: Mapping[str, Any], 
         )
 
 
-def placeholders(study: Study, run: Run | None = None) -> dict[str, str]:
-    """What `{folder}`, `{study}` and so on stand for in the settings of loggers and callbacks."""
-    told = {name: str(study.facts[name]) for name in ("model", "data", "labels", "rule")}
-    told |= {"tasks": "+".join(study.facts["tasks"]), "directory": str(study.directory), "study": study.name}
-    return told | ({"folder": str(run.folder), "fold": run.name} if run else {})
+def placeholder_values(study: Study, run: Run | None = None) -> dict[str, str]:
+    """Texts for the placeholders `{folder}`, `{study}` and so on in the settings of loggers and callbacks."""
+    values = {name: str(study.facts[name]) for name in ("model", "data", "labels", "rule")}
+    values |= {"tasks": "+".join(study.facts["tasks"]), "directory": str(study.directory), "study": study.name}
+    return values | ({"folder": str(run.folder), "fold": run.name} if run else {})
 
 
-def fill(value: Any, names: Mapping[str, str]) -> Any:
-    """Settings with their placeholders filled in."""
+def fill_placeholders(value: Any, names: Mapping[str, str]) -> Any:
+    """Replace each placeholder in settings by its text."""
     if isinstance(value, dict):
-        return {key: fill(part, names) for key, part in value.items()}
+        return {key: fill_placeholders(part, names) for key, part in value.items()}
     if isinstance(value, list):
-        return [fill(part, names) for part in value]
+        return [fill_placeholders(part, names) for part in value]
     if isinstance(value, str):
         for name, text in names.items():
             value = value.replace(f"{{{name}}}", text)
     return value
 
 
-def require_sense(settings: TrainSettings) -> None:
-    """Refuse what needs neither data nor device to be refused.
+def check_settings(settings: TrainSettings) -> None:
+    """Check the settings, as far as this is possible without the data.
 
     Raises:
-        MefusionError: a value is none of those there are, or is not the user's.
+        MefusionError: a value is not allowed, or only the study may set it.
     """
     if taken := [name for name in SET_BY_STUDY if name in settings.trainer]:
         raise MefusionError(f"trainer.{taken[0]} is set by the study: see {SET_BY_STUDY[taken[0]]}")
@@ -158,11 +158,11 @@ def require_sense(settings: TrainSettings) -> None:
     if strategy not in STRATEGIES:
         raise MefusionError(f"trainer.strategy={strategy}: choose from {', '.join(STRATEGIES)}")
     if settings.trainer.get("sync_batchnorm") and settings.trainer["accelerator"] == "cpu":
-        raise MefusionError("trainer.sync_batchnorm=true is for GPUs: PyTorch has it for no CPU")
+        raise MefusionError("trainer.sync_batchnorm=true works on GPUs only: give trainer.sync_batchnorm=false")
     for group, named in (("logger", settings.logger), ("callbacks", settings.callbacks)):
         for name, options in named.items():
             if not isinstance(options, dict) or "_target_" not in options:
-                raise MefusionError(f"{group}.{name} is nothing to build: give {group}.{name}._target_=CLASS")
+                raise MefusionError(f"{group}.{name} names no class: give {group}.{name}._target_=CLASS")
             if str(options.get("monitor", "")).startswith("validation/") and not settings.rule.validates:
                 raise MefusionError(
                     f"{group}.{name}.monitor={options['monitor']} needs validation subjects: give rule=inner_val"
@@ -172,10 +172,10 @@ def require_sense(settings: TrainSettings) -> None:
 
 
 def max_epochs(settings: TrainSettings) -> int:
-    """Epochs to train for, -1 where steps alone are counted.
+    """Number of epochs to train; -1 if only the number of steps is limited.
 
     Raises:
-        MefusionError: neither epochs nor steps are limited, or a limit is no number.
+        MefusionError: neither epochs nor steps are limited, or a limit is not a whole number from 1 up.
     """
     training, epochs = settings.model.training, settings.trainer.get("max_epochs")
     if epochs is None:
@@ -184,12 +184,12 @@ def max_epochs(settings: TrainSettings) -> int:
     if limits == (-1, -1) or any(not isinstance(limit, int) or (limit < 1 and limit != -1) for limit in limits):
         raise MefusionError(
             f"trainer.max_epochs={epochs} with model.training.max_steps={training.max_steps}: one must be 1 or more, "
-            "the other may be -1 for none"
+            "the other may be -1 (no limit)"
         )
     return epochs
 
 
-def synchronises(settings: TrainSettings) -> bool:
-    """Whether batch normalisation is synchronised: where it is null, on GPUs, since PyTorch has it for no CPU."""
+def uses_sync_batchnorm(settings: TrainSettings) -> bool:
+    """Whether batch normalisation is synchronised; null means on GPUs, since PyTorch cannot do it on a CPU."""
     asked = settings.trainer["sync_batchnorm"]
     return torch.cuda.is_available() and settings.trainer["accelerator"] != "cpu" if asked is None else asked

@@ -1,4 +1,4 @@
-"""What the entry points share: where the configuration is, and errors as one sentence."""
+"""What all commands share: where the configuration is, and errors printed as one sentence."""
 
 import functools
 import os
@@ -24,7 +24,7 @@ from mefusion.configuration.schema import register_schemas
 
 
 def configuration_folder(name: str) -> Path:
-    """`conf` or `experiments`: the checkout's where there is one, else the installed package's."""
+    """The folder `conf` or `experiments`: of the checkout if there is one, else of the installed package."""
     package = Path(__file__).parents[1]
     checkout = package.parents[1]
     return checkout / name if (checkout / "pyproject.toml").exists() else package / name
@@ -34,12 +34,12 @@ class ExperimentsSearchPath(SearchPathPlugin):
     """Lets `+ablation=tasks` find experiments/ablation/tasks.yaml."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        """Append experiments/ to where Hydra looks."""
+        """Add experiments/ to the folders that Hydra searches."""
         search_path.append("experiments", f"file://{configuration_folder('experiments')}")
 
 
 def options_first(arguments: Sequence[str]) -> list[str]:
-    """A command line with its options before the overrides, since Hydra refuses options between them."""
+    """Move the options of a command line before the overrides; Hydra does not accept options between overrides."""
     with_value = (
         "--config-dir",
         "-cd",
@@ -60,42 +60,42 @@ def options_first(arguments: Sequence[str]) -> list[str]:
 
 
 def prepare_hydra() -> None:
-    """Make known to Hydra the types of the settings, experiments/, and modules in the current folder."""
+    """Let Hydra find the types of the settings, experiments/, and modules in the current folder."""
     register_schemas()
     Plugins.instance().register(ExperimentsSearchPath)
     if (folder := str(Path.cwd())) not in sys.path:
-        sys.path.append(folder)  # at the end: what is there hides nothing
+        sys.path.append(folder)  # at the end, so that a module there hides no installed one
 
 
 def compose(overrides: Sequence[str]) -> DictConfig:
-    """conf/train.yaml with overrides, as `mefusion-train` sees it."""
+    """Compose conf/train.yaml with overrides, as `mefusion-train` does."""
     prepare_hydra()
     with hydra.initialize_config_dir(str(configuration_folder("conf")), version_base="1.3"):
         return hydra.compose("train", overrides=list(overrides))
 
 
 def run(task: Callable[[DictConfig], Any], *, config_name: str, program: str) -> None:
-    """Run an entry point under Hydra; what the user can mend is one sentence and exit code 1."""
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # let exceptions come here instead of being printed with hints
+    """Run a command under Hydra; an error that the user can correct is printed as one sentence, with exit code 1."""
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises exceptions instead of printing them with hints
     sys.argv[1:] = options_first(sys.argv[1:])
     prepare_hydra()
 
     @functools.wraps(task)
-    def quietly(config: DictConfig) -> Any:
-        if HydraConfig.get().mode == RunMode.MULTIRUN:  # a job of another launcher than ours, which hears of errors
+    def run_task(config: DictConfig) -> Any:
+        if HydraConfig.get().mode == RunMode.MULTIRUN:  # a job of another launcher, which needs the exception
             return task(config)
-        with one_sentence(program):  # here too, since Hydra would print a line of its own on the way out
+        with exit_on_error(program):  # here too: an exception would make Hydra print a line of its own
             return task(config)
 
-    with one_sentence(program):
+    with exit_on_error(program):
         hydra.main(version_base="1.3", config_path=str(configuration_folder("conf")), config_name=config_name)(
-            quietly
+            run_task
         )()
 
 
 @contextmanager
-def one_sentence(program: str) -> Iterator[None]:
-    """End the program where the block raises what the user can mend: one sentence and exit code 1."""
+def exit_on_error(program: str) -> Iterator[None]:
+    """End the program with one sentence and exit code 1 if the block raises an error that the user can correct."""
     try:
         try:
             yield
@@ -105,8 +105,8 @@ def one_sentence(program: str) -> Iterator[None]:
         sys.exit(f"{program}: {error}")
     except (HydraException, OmegaConfBaseException) as error:
         sys.exit(f"{program}: {_explain(error)}; {program} --help shows what there is")
-    except BrokenPipeError:  # who read the output, as `head` does, has had enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains on its way out
+    except BrokenPipeError:  # the program that read the output has ended, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python prints a warning when it exits
         sys.exit(1)
     except OSError as error:
         sys.exit(f"{program}: {error.filename or 'a file'} cannot be used: {error.strerror or error}")
@@ -115,7 +115,7 @@ def one_sentence(program: str) -> Iterator[None]:
 
 
 def _explain(error: Exception) -> str:
-    """Hydra's and OmegaConf's messages in one line that names the value."""
+    """Write an error of Hydra or OmegaConf as one line that names the value."""
     message = str(error).strip()
     key = re.search(r"full_key: (\S+)", message)
     if isinstance(error, InstantiationException) and error.__cause__ is not None:
@@ -126,7 +126,7 @@ def _explain(error: Exception) -> str:
         )
     if isinstance(error, MissingConfigException):
         group, _, option = str(error.missing_cfg_file).rpartition("/")
-        # Of one option among several, as in callbacks=[a,b], Hydra does not tell the others.
+        # For a list such as callbacks=[a,b], Hydra does not say which options exist.
         options = error.options or sorted(path.stem for path in (configuration_folder("conf") / group).glob("*.yaml"))
         if option.startswith("submitit_"):
             return f"{group}={option} needs a package: pip install hydra-submitit-launcher"
@@ -145,6 +145,6 @@ def _explain(error: Exception) -> str:
 
 
 def _choices(message: str) -> str:
-    """OmegaConf's message on an enumeration as our own say it."""
+    """Write OmegaConf's message about an enumeration like our own messages."""
     found = re.fullmatch(r"Invalid value .*, expected one of \[(.*)\]", message)
     return f"choose from {found[1]}" if found else message

@@ -1,4 +1,4 @@
-"""From a configuration to the objects that it describes, once: below this room nobody sees a configuration.
+"""Make the objects that a configuration describes, once; the packages below this one never see a configuration.
 
 experiment = resolve_experiment(config)    settings, source, tasks
 clips = load_clips(experiment)             prepared clips with their classes
@@ -39,15 +39,15 @@ from mefusion.windows.views import make_view
 
 @dataclass(frozen=True)
 class Experiment:
-    """All that a study is made from, resolved.
+    """A resolved configuration, and the objects that it describes.
 
     Attributes:
-        settings: as the configuration has them.
-        preparation: of its clips.
-        tasks: those that are on, with their weights; recognition is among them.
+        settings: the typed settings.
+        preparation: of the study's clips.
+        tasks: the tasks that are on, with their weights; recognition is one of them.
         plain: the resolved configuration as plain data.
         yaml: the same as text.
-        prepare: the command that prepares its clips, for messages.
+        prepare_command: the command that prepares the clips, for messages.
     """
 
     settings: TrainSettings
@@ -55,18 +55,18 @@ class Experiment:
     tasks: Mapping[str, Task]
     plain: Mapping[str, Any]
     yaml: str
-    prepare: str
+    prepare_command: str
 
 
 def resolve_experiment(config: DictConfig) -> Experiment:
-    """All that a configuration of conf/train.yaml describes.
+    """Resolve a configuration of conf/train.yaml.
 
     Raises:
-        MefusionError: a value is none of those there are.
+        MefusionError: a value is not allowed.
     """
     settings: Any = OmegaConf.to_object(config)
     if not settings.seeds or len(set(settings.seeds)) < len(settings.seeds):
-        raise MefusionError(f"seeds={settings.seeds}: give one whole number or more, none twice, as [0,1,2]")
+        raise MefusionError(f"seeds={settings.seeds}: give one or more different whole numbers, as [0,1,2]")
     plain: Any = OmegaConf.to_container(config, resolve=True, enum_to_str=True)
     return Experiment(
         settings=settings,
@@ -74,20 +74,22 @@ def resolve_experiment(config: DictConfig) -> Experiment:
         tasks=resolve_tasks(settings),
         plain=plain,
         yaml=OmegaConf.to_yaml(config, resolve=True),
-        prepare=_preparing_command(settings),
+        prepare_command=_prepare_command(settings),
     )
 
 
 def resolve_tasks(settings: TrainSettings) -> dict[str, Task]:
-    """The tasks of conf/tasks that the model has, less those of weight 0.
+    """Make the tasks of conf/tasks that the model has, without those of weight 0.
 
     Raises:
-        MefusionError: one is no task, a weight is below 0, or recognition is off.
+        MefusionError: an entry is not a task, a weight is below 0, or recognition is off.
     """
     own, tasks = settings.model.task_weights, {}
     for name, options in settings.tasks.items():
         if not isinstance(options, dict) or "_target_" not in options:
-            raise MefusionError(f"tasks.{name} is no task: give tasks.{name}._target_=CLASS and tasks.{name}.weight=1")
+            raise MefusionError(
+                f"tasks.{name} is not a task: give tasks.{name}._target_=CLASS and tasks.{name}.weight=1"
+            )
         weight = options.get("weight")
         if weight is None or name not in own:
             weight = own.get(name, 0)
@@ -96,20 +98,20 @@ def resolve_tasks(settings: TrainSettings) -> dict[str, Task]:
         if weight:
             tasks[name] = instantiate(options, weight=float(weight))
     if "recognition" not in tasks:
-        raise MefusionError("tasks has no recognition: a study scores it, so it must be on")
+        raise MefusionError("tasks.recognition is off, but a study is scored by it: give it a weight above 0")
     return tasks
 
 
-def _preparing_command(settings: TrainSettings) -> str:
-    """The `mefusion-prepare` that goes with this `mefusion-train`."""
+def _prepare_command(settings: TrainSettings) -> str:
+    """The `mefusion-prepare` command that prepares the clips for this `mefusion-train` command."""
     if not HydraConfig.initialized():
         return "mefusion-prepare"
     hydra = HydraConfig.get()
-    # An experiment may have chosen these, and how faces are aligned, which the command line then does not tell.
+    # An experiment may have chosen these and the alignment of faces, so they may be missing on the command line.
     chosen = [f"{group}={hydra.runtime.choices[group]}" for group in ("data", "labels", "faces")]
     aligned = f"faces.alignment={settings.faces.alignment}"
     shared = ("data", "labels", "faces", "cache_dir", "clip_length", "short_clips", "missing_apex")
-    # A setting, a group within a group, or an option that is put somewhere: data.root=, data/sources=, +data@
+    # Forms of an override: a setting (data.root=), a group in a group (data/sources=), an added option (+data@)
     groups = ((text, re.match(r"[+~]*(\w*)", text)) for text in hydra.overrides.task)
     given = [text for text, group in groups if group and group[1] in shared and text not in chosen]
     if settings.faces.alignment != "stabilised" and aligned not in given:
@@ -118,21 +120,22 @@ def _preparing_command(settings: TrainSettings) -> str:
 
 
 def load_clips(experiment: Experiment) -> ClipStore:
-    """Prepared clips that have a class in the label scheme, as the model sees them.
+    """Load the prepared clips that have a class in the label scheme, as the model sees them.
 
     Raises:
-        MefusionError: they are not prepared, are not the whole download, or have not what the model needs.
+        MefusionError: the clips are not prepared, some of the download are missing, or they lack what the model needs.
     """
     settings, source = experiment.settings, experiment.preparation.source
     labels, folder = settings.labels, experiment.preparation.cache
-    index = read_index(folder, command=experiment.prepare)
+    index = read_index(folder, command=experiment.prepare_command)
     recorded = folder / "source.txt"
     if recorded.exists() and source.digest() not in (None, recorded.read_text().strip()):
         raise MefusionError(
-            f"the list of clips of data={source.name} has changed since it was prepared: run {experiment.prepare}"
+            f"the list of clips of data={source.name} has changed since it was prepared: "
+            f"run {experiment.prepare_command}"
         )
     labelled = label_clips(index, labels, known=source.official)
-    require_whole(labelled, source, labels.name, failures=folder / "failures.csv")
+    require_official_clips(labelled, source, labels.name, failures=folder / "failures.csv")
     view = make_view(
         settings.model.view,
         image_size=settings.model.network["image_size"],
@@ -143,18 +146,18 @@ def load_clips(experiment: Experiment) -> ClipStore:
     )
     if "landmarks" in experiment.tasks and "landmarks" not in clips.arrays[0]:
         raise MefusionError(
-            "faces=none has prepared no landmarks, so none can be learnt: give tasks.landmarks.weight=0"
+            "clips prepared with faces=none have no landmarks to learn from: give tasks.landmarks.weight=0"
         )
     return clips
 
 
-def require_whole(labelled: pd.DataFrame, source: Source, scheme: str, *, failures: Path) -> None:
-    """Stop where labelled clips are not those of the official download, unless a partial copy is allowed.
+def require_official_clips(labelled: pd.DataFrame, source: Source, scheme: str, *, failures: Path) -> None:
+    """Check that the labelled clips are those of the official download, unless a partial copy is allowed.
 
     Raises:
-        MefusionError: counts differ; says which, and which clips could not be prepared.
+        MefusionError: counts differ; the message says which, and which clips could not be prepared.
     """
-    found = differences(labelled, scheme=scheme, datasets=source.asserted)
+    found = differences(labelled, scheme=scheme, datasets=source.required_counts)
     if not found:
         return
     failed = pd.read_csv(failures, dtype=str) if failures.exists() else pd.DataFrame()
@@ -166,7 +169,7 @@ def require_whole(labelled: pd.DataFrame, source: Source, scheme: str, *, failur
 
 
 def plan_study(experiment: Experiment, clips: ClipStore) -> Study:
-    """Name a study by its content, split its subjects, and gather what its result must carry."""
+    """Name a study by its content, split its subjects, and collect the facts that are stored with its result."""
     settings, protocol = experiment.settings, experiment.settings.protocol
     source, labels, backend = experiment.preparation.source, settings.labels, experiment.preparation.settings.backend
     options = {field.name: getattr(protocol, field.name) for field in fields(ProtocolOptions)}
@@ -175,13 +178,13 @@ def plan_study(experiment: Experiment, clips: ClipStore) -> Study:
     content = study_content(
         experiment.plain,
         backend=backend,
-        tasks=_told_tasks(experiment),
+        tasks=_task_settings(experiment),
         datasets=set(clips.index["dataset"]),
     )
     digest = study_hash(
         content,
         samples=sample_list_hash(clips.index),
-        # What each clip shows and where its apex is count, not where it lies.
+        # What a clip shows and where its apex is count; the folder of its file does not.
         contents=sorted(clips.index[[*KEY, "content", "apex_place"]].astype(str).agg("\t".join, axis=1)),
         preparation=PREPARATION,
         faces=backend_version(backend),
@@ -192,11 +195,11 @@ def plan_study(experiment: Experiment, clips: ClipStore) -> Study:
         "data": source.name,
         "labels": labels.name,
         "tasks": {name: task.weight for name, task in experiment.tasks.items()},
-        "measures": {name: task.report.plain() for name, task in experiment.tasks.items() if task.report.measures},
+        "measures": {name: task.report.to_plain() for name, task in experiment.tasks.items() if task.report.measures},
         "classes": list(clips.classes),
         "protocol": protocol.name,
         "folds": [fold.name for fold in folds],
-        "clips": len(tested),  # the study's result is about these
+        "clips": len(tested),  # the result covers these clips
         "sample_list_hash": sample_list_hash(tested),
         "partial": differences(clips.index, scheme=labels.name, datasets=source.official),
         "clip_notes": clip_notes(clips.index),
@@ -217,10 +220,10 @@ def plan_study(experiment: Experiment, clips: ClipStore) -> Study:
     )
 
 
-def _told_tasks(experiment: Experiment) -> dict[str, Any]:
-    """Of each task its weight, and all of its settings where it has more."""
-    told: dict[str, Any] = {}
+def _task_settings(experiment: Experiment) -> dict[str, Any]:
+    """The weight of each task; all settings of a task that has more than a weight."""
+    settings: dict[str, Any] = {}
     for name, task in experiment.tasks.items():
         options = experiment.plain["tasks"][name]
-        told[name] = options | {"weight": task.weight} if {*options} - {"_target_", "weight"} else task.weight
-    return told
+        settings[name] = options | {"weight": task.weight} if {*options} - {"_target_", "weight"} else task.weight
+    return settings

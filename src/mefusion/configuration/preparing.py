@@ -1,4 +1,4 @@
-"""From the settings of `mefusion-prepare` and `mefusion-check` to the objects that they describe; without torch."""
+"""Make the objects that the settings of `mefusion-prepare` and `mefusion-check` describe; does not import torch."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,13 +15,13 @@ from mefusion.preparation.settings import PreparationSettings
 
 @dataclass(frozen=True)
 class Preparation:
-    """Which clips are prepared, how, and where to.
+    """Which clips are prepared, how, and into which folder.
 
     Attributes:
-        options: as the configuration has them.
+        options: the typed settings of the configuration.
         source: of the clips.
-        settings: how they are prepared.
-        cache: folder of what is prepared.
+        settings: how the clips are prepared.
+        cache: folder of the prepared clips.
     """
 
     options: PrepareSettings
@@ -31,20 +31,20 @@ class Preparation:
 
 
 def resolve_preparation(config: DictConfig) -> Preparation:
-    """All that a configuration of conf/prepare.yaml or conf/check.yaml describes.
+    """Resolve a configuration of conf/prepare.yaml or conf/check.yaml.
 
     Raises:
-        MefusionError: a value is none of those there are.
+        MefusionError: a value is not allowed.
     """
     options: Any = OmegaConf.to_object(config)
     return plan_preparation(options)
 
 
 def plan_preparation(options: PrepareSettings) -> Preparation:
-    """Source, settings and cache folder of typed options.
+    """Make the source, settings and cache folder from typed options.
 
     Raises:
-        MefusionError: a value is none of those there are.
+        MefusionError: a value is not allowed.
     """
     source: Source = instantiate(options.data)
     faces = options.faces

@@ -17,36 +17,36 @@ from mefusion.common.errors import MefusionError
 
 
 def start_processes(options: Mapping[str, Any]) -> None:
-    """Start the processes of the other devices that share each training, and join them; one device needs none.
+    """Start one process for each further device, and connect all processes; does nothing for a single device.
 
-    Each runs the command of this one. Where something else has started them, as torchrun does, they are only joined.
+    Each process runs the same command. If a program such as torchrun has started them already, they are only connected.
 
     Args:
-        options: of Lightning's Trainer.
+        options: arguments of Lightning's Trainer.
 
     Raises:
-        MefusionError: the devices are not there, or are several in a sweep.
+        MefusionError: the devices do not exist, or there are several in a sweep.
     """
     names = ("accelerator", "devices", "num_nodes", "strategy")
     given = {name: options[name] for name in names if name in options}
-    told = " ".join(f"trainer.{name}={value}" for name, value in given.items())
+    text = " ".join(f"trainer.{name}={value}" for name, value in given.items())
     try:
         fabric = L.Fabric(**given)
     except (ValueError, TypeError, RuntimeError, MisconfigurationException) as error:
-        raise MefusionError(f"{told}: {str(error).strip().splitlines()[0]}") from error
+        raise MefusionError(f"{text}: {str(error).strip().splitlines()[0]}") from error
     if fabric.world_size == 1:
         return
     if RESULT_VARIABLE in os.environ or HydraConfig.get().mode is RunMode.MULTIRUN:
         raise MefusionError(
-            f"{told} in a sweep: its jobs run side by side, a device each, which is faster than sharing batches, and "
-            "the processes of further devices would run the whole sweep again; give trainer.devices=1"
+            f"{text} is not possible in a sweep, since each process would run the whole sweep again: give "
+            "trainer.devices=1, and the jobs run at the same time, each on a device of its own"
         )
     fabric.launch()
 
 
 @contextmanager
-def errors_told_once() -> Iterator[None]:
-    """Let the first process alone tell an error, which the others meet as well."""
+def report_errors_once() -> Iterator[None]:
+    """Let only the first process report an error that all processes have."""
     try:
         yield
     except MefusionError:

@@ -1,7 +1,7 @@
-"""The settings of the commands, typed, so that `seeds=[abc]` is refused before anything runs.
+"""Typed settings of the commands, so that a value such as `seeds=[abc]` is refused before anything runs.
 
-Each group of conf/ is one dataclass, the same that the code works with. It stands in the room that uses it; here are
-those of the commands and what belongs to no other room.
+Each group of conf/ is one dataclass, which the code uses as it is. It is defined in the package that uses it. This file
+has the settings of the commands, and those that belong to no other package.
 """
 
 from dataclasses import dataclass, field
@@ -17,15 +17,15 @@ from mefusion.training.settings import Imbalance, OptimizerSettings, Rule, Train
 
 @dataclass
 class PrepareSettings:
-    """conf/prepare.yaml and conf/check.yaml: what is prepared, how, and where to.
+    """conf/prepare.yaml and conf/check.yaml: which clips are prepared, how, and into which folder.
 
     Attributes:
         data: a source: `_target_` and its arguments.
         labels: the label scheme.
-        faces: how they are found and aligned.
+        faces: how faces are found and aligned.
         clip_length, short_clips, missing_apex: see `mefusion.preparation.settings.PreparationSettings`.
         cache_dir: folder of prepared clips.
-        workers: processes; None is one a core.
+        workers: number of processes; None means one for each core.
     """
 
     data: dict[str, Any] = MISSING
@@ -40,17 +40,17 @@ class PrepareSettings:
 
 @dataclass
 class ModelSettings:
-    """conf/model: a network, what it sees, and how it is trained.
+    """conf/model: a network, its input, and how it is trained.
 
     Attributes:
         name: of the model.
-        view: what of a clip the network sees, a key of `mefusion.windows.views.VIEWS`.
+        view: which part of a clip the network sees, a key of `mefusion.windows.views.VIEWS`.
         network: `_target_` and its arguments.
-        optimizer: settings.
-        training: which windows, how long.
-        task_weights: the tasks that the network has.
+        optimizer: its settings.
+        training: which windows are used, and for how long.
+        task_weights: the tasks that the network has, with their weights.
         mean_shape: see `mefusion.training.module.MERModule`.
-        compile: by torch.compile.
+        compile: whether torch.compile is used.
         channels_last: see `mefusion.acceleration.channels_last`.
     """
 
@@ -67,7 +67,7 @@ class ModelSettings:
 
 @dataclass
 class ProtocolOptions:
-    """Options of protocols, see `mefusion.evaluation.folds`; None but for the protocols that have them."""
+    """Options of protocols, see `mefusion.evaluation.folds`; None for protocols that do not have the option."""
 
     k: int | None = None
     seed: int | None = None
@@ -76,13 +76,13 @@ class ProtocolOptions:
 
 @dataclass
 class ProtocolSettings(ProtocolOptions):
-    """conf/protocol: how subjects are split, and what of it is run.
+    """conf/protocol: how subjects are split, and which folds are run.
 
     Attributes:
         name: a key of `mefusion.evaluation.folds.PROTOCOLS`.
-        validation: share of the training subjects that `rule=inner_val` takes out.
-        folds: names of the folds to run; None is all.
-        shard: a part of the folds to run, as `2/3`.
+        validation: share of the training subjects that `rule=inner_val` uses for validation.
+        folds: names of the folds to run; None means all.
+        shard: the part of the folds to run, as `2/3`.
     """
 
     name: str = MISSING
@@ -97,13 +97,13 @@ class TrainSettings(PrepareSettings):
 
     Attributes:
         model: see `ModelSettings`.
-        tasks: each with its weight, None for the model's own, 0 to leave it out; and `_target_`.
-        imbalance: what makes up for classes of different size.
+        tasks: for each task `_target_` and its weight: None means the model's own weight, 0 leaves the task out.
+        imbalance: how classes of different size are balanced.
         protocol: how subjects are split.
         trainer: Lightning's Trainer, `_target_` and its arguments.
-        logger: loggers by name, each `_target_` and its arguments.
+        logger: loggers by name, each with `_target_` and its arguments.
         callbacks: Lightning's callbacks by name, likewise.
-        seeds: every fold is run with each.
+        seeds: every fold is run with each seed.
         rule: which weights predict.
         output_dir: folder of the studies.
     """
@@ -121,7 +121,7 @@ class TrainSettings(PrepareSettings):
 
 
 def register_schemas() -> None:
-    """Make the types known to Hydra."""
+    """Register the types of the settings with Hydra."""
     store = ConfigStore.instance()
     store.store(name="prepare_schema", node=PrepareSettings)
     store.store(name="train_schema", node=TrainSettings)

@@ -6,7 +6,7 @@ from itertools import zip_longest
 from pathlib import Path
 
 from mefusion.common.errors import MefusionError
-from mefusion.datasets.reading.folders import descend, entries
+from mefusion.datasets.reading.folders import descend, matching_folders
 from mefusion.datasets.reading.official import OfficialSource
 from mefusion.datasets.reading.tables import Coding, read_sheets
 
@@ -66,7 +66,7 @@ class CasmeSquaredSource(OfficialSource):
         if not folder.is_dir():  # the cropped subjects have no letter
             folder = tree / subject.removeprefix("s")
         if self.frames == "raw" and folder.is_dir():
-            videos = entries(folder, re.compile(rf"\d+_{re.escape(cells['video'])}.*"))
+            videos = matching_folders(folder, re.compile(rf"\d+_{re.escape(cells['video'])}.*"))
             clip = videos[0].name if videos else clip
         return descend(folder, clip, root=self.root)
 

@@ -56,7 +56,7 @@ class CasmeCubedSource(OfficialSource):
         ),
     }
 
-    entries = {
+    entry_folders = {
         "raw": re.compile(r"spno\.\d+", re.IGNORECASE),
         "clips": re.compile(r"spno\.\d+_[a-m]_\d+", re.IGNORECASE),
     }
@@ -64,7 +64,7 @@ class CasmeCubedSource(OfficialSource):
     def frame_tree(self) -> Path:
         """Folder of the subjects, or of the pack's clips, which lie side by side."""
         kinds = {self.frames: self.kinds[self.frames]}
-        return frame_tree(self.root, self.entries[self.frames], frames=self.frames, kinds=kinds, avoid=self.avoid)
+        return frame_tree(self.root, self.entry_folders[self.frames], frames=self.frames, kinds=kinds, avoid=self.avoid)
 
     def clip_id(self, cells: Mapping[str, str]) -> str:
         """As `a_355`."""

@@ -10,7 +10,7 @@ import pandas as pd
 from mefusion.clips.table import clip_table
 from mefusion.common.errors import MefusionError
 from mefusion.datasets.casme2 import Casme2Source
-from mefusion.datasets.reading.folders import inside
+from mefusion.datasets.reading.folders import require_inside
 from mefusion.datasets.reading.source import Source
 from mefusion.datasets.samm import SammSource
 from mefusion.datasets.smic import SmicSource
@@ -65,7 +65,7 @@ class FlowImagesSource(Source):
             raise MefusionError(
                 f"{self.root} must hold one CSV with the columns {', '.join(COLUMNS)}, there is {names}: keep one there"
             )
-        return inside(listed[0], self.root)
+        return require_inside(listed[0], self.root)
 
     def _rows(self) -> Iterator[dict[str, object]]:
         csv = self._csv()
@@ -103,7 +103,7 @@ class FlowImagesSource(Source):
         for path in sorted(self.root.rglob("*.png")):
             if path.stem.strip() in images:
                 raise MefusionError(f"{path} and {images[path.stem.strip()]} show the same clip: keep one")
-            images[path.stem.strip()] = inside(path, self.root)
+            images[path.stem.strip()] = require_inside(path, self.root)
         return images
 
 

@@ -37,10 +37,10 @@ class PooledSource(Source):
         self.root = Path(os.path.commonpath([part.root.absolute() for part in parts]))
 
     @property
-    def asserted(self) -> Mapping[str, CountsByScheme]:
-        """See `Source.asserted`; a source that may be partial does not make the others so."""
+    def required_counts(self) -> Mapping[str, CountsByScheme]:
+        """See `Source.required_counts`; a source that may be partial does not make the others so."""
         parts = () if self.allow_partial else self.sources.values()
-        return {dataset: counts for part in parts for dataset, counts in part.asserted.items()}
+        return {dataset: counts for part in parts for dataset, counts in part.required_counts.items()}
 
     @property
     def faces(self) -> str:  # type: ignore[override]

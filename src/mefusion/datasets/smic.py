@@ -8,7 +8,7 @@ from typing import Any
 from mefusion.clips.video import list_frames
 from mefusion.common.errors import MefusionError
 from mefusion.datasets.reading.counts import Counts, CountsByScheme
-from mefusion.datasets.reading.folders import inside
+from mefusion.datasets.reading.folders import require_inside
 from mefusion.datasets.reading.official import OfficialSource
 
 CLIP = re.compile(r"s0*(\d+)_(ne|po|sur)_(\d+)", re.IGNORECASE)
@@ -90,7 +90,7 @@ class SmicSource(OfficialSource):
         assert avoid is not None
         for _ in range(5):  # s1/micro/negative/s1_ne_01, and once more where it is nested
             inner = [child for folder in level for child in sorted(folder.iterdir()) if child.is_dir()]
-            found += [inside(child, self.root) for child in inner if CLIP.fullmatch(child.name)]
+            found += [require_inside(child, self.root) for child in inner if CLIP.fullmatch(child.name)]
             level = [child for child in inner if not CLIP.fullmatch(child.name) and not avoid.fullmatch(child.name)]
         return found
 

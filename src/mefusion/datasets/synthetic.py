@@ -100,7 +100,7 @@ class SyntheticSource(Source):
         assert self.write_to is not None
         return write_rendered_download(self.layout, Path(self.write_to), self.settings, workers=workers)
 
-    def against_truth(self, index: pd.DataFrame, folder: Path) -> list[str]:
+    def compare_with_truth(self, index: pd.DataFrame, folder: Path) -> list[str]:
         """Lines that tell how far prepared landmarks and flow are from the exact ones."""
         whole = index[index["offset"] - index["onset"] + 1 == index["n_frames"]]  # not those interpolated in time
         first = whole.groupby(["subject", "emotion"], as_index=False).first()

@@ -83,12 +83,12 @@ class TaskReport:
             phrase = phrase.replace(f"{{{measure.name}}}", measure.text(summary[measure.name]))
         return phrase
 
-    def plain(self) -> dict[str, Any]:
+    def to_plain(self) -> dict[str, Any]:
         """The same as plain data, for `study.json`."""
         return asdict(self)
 
     @classmethod
-    def of_plain(cls, data: Mapping[str, Any]) -> "TaskReport":
+    def from_plain(cls, data: Mapping[str, Any]) -> "TaskReport":
         """What `plain` gave.
 
         Raises:

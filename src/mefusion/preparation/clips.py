@@ -60,7 +60,7 @@ def prepare_clips(
         range(len(clips)),
         description="Preparing",
         workers=workers,
-        initialise=_share,
+        initialise=_initialise_worker,
         arguments=(clips, settings.backend),
     )
     done = dict(sorted(outcomes))
@@ -77,7 +77,7 @@ _clips: list[dict[str, object]] = []
 _backend: FaceBackend | None = None
 
 
-def _share(clips: list[dict[str, object]], faces: str) -> None:
+def _initialise_worker(clips: list[dict[str, object]], faces: str) -> None:
     """Give a worker process the clips and one face backend for all of them."""
     global _backend
     _clips[:] = clips
@@ -112,7 +112,7 @@ def _prepare_or_raise(
             limits = {"onset": numbers["onset"], "offset": numbers["offset"]}
             frames = read_clip(path, **limits)
             if len(frames) < settings.clip_length and settings.short_clips == ShortClips.leave_out:
-                return Outcome(note=f"{_shortness(path, len(frames), settings)}: left out")
+                return Outcome(note=f"{_too_few_frames(path, len(frames), settings)}: left out")
             apex = frame_place(path, numbers["apex"], **limits)
             points = clip_landmarks(landmarks, path, used=len(frames), **limits) if landmarks else None
             arrays, facts = _from_frames(path, frames, points, backend, settings, apex=apex)
@@ -146,7 +146,7 @@ def _from_frames(
         content.update(points.tobytes())
         points = fill_missing(points, limit=settings.faces.max_missing)
     if len(frames) < settings.clip_length:
-        note = f"{_shortness(path, len(frames), settings)}: interpolated in time"
+        note = f"{_too_few_frames(path, len(frames), settings)}: interpolated in time"
         if apex:
             apex = round(apex * (settings.clip_length - 1) / (len(frames) - 1))
         frames = interpolate_in_time(frames, settings.clip_length)
@@ -173,7 +173,7 @@ def _from_flow_image(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]
     }
 
 
-def _shortness(path: Path, count: int, settings: PreparationSettings) -> str:
+def _too_few_frames(path: Path, count: int, settings: PreparationSettings) -> str:
     return f"{path} has {count} frames, fewer than a window's {settings.clip_length}"
 
 

@@ -11,7 +11,7 @@ from mefusion.common.errors import MefusionError
 
 # --help has to answer at once: pandas, matplotlib and rich come in where they are used.
 if TYPE_CHECKING:
-    from mefusion.report.reading import Reported
+    from mefusion.report.reading import ReportedStudy
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -74,12 +74,12 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _read(directories: Sequence[Path], partial: bool) -> "tuple[list[Reported], list[str]]":
-    from mefusion.report.reading import in_order, read_study
+def _read(directories: Sequence[Path], partial: bool) -> "tuple[list[ReportedStudy], list[str]]":
+    from mefusion.report.reading import read_study, sort_studies
     from mefusion.studies.record import find_studies
 
     found: dict[Path, Path] = {}
-    reported: dict[str, Reported] = {}
+    reported: dict[str, ReportedStudy] = {}
     errors = []
     for directory in directories:
         try:
@@ -93,7 +93,7 @@ def _read(directories: Sequence[Path], partial: bool) -> "tuple[list[Reported], 
                 errors.append(f"{directory} is the same study as {first.directory}; give one of them.")
         except (MefusionError, OSError) as error:
             errors.append(_sentence(error, directory))
-    return in_order([*reported.values()]), errors
+    return sort_studies([*reported.values()]), errors
 
 
 def _sentence(error: Exception, directory: Path) -> str:

@@ -11,7 +11,7 @@ from mefusion import plots
 from mefusion.common.errors import MefusionError
 from mefusion.report import tables
 from mefusion.report.document import Document, Picture, Section
-from mefusion.report.reading import Reported, swept_keys, swept_settings
+from mefusion.report.reading import ReportedStudy, swept_keys, swept_settings
 from mefusion.studies.examples import load_examples
 from mefusion.studies.record import planned_runs
 from mefusion.studies.results import load_curves
@@ -23,7 +23,9 @@ _PROVENANCE = (
 )
 
 
-def make_document(studies: Sequence[Reported], reference: Reported | None = None) -> tuple[Document, list[str]]:
+def make_document(
+    studies: Sequence[ReportedStudy], reference: ReportedStudy | None = None
+) -> tuple[Document, list[str]]:
     """Gather the tables, notes and figures of studies.
 
     Args:
@@ -58,7 +60,7 @@ def make_document(studies: Sequence[Reported], reference: Reported | None = None
     return Document(title, sections), broken
 
 
-def overview(studies: Sequence[Reported]) -> Section:
+def overview(studies: Sequence[ReportedStudy]) -> Section:
     """All studies side by side: tables, what has to be known to read them, and figures across studies.
 
     Args:
@@ -80,7 +82,7 @@ def overview(studies: Sequence[Reported]) -> Section:
     return section
 
 
-def heat_map_table(studies: Sequence[Reported]) -> pd.DataFrame | None:
+def heat_map_table(studies: Sequence[ReportedStudy]) -> pd.DataFrame | None:
     """UF1 over the weights of two tasks; None where studies differ in anything else, or not in two weights."""
     keys = swept_keys(studies)
     if len(keys) != 2 or not all(key.startswith("tasks.") for key in keys):
@@ -117,7 +119,7 @@ def choose_examples(examples: Sequence[dict[str, Any]], classes: Sequence[str]) 
     return chosen
 
 
-def _study_section(study: Reported, brief: bool) -> tuple[Section, list[str]]:
+def _study_section(study: ReportedStudy, brief: bool) -> tuple[Section, list[str]]:
     summary, provenance = study.summary, study.summary["provenance"]
     shown = [tables.score_table(summary), tables.class_table(summary)]
     if "datasets" in summary:
@@ -139,19 +141,19 @@ def _study_section(study: Reported, brief: bool) -> tuple[Section, list[str]]:
     return section, broken
 
 
-def _confusion_matrix(study: Reported) -> list[Picture]:
+def _confusion_matrix(study: ReportedStudy) -> list[Picture]:
     summary = study.summary
     caption = f"Confusion matrix of {study.name}" + (", added up over the seeds" if "seeds" in summary else "")
     figure = plots.confusion_matrix_figure(np.array(summary["confusion_matrix"]), summary["classes"])
     return [Picture(f"{study.name}-confusion_matrix", caption, figure)]
 
 
-def _subjects(study: Reported) -> list[Picture]:
+def _subjects(study: ReportedStudy) -> list[Picture]:
     caption = "Accuracy on each subject, its number of clips above; dashed: on all clips"
     return [Picture(f"{study.name}-subjects", caption, plots.subject_bars(study.summary["subjects"]))]
 
 
-def _curves(study: Reported) -> list[Picture]:
+def _curves(study: ReportedStudy) -> list[Picture]:
     curves = load_curves(study.directory)
     if curves is None:
         return []
@@ -159,7 +161,7 @@ def _curves(study: Reported) -> list[Picture]:
     return [Picture(f"{study.name}-learning_curves", caption, plots.learning_curves(curves))]
 
 
-def _examples(study: Reported) -> list[Picture]:
+def _examples(study: ReportedStudy) -> list[Picture]:
     examples = study_examples(study.directory)
     if not examples:
         return []
@@ -175,7 +177,7 @@ def _examples(study: Reported) -> list[Picture]:
     return pictures
 
 
-def _label(study: Reported, studies: Sequence[Reported]) -> str:
+def _label(study: ReportedStudy, studies: Sequence[ReportedStudy]) -> str:
     settings = swept_settings(study, swept_keys(studies))
     return ", ".join(f"{name}={value}" for name, value in settings.items()) or study.name
 

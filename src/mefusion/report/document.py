@@ -14,7 +14,7 @@ class Table:
         caption: one line.
         titles: of the columns.
         rows: a text a column.
-        texts: how many columns at the left hold words; the others hold numbers.
+        text_columns: how many columns at the left hold words; the others hold numbers.
         long: whether it has many rows, so that the terminal leaves it out and the page folds it up.
         study: the one that it is of, for where a table stands alone, as in a paper.
     """
@@ -22,13 +22,13 @@ class Table:
     caption: str
     titles: Sequence[str]
     rows: Sequence[Sequence[str]]
-    texts: int = 1
+    text_columns: int = 1
     long: bool = False
     study: str = ""
 
     def markdown(self) -> str:
         """The table as Markdown, without its caption."""
-        alignment = ["---"] * self.texts + ["---:"] * (len(self.titles) - self.texts)
+        alignment = ["---"] * self.text_columns + ["---:"] * (len(self.titles) - self.text_columns)
         lines = (" | ".join(_escaped(cell) for cell in row) for row in (self.titles, alignment, *self.rows))
         return "\n".join(f"| {line} |" for line in lines)
 

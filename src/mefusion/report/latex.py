@@ -32,9 +32,9 @@ def escape(text: str) -> str:
 
 def _floats(table: Table) -> Iterator[str]:
     caption = f"{table.caption} of {table.study}" if table.study else table.caption
-    words = [max(len(row[place]) for row in (table.titles, *table.rows)) for place in range(table.texts)]
+    words = [max(len(row[place]) for row in (table.titles, *table.rows)) for place in range(table.text_columns)]
     kinds = ["l" if length < _WIDE else "p{11em}" for length in words]
-    kinds += ["r"] * (len(table.titles) - table.texts)
+    kinds += ["r"] * (len(table.titles) - table.text_columns)
     for first in range(0, len(table.rows), ROWS):
         rows = [_row(row, kinds) for row in table.rows[first : first + ROWS]]
         lines = [

@@ -11,18 +11,18 @@ import yaml
 from mefusion.common.errors import MefusionError
 from mefusion.common.mappings import flatten
 from mefusion.evaluation.measures import TaskReport
-from mefusion.studies.identity import ELSEWHERE, ELSEWHERE_OF_DATA
+from mefusion.studies.identity import DATA_SETTINGS_WITHOUT_EFFECT, SETTINGS_WITHOUT_EFFECT
 from mefusion.studies.record import task_reports
 from mefusion.studies.results import read_result
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_PLACES = (*ELSEWHERE, *(f"data.{name}" for name in ELSEWHERE_OF_DATA))
+_WITHOUT_EFFECT = (*SETTINGS_WITHOUT_EFFECT, *(f"data.{name}" for name in DATA_SETTINGS_WITHOUT_EFFECT))
 
 
 @dataclass(frozen=True)
-class Reported:
+class ReportedStudy:
     """A study with its result.
 
     Attributes:
@@ -58,7 +58,7 @@ class Reported:
         return self.settings.get(key, 0 if key.startswith("tasks.") else None)
 
 
-def read_study(directory: Path, partial: bool = False) -> Reported:
+def read_study(directory: Path, partial: bool = False) -> ReportedStudy:
     """Read a study's result and its configuration; nothing is written.
 
     Args:
@@ -84,14 +84,14 @@ def read_study(directory: Path, partial: bool = False) -> Reported:
         raise MefusionError(f"{path} holds a setting within itself; run the study again.") from None
     weights = dict.fromkeys(config.get("tasks", {}), 0) | summary["provenance"]["tasks"]
     settings |= {f"tasks.{name}": weight for name, weight in weights.items()}
-    unwanted = (*_PLACES, "model.task_weights")
+    unwanted = (*_WITHOUT_EFFECT, "model.task_weights")
     kept = {
         name: value for name, value in settings.items() if not any(f"{name}.".startswith(f"{key}.") for key in unwanted)
     }
-    return Reported(directory, summary, result.predictions, kept)
+    return ReportedStudy(directory, summary, result.predictions, kept)
 
 
-def swept_keys(studies: Sequence[Reported]) -> list[str]:
+def swept_keys(studies: Sequence[ReportedStudy]) -> list[str]:
     """The settings that tell studies apart, in the configuration's order.
 
     What follows from the choice of a group is left out: of two models, `model.name` stands for every `model.` setting
@@ -107,16 +107,16 @@ def swept_keys(studies: Sequence[Reported]) -> list[str]:
         key
         for key in swept
         if not any(
-            key.startswith(group) and key != name and _follows(columns[key], columns[name])
+            key.startswith(group) and key != name and _is_determined_by(columns[key], columns[name])
             for group, name in chosen.items()
         )
     ]
 
 
-def in_order(studies: Sequence[Reported]) -> list[Reported]:
+def sort_studies(studies: Sequence[ReportedStudy]) -> list[ReportedStudy]:
     """Studies sorted by their swept settings, numbers as numbers, then by name."""
 
-    def place(study: Reported) -> list[tuple[bool, Any]]:
+    def place(study: ReportedStudy) -> list[tuple[bool, Any]]:
         values = [study.setting(key) for key in swept_keys(studies)]
         numbers = [isinstance(value, int | float) for value in values]
         cells = [value if number else str(value) for number, value in zip(numbers, values, strict=True)]
@@ -125,12 +125,12 @@ def in_order(studies: Sequence[Reported]) -> list[Reported]:
     return sorted(studies, key=place)
 
 
-def swept_settings(study: Reported, keys: Sequence[str]) -> dict[str, str]:
+def swept_settings(study: ReportedStudy, keys: Sequence[str]) -> dict[str, str]:
     """Texts of a study's settings, by the names that a table shows: `model` for `model.name`."""
     return {key.removesuffix(".name"): _text(study.setting(key)) for key in keys}
 
 
-def find_reference(studies: Sequence[Reported], wanted: str) -> Reported:
+def find_reference(studies: Sequence[ReportedStudy], wanted: str) -> ReportedStudy:
     """The study that a part of its name, or its swept settings, single out.
 
     Args:
@@ -144,7 +144,9 @@ def find_reference(studies: Sequence[Reported], wanted: str) -> Reported:
     keys = swept_keys(studies)
     exact = [study for study in studies if study.name == wanted]
     settings = {study.name: {f"{k}={v}" for k, v in swept_settings(study, keys).items()} for study in studies}
-    found = exact or [study for study in studies if wanted in study.name or _parts(wanted) <= settings[study.name]]
+    found = exact or [
+        study for study in studies if wanted in study.name or _split_settings(wanted) <= settings[study.name]
+    ]
     if len(found) != 1:
         names = ", ".join(
             f"{study.name} ({', '.join(sorted(settings[study.name])) or 'no swept setting'})"
@@ -155,7 +157,7 @@ def find_reference(studies: Sequence[Reported], wanted: str) -> Reported:
     return found[0]
 
 
-def without_oracle(study: Reported, studies: Sequence[Reported]) -> Reported | None:
+def same_study_under_other_rule(study: ReportedStudy, studies: Sequence[ReportedStudy]) -> ReportedStudy | None:
     """The study that differs from one of the rule oracle in its rule alone; of several, that of the rule `last`."""
     clips = study.summary["provenance"]["sample_list_hash"]
     same = [
@@ -168,11 +170,11 @@ def without_oracle(study: Reported, studies: Sequence[Reported]) -> Reported | N
     return min(same, key=lambda other: other.summary["rule"] != "last", default=None)
 
 
-def _follows(values: Sequence[str], choice: Sequence[str]) -> bool:
+def _is_determined_by(values: Sequence[str], choice: Sequence[str]) -> bool:
     return len({*zip(choice, values, strict=True)}) == len({*choice})
 
 
-def _parts(text: str) -> set[str]:
+def _split_settings(text: str) -> set[str]:
     # Commas within brackets, as in seeds=[0,1], separate nothing.
     parts, depth = [""], 0
     for letter in text.replace(" ", ""):

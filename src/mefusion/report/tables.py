@@ -7,10 +7,10 @@ from mefusion.common.errors import MefusionError
 from mefusion.evaluation import bootstrap, metrics
 from mefusion.evaluation.measures import Measure
 from mefusion.report.document import Table
-from mefusion.report.reading import Reported, swept_keys, swept_settings, without_oracle
+from mefusion.report.reading import ReportedStudy, same_study_under_other_rule, swept_keys, swept_settings
 
 
-def results_table(studies: Sequence[Reported]) -> Table:
+def results_table(studies: Sequence[ReportedStudy]) -> Table:
     """One row a study: its swept settings and its pooled scores.
 
     Args:
@@ -32,10 +32,10 @@ def results_table(studies: Sequence[Reported]) -> Table:
             *(f"{value:.3f}" for value in others),
         ]
         rows.append([*own.values(), *numbers])
-    return Table("Recognition, pooled over all folds", titles, rows, texts=len(settings[0]))
+    return Table("Recognition, pooled over all folds", titles, rows, text_columns=len(settings[0]))
 
 
-def task_tables(studies: Sequence[Reported]) -> list[Table]:
+def task_tables(studies: Sequence[ReportedStudy]) -> list[Table]:
     """The errors of the other tasks, one row a study, with a dash where a task is off; no table where all are.
 
     Args:
@@ -50,10 +50,10 @@ def task_tables(studies: Sequence[Reported]) -> list[Table]:
         for study, own in zip(studies, settings, strict=True)
     ]
     titles = [*settings[0], *(measure.title for measure in measures)]
-    return [Table("Other tasks", titles, rows, texts=len(settings[0]))]
+    return [Table("Other tasks", titles, rows, text_columns=len(settings[0]))]
 
 
-def comparison_table(studies: Sequence[Reported], reference: Reported) -> tuple[Table, list[str]]:
+def comparison_table(studies: Sequence[ReportedStudy], reference: ReportedStudy) -> tuple[Table, list[str]]:
     """Each study against a reference, on the clips that both have.
 
     Args:
@@ -75,10 +75,10 @@ def comparison_table(studies: Sequence[Reported], reference: Reported) -> tuple[
         rows.append([*own.values(), *row, *_mcnemar(found)])
     titles = [*_settings(studies)[0], "common clips", "UF1 difference", "95 %"]
     titles += ["only this right", "only reference right", "McNemar p"]
-    return Table(f"Compared with {reference.name}", titles, rows, texts=len(_settings(studies)[0])), refused
+    return Table(f"Compared with {reference.name}", titles, rows, text_columns=len(_settings(studies)[0])), refused
 
 
-def oracle_table(studies: Sequence[Reported]) -> Table:
+def oracle_table(studies: Sequence[ReportedStudy]) -> Table:
     """Studies whose epoch was chosen on the test subjects: their scores, and what that added.
 
     Args:
@@ -90,14 +90,14 @@ def oracle_table(studies: Sequence[Reported]) -> Table:
     titles = [*settings[0], "compared with", "clips", *scores, "oracle_uf1 less UF1", "95 %"]
     rows = []
     for study, own in zip(oracles, settings, strict=True):
-        honest = without_oracle(study, studies)
+        honest = same_study_under_other_rule(study, studies)
         name, added = "-", ["-", "-"]
         if honest is not None:
             found = _compare(study, honest)
             name, added = honest.name, [f"{found['difference']:+.3f}", _range(found["interval"], "+.3f")]
         numbers = (f"{study.summary[score]:.3f}" for score in scores)
         rows.append([*own.values(), name, str(study.summary["clips"]), *numbers, *added])
-    return Table("Epoch chosen on the test subjects: not results", titles, rows, texts=len(settings[0]) + 1)
+    return Table("Epoch chosen on the test subjects: not results", titles, rows, text_columns=len(settings[0]) + 1)
 
 
 def score_table(summary: dict[str, Any]) -> Table:
@@ -146,10 +146,10 @@ def subject_table(summary: dict[str, Any]) -> Table:
         for subject in summary["subjects"]
     ]
     titles = ["subject", "dataset", "clips", "ACC"]
-    return Table("Subjects", titles, rows, texts=2, long=True, study=summary["study"])
+    return Table("Subjects", titles, rows, text_columns=2, long=True, study=summary["study"])
 
 
-def results_notes(studies: Sequence[Reported]) -> list[str]:
+def results_notes(studies: Sequence[ReportedStudy]) -> list[str]:
     """What has to be known to read `results_table`."""
     summaries = [study.summary for study in studies]
     rules = sorted({summary["rule"] for summary in summaries})
@@ -177,13 +177,13 @@ def results_notes(studies: Sequence[Reported]) -> list[str]:
     return lines
 
 
-def _measures(studies: Sequence[Reported]) -> list[Measure]:
+def _measures(studies: Sequence[ReportedStudy]) -> list[Measure]:
     """What the studies' tasks measure, each once."""
     named = {measure.name: measure for study in studies for report in study.reports for measure in report.measures}
     return list(named.values())
 
 
-def _settings(studies: Sequence[Reported], shown: Sequence[Reported] | None = None) -> list[dict[str, str]]:
+def _settings(studies: Sequence[ReportedStudy], shown: Sequence[ReportedStudy] | None = None) -> list[dict[str, str]]:
     """The leading cells of each study, by title."""
     keys = swept_keys(studies)
     tasks = not keys or ("model.name" in keys and not any(key.startswith("tasks.") for key in keys))
@@ -194,7 +194,7 @@ def _settings(studies: Sequence[Reported], shown: Sequence[Reported] | None = No
     return found
 
 
-def _compare(study: Reported, reference: Reported) -> dict[str, Any]:
+def _compare(study: ReportedStudy, reference: ReportedStudy) -> dict[str, Any]:
     classes, others = study.summary["classes"], reference.summary["classes"]
     if classes != others:
         raise MefusionError(f"its classes are {', '.join(classes)}, not {', '.join(others)}")
@@ -206,7 +206,7 @@ def _mcnemar(found: dict[str, Any]) -> list[str]:
     return [str(found["only_study"]), str(found["only_reference"]), p]
 
 
-def _tasks(study: Reported) -> str:
+def _tasks(study: ReportedStudy) -> str:
     weights = study.summary["provenance"]["tasks"]
     return ", ".join(name if weight == 1 else f"{name} x{weight:g}" for name, weight in weights.items() if weight)
 

@@ -14,7 +14,7 @@ from mefusion import __version__
 from mefusion.common.files import replacing, write_table, write_text
 from mefusion.report.document import Document, Picture, Table
 from mefusion.report.latex import to_latex
-from mefusion.report.reading import Reported, swept_keys, swept_settings
+from mefusion.report.reading import ReportedStudy, swept_keys, swept_settings
 
 DPI = 160
 # What a summary holds beside its scores, which have a column each.
@@ -29,7 +29,7 @@ _NOT_IN_CSV = (
 )
 
 
-def write_document(folder: Path, document: Document, studies: Sequence[Reported]) -> None:
+def write_document(folder: Path, document: Document, studies: Sequence[ReportedStudy]) -> None:
     """Write report.md, report.html, tables.tex, results.csv and figures/*.png.
 
     Args:
@@ -80,7 +80,7 @@ def to_html(document: Document, pictures: Mapping[str, bytes]) -> str:
     return template.render(document=document, pictures=embedded, widths=sizes, version=__version__)
 
 
-def to_frame(studies: Sequence[Reported]) -> pd.DataFrame:
+def to_frame(studies: Sequence[ReportedStudy]) -> pd.DataFrame:
     """The studies' numbers in full, one row a study, one column a number; empty where a study has it not."""
     keys = swept_keys(studies)
     rows = []
@@ -114,21 +114,21 @@ def _print_table(console: Any, table: Table) -> None:
     from rich.table import Table as RichTable
     from rich.text import Text
 
-    narrow = table.texts > 1 and console.width < 120
+    narrow = table.text_columns > 1 and console.width < 120
     shown = RichTable(
         box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), title=table.caption, title_justify="left"
     )
-    for name in ("#",) if narrow else table.titles[: table.texts]:
+    for name in ("#",) if narrow else table.titles[: table.text_columns]:
         shown.add_column(name, overflow="fold")
-    for name in table.titles[table.texts :]:
+    for name in table.titles[table.text_columns :]:
         shown.add_column(name, justify="right", min_width=max(6, *map(len, name.split())))
     for i, row in enumerate(table.rows, start=1):
-        texts = [str(i)] if narrow else row[: table.texts]
-        shown.add_row(*map(Text, [*texts, *row[table.texts :]]))
+        texts = [str(i)] if narrow else row[: table.text_columns]
+        shown.add_row(*map(Text, [*texts, *row[table.text_columns :]]))
     console.print(shown)
     if narrow:
         for i, row in enumerate(table.rows, start=1):
-            console.print(Text(f"{i}: {', '.join(row[: table.texts])}"))
+            console.print(Text(f"{i}: {', '.join(row[: table.text_columns])}"))
 
 
 def _png(figure: Any) -> bytes:

@@ -14,12 +14,12 @@ from mefusion.common.errors import MefusionError
 
 
 def save_examples(path: Path, examples: Sequence[dict[str, Any]], table: pd.DataFrame) -> None:
-    """Keep a fold's example clips for the report's pictures; no file where there are none.
+    """Save a fold's example clips for the report's pictures; writes no file if there are none.
 
     Args:
         path: the file.
         examples: see `mefusion.training.examples.predict_examples`.
-        table: the fold's predictions, whose answers are shown: those of all of a clip's windows.
+        table: the fold's predictions. The pictures show these, since they are made from all windows of a clip.
     """
     if not examples:
         return
@@ -28,10 +28,10 @@ def save_examples(path: Path, examples: Sequence[dict[str, Any]], table: pd.Data
     answers = table.set_index(["subject", "clip_id"])["prediction"]
     for example in examples:
         clip_id, subject = example["clip_id"], example["subject"]
-        key = clip_id if clip_id not in metadata else f"{subject} {clip_id}"  # clips of two subjects may share an id
+        key = clip_id if clip_id not in metadata else f"{subject} {clip_id}"  # two subjects' clips may have one id
         for name, array in example.items():
             if isinstance(array, np.ndarray):
-                # What is as large as the frames themselves is kept in half precision.
+                # Arrays with the height and width of the frames are saved in half precision.
                 half = array.dtype == np.float32 and array.shape[-2:] == example["frames"].shape[-2:]
                 arrays[f"{key}|{name}"] = array.astype(np.float16) if half else array
         answer = {"label": example["label"], "prediction": answers[subject, clip_id], "subject": subject}
@@ -40,19 +40,19 @@ def save_examples(path: Path, examples: Sequence[dict[str, Any]], table: pd.Data
 
 
 def load_examples(file: str | Path) -> list[dict[str, Any]]:
-    """Read the example clips that a fold kept for pictures.
+    """Read the example clips that a fold saved for pictures.
 
     Args:
         file: an `examples.safetensors`.
 
     Returns:
-        One dict a clip, by `clip_id`: that, `label`, `prediction`, `subject`, `frames` uint8 [T, H, W];
-        where the tasks were on also `flow`, `flow_target` float16 [T-1, 2, H, W] px, `landmarks`,
-        `landmarks_target` float32 [T-1, 68, 2] px, `dynamic_image`, `dynamic_image_target` float16 [H, W], 0..1 and
-        `rank_scores` float32 [T]; `attention` float16 [T, H, W], 0..1, where the network learns.
+        One dict for each clip: `clip_id`, `label`, `prediction`, `subject`, `frames` uint8 [T, H, W]; if the tasks
+        were on, `flow`, `flow_target` float16 [T-1, 2, H, W] px, `landmarks`, `landmarks_target` float32
+        [T-1, 68, 2] px, `dynamic_image`, `dynamic_image_target` float16 [H, W], 0..1 and `rank_scores` float32 [T];
+        if the network learns, `attention` float16 [T, H, W], 0..1.
 
     Raises:
-        MefusionError: the file cannot be read, or a clip in it is not as above.
+        MefusionError: the file cannot be read, or an array in it has a wrong shape.
     """
     examples: dict[str, dict[str, Any]] = {}
     try:

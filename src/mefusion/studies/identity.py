@@ -1,12 +1,13 @@
-"""What names a study: what of its settings, clips and software decides its results.
+"""What a study is named by: those of its settings, clips and software versions that decide its results.
 
-A study's name ends in a hash of these. It stays the same as long as the results do:
+A study's name ends in a hash of these. The name stays the same as long as the results do:
 
-- Settings of places, devices and watching are left out (`ELSEWHERE`, `ELSEWHERE_OF_DATA`, `OBSERVERS`).
-- A setting that is new since version 0.1 is left out at the value that stands for what was before (`ADDED`): a new
-  setting needs an entry there.
-- What is called otherwise since then is written as it was called (`RECORDED_TARGETS`, `_module`).
-- The package's version does not count; `RESULTS` does. Raise it when the same settings come to give other results.
+- Settings that do not change results are left out (`SETTINGS_WITHOUT_EFFECT`, `DATA_SETTINGS_WITHOUT_EFFECT`,
+  `CALLBACKS_WITHOUT_EFFECT`).
+- A setting that version 0.1 did not have is left out if it has its neutral value (`ADDED`). A new setting needs an
+  entry there.
+- Classes that were renamed since version 0.1 are written with their old names (`OLD_TARGETS`, `_old_module`).
+- The package's version does not count; `RESULTS` does. Raise it when the same settings give other results.
 """
 
 import copy
@@ -17,31 +18,31 @@ from mefusion.clips.cache import settings_hash
 
 RESULTS = "0.1.0"
 
-ELSEWHERE = (
+SETTINGS_WITHOUT_EFFECT = (
     "cache_dir", "output_dir", "workers", "logger", "protocol.folds", "protocol.shard", "faces.folder",
     "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy", "trainer.sync_batchnorm",
     "trainer.enable_progress_bar", "trainer.enable_model_summary", "trainer.log_every_n_steps", "trainer.profiler",
 )  # fmt: skip
-"""Settings of places and devices."""
+"""Settings of folders and devices, which do not change results."""
 
-ELSEWHERE_OF_DATA = ("root", "portraits", "layout", "write_to", "allow_partial")
-"""The same of a source, also of those in a pool."""
+DATA_SETTINGS_WITHOUT_EFFECT = ("root", "portraits", "layout", "write_to", "allow_partial")
+"""The same for sources, also for the sources of a pool."""
 
-OBSERVERS = (
+CALLBACKS_WITHOUT_EFFECT = (
     "mefusion.training.examples.ShowExamples",
     "lightning.pytorch.callbacks.LearningRateMonitor",
     "lightning.pytorch.callbacks.RichModelSummary",
 )
-"""Callbacks that only look."""
+"""Callbacks that only observe the training."""
 
 ADDED: Mapping[str, Any] = {"callbacks": {}}
-"""Settings that version 0.1 had not, each with the value that changes nothing."""
+"""Settings that version 0.1 did not have, each with the value that changes no result."""
 
-LABELLED_BEFORE = ("casme2", "samm")
-"""Datasets for which version 0.1 had labels of their own, which counted whatever the data."""
+ALWAYS_COUNTED = ("casme2", "samm")
+"""Datasets whose own labels in a scheme always count, because version 0.1 counted them for all data."""
 
 _SOURCES = "mefusion.data.sources"
-RECORDED_TARGETS = {
+OLD_TARGETS = {
     "mefusion.datasets.synthetic.SyntheticSource": f"{_SOURCES}.synthetic.SyntheticSource",
     "mefusion.datasets.manifest.ManifestSource": f"{_SOURCES}.manifest.ManifestSource",
     "mefusion.datasets.pooled.PooledSource": f"{_SOURCES}.pooled.PooledSource",
@@ -52,50 +53,52 @@ RECORDED_TARGETS = {
     "mefusion.datasets.cas_me_2.CasmeSquaredSource": f"{_SOURCES}.casme_squared.CasmeSquaredSource",
     "mefusion.datasets.cas_me_3.CasmeCubedSource": f"{_SOURCES}.casme_cubed.CasmeCubedSource",
 }
-"""Classes of sources, as they were called in version 0.1."""
+"""Classes of sources, with their names in version 0.1."""
 
-_MODULES = {
+_OLD_MODULES = {
     "canvas": "mefusion.models.mol.module.MOLModule",
     "small": "mefusion.models.fdp.module.FDPModule",
     "flow_image": "mefusion.models.baselines.module.BaselineModule",
 }
-_MAJORITY = "mefusion.models.baselines.module.MajorityModule"
+_OLD_MAJORITY = "mefusion.models.baselines.module.MajorityModule"
 
 
 def study_content(
     settings: Mapping[str, Any], *, backend: str, tasks: Mapping[str, Any], datasets: Collection[str]
 ) -> dict[str, Any]:
-    """What of a study's settings decides its results.
+    """The settings of a study that decide its results.
 
     Args:
         settings: the resolved configuration, plain data.
-        backend: the face backend, the same whether it was named or is the source's own.
-        tasks: those that are on, each with its weight, or with all its settings where it has more.
-        datasets: those of the clips; what a label scheme says of others has no say.
+        backend: the face backend that is used, also if no setting names it.
+        tasks: the tasks that are on, each with its weight, or with all its settings if it has more than a weight.
+        datasets: the datasets of the clips; a scheme's labels for other datasets do not count.
     """
     content = copy.deepcopy(dict(settings))
-    for key in ELSEWHERE:
-        _take(content, key)
-    content["data"] = _data(content["data"])
+    for key in SETTINGS_WITHOUT_EFFECT:
+        _remove(content, key)
+    content["data"] = _old_data(content["data"])
     for data in (content["data"], *content["data"].get("sources", {}).values()):
-        for key in ELSEWHERE_OF_DATA:
+        for key in DATA_SETTINGS_WITHOUT_EFFECT:
             data.pop(key, None)
-        data["_target_"] = RECORDED_TARGETS.get(data["_target_"], data["_target_"])
+        data["_target_"] = OLD_TARGETS.get(data["_target_"], data["_target_"])
     content["faces"]["backend"] = backend
     content["tasks"] = dict(tasks)
     if content["rule"] != "inner_val":
         del content["protocol"]["validation"]
-    observers = [name for name, callback in content["callbacks"].items() if callback.get("_target_") in OBSERVERS]
-    for name in observers:
-        del content["callbacks"][name]
+    content["callbacks"] = {
+        name: callback
+        for name, callback in content["callbacks"].items()
+        if callback.get("_target_") not in CALLBACKS_WITHOUT_EFFECT
+    }
     model = content["model"]
     del model["task_weights"]
-    model["module"] = _module(model)
+    model["module"] = _old_module(model)
     for key, value in ADDED.items():
         if value == _find(content, key):
-            _take(content, key)
+            _remove(content, key)
     own = content["labels"]["datasets"]
-    content["labels"]["datasets"] = {name: own[name] for name in own if name in (*LABELLED_BEFORE, *datasets)}
+    content["labels"]["datasets"] = {name: own[name] for name in own if name in (*ALWAYS_COUNTED, *datasets)}
     return content
 
 
@@ -107,7 +110,7 @@ def study_hash(
     Args:
         content: see `study_content`.
         samples: hash of the clips with their labels.
-        contents: a line a clip that says what it shows.
+        contents: one line for each clip, which identifies what it shows.
         preparation: version of the preparation.
         faces: version of the face backend.
     """
@@ -115,32 +118,32 @@ def study_hash(
     return settings_hash({"config": content, "samples": samples, "contents": contents, "versions": versions})
 
 
-def _data(data: dict[str, Any]) -> dict[str, Any]:
-    """A source's settings; the composite of 2019, which is a pool, as the class that it was in version 0.1."""
+def _old_data(data: dict[str, Any]) -> dict[str, Any]:
+    """A source's settings; for megc2019, which is a pool now, those of its own class in version 0.1."""
     if data["name"] != "megc2019":
         return data
     frames = data["sources"]["casme2"]["frames"]
     return {"_target_": f"{_SOURCES}.megc2019.Megc2019Source", "name": "megc2019", "frames": frames}
 
 
-def _module(model: dict[str, Any]) -> dict[str, Any]:
-    """`view` and `mean_shape` of a model, as version 0.1 wrote them: a class of its own for each view."""
+def _old_module(model: dict[str, Any]) -> dict[str, Any]:
+    """`view` and `mean_shape` of a model as version 0.1 wrote them: it had one class for each view."""
     view, mean_shape = model.pop("view"), model.pop("mean_shape")
     counts = model["network"].get("_target_") == "mefusion.models.Majority"
-    module = {"_target_": _MAJORITY if counts else _MODULES.get(view, view)}
+    module = {"_target_": _OLD_MAJORITY if counts else _OLD_MODULES.get(view, view)}
     return module | ({"mean_shape": True} if mean_shape else {})
 
 
 def _find(content: Mapping[str, Any], key: str) -> Any:
-    """A setting by its path; None where it is not there."""
+    """A setting by its path; None if it does not exist."""
     node: Any = content
     for name in key.split("."):
         node = (node or {}).get(name)
     return node
 
 
-def _take(content: dict[str, Any], key: str) -> None:
-    """Remove a setting by its path, where it is there."""
+def _remove(content: dict[str, Any], key: str) -> None:
+    """Remove a setting by its path, if it exists."""
     parents, _, leaf = key.rpartition(".")
     if (node := _find(content, parents) if parents else content) is not None:
         node.pop(leaf, None)

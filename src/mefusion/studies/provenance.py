@@ -1,4 +1,4 @@
-"""Where a result comes from: versions, revision, device."""
+"""Where a result comes from: versions of packages, revision of the code, device."""
 
 import importlib.metadata
 import platform
@@ -23,7 +23,7 @@ def _version(package: str) -> str:
 
 
 def git_revision() -> str | None:
-    """Revision of the checkout, with `-dirty` where files are changed; None for an installed package."""
+    """Revision of the checkout, with `-dirty` if files are changed; None for an installed package."""
     folder = Path(__file__).parents[3]
     if not (folder / ".git").exists():
         return None
@@ -36,7 +36,7 @@ def git_revision() -> str | None:
 
 
 def device_name(accelerator: str) -> str:
-    """The GPU's name, or the processor's kind."""
+    """The name of the GPU, or the architecture of the processor."""
     if accelerator != "cpu" and torch.cuda.is_available():
         return torch.cuda.get_device_name()
     return f"{platform.machine()} CPU"

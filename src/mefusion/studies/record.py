@@ -20,47 +20,47 @@ def _is_name(value: Any) -> bool:
     return _is_text(value) and value == Path(value).name != ".."
 
 
-def _holds(value: Any, *kinds: type) -> bool:
+def _is_list_of(value: Any, *kinds: type) -> bool:
     return isinstance(value, list) and all(type(item) in kinds for item in value)
 
 
-def _tells_apart(value: Any, kind: type) -> bool:
-    return _holds(value, kind) and 0 < len({*value}) == len(value)
+def _is_list_of_distinct(value: Any, kind: type) -> bool:
+    return _is_list_of(value, kind) and 0 < len({*value}) == len(value)
 
 
 def _is_report(value: Any) -> bool:
     try:
-        TaskReport.of_plain(value)
+        TaskReport.from_plain(value)
     except (TypeError, KeyError, ValueError):
         return False
     return True
 
 
-_USABLE: dict[str, Callable[[Any], bool]] = {
+_CHECKS: dict[str, Callable[[Any], bool]] = {
     "study": _is_name,
     "model": _is_text,
-    "tasks": lambda value: isinstance(value, dict) and bool(value) and _holds([*value.values()], int, float),
-    "classes": lambda value: _tells_apart(value, str),
-    "folds": lambda value: _tells_apart(value, str) and all(map(_is_name, value)),
-    "seeds": lambda value: _tells_apart(value, int),
+    "tasks": lambda value: isinstance(value, dict) and bool(value) and _is_list_of([*value.values()], int, float),
+    "classes": lambda value: _is_list_of_distinct(value, str),
+    "folds": lambda value: _is_list_of_distinct(value, str) and all(map(_is_name, value)),
+    "seeds": lambda value: _is_list_of_distinct(value, int),
     "rule": _is_text,
     "sample_list_hash": _is_text,
-    "partial": lambda value: _holds(value, str),
+    "partial": lambda value: _is_list_of(value, str),
     "versions": lambda value: isinstance(value, dict),
     "measures": lambda value: isinstance(value, dict) and all(map(_is_report, value.values())),
 }
-"""What of `study.json` is relied on, and what it has to be."""
+"""The entries of `study.json` that are used, each with a check of its value."""
 
 
 def find_studies(directory: str | Path) -> list[Path]:
-    """The study directories that a path stands for: itself, or those one level below it.
+    """Find the studies of a path: the path itself, or directories one level below it.
 
     Args:
-        directory: a study, or a directory that holds studies.
+        directory: a study, or a directory that contains studies.
 
     Returns:
-        Directories with a `study.json`, sorted by name; also those below `directory` that have a pooled table without
-        one, or cannot be looked into, so that no study is left out in silence.
+        Directories with a `study.json`, sorted by name. Directories below `directory` that have only a pooled table, or
+        cannot be read, are included, so that each of them gives an error later instead of being left out silently.
 
     Raises:
         MefusionError: there is none.
@@ -73,7 +73,7 @@ def find_studies(directory: str | Path) -> list[Path]:
     studies = sorted(path for path in directory.iterdir() if _may_be_study(path))
     if not studies:
         raise MefusionError(
-            f"{directory} holds no study (no study.json in it nor one level below); run mefusion-train first."
+            f"{directory} contains no study (no study.json in it or one level below it); run mefusion-train first."
         )
     return studies
 
@@ -85,11 +85,11 @@ def load_study(directory: str | Path) -> dict[str, Any]:
         directory: the study's directory.
 
     Returns:
-        Its content; `study`, `model`, `tasks`, `measures`, `classes`, `folds`, `seeds`, `rule`, `sample_list_hash`,
-        `partial` and `versions` are there.
+        Its content; it has at least `study`, `model`, `tasks`, `measures`, `classes`, `folds`, `seeds`, `rule`,
+        `sample_list_hash`, `partial` and `versions`.
 
     Raises:
-        MefusionError: the file is missing, is not JSON, or one of them is missing or cannot be.
+        MefusionError: the file is missing, is not JSON, or one of these entries is missing or has a wrong value.
     """
     path = Path(directory) / "study.json"
     try:
@@ -99,33 +99,33 @@ def load_study(directory: str | Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError) as error:
         raise MefusionError(f"{path} cannot be read as JSON ({first_line(error)}); run the study again.") from error
     if isinstance(study, dict) and "measures" not in study and isinstance(study.get("tasks"), dict):
-        study["measures"] = _measures_of_before(study["tasks"])
-    for key, usable in _USABLE.items():
+        study["measures"] = _measures_of_version_0_1(study["tasks"])
+    for key, usable in _CHECKS.items():
         value = study.get(key) if isinstance(study, dict) else None
         if not usable(value):
             raise MefusionError(f"{path} has no usable {key!r} (found {reprlib.repr(value)}); run the study again.")
     return study
 
 
-def _measures_of_before(tasks: Mapping[str, Any]) -> dict[str, Any]:
-    """What the tasks of a study of version 0.1 measure, which its `study.json` does not tell."""
-    from mefusion.training.losses import DynamicImage, Flow, Landmarks, Rank  # asks for torch, which reports do without
+def _measures_of_version_0_1(tasks: Mapping[str, Any]) -> dict[str, Any]:
+    """What the tasks of a study of version 0.1 measure; its `study.json` does not say."""
+    from mefusion.training.losses import DynamicImage, Flow, Landmarks, Rank  # imports torch, which is slow
 
     known = {"flow": Flow, "landmarks": Landmarks, "dynamic_image": DynamicImage, "rank": Rank}
-    return {name: known[name].report.plain() for name in tasks if name in known}
+    return {name: known[name].report.to_plain() for name in tasks if name in known}
 
 
 def task_reports(study: Mapping[str, Any]) -> list[TaskReport]:
-    """How the study tells of its tasks; `study` is what `load_study` gives."""
-    return [TaskReport.of_plain(data) for data in study["measures"].values()]
+    """How the errors of the study's tasks are reported; `study` is what `load_study` returns."""
+    return [TaskReport.from_plain(data) for data in study["measures"].values()]
 
 
 def planned_runs(directory: str | Path, study: Mapping[str, Any] | None = None) -> list[Run]:
-    """Every fold and seed that a study is made of, done or not, a fold after the other.
+    """All runs of a study, done or not: each fold with each seed, sorted by fold.
 
     Args:
         directory: the study's directory.
-        study: what `load_study` gives, where it is known.
+        study: what `load_study` returns, if the caller has it already.
 
     Raises:
         MefusionError: `study.json` is missing or broken.

@@ -1,4 +1,4 @@
-"""Results of studies: pool their folds and seeds, score them, say them in a line."""
+"""Results of studies: pool their folds and seeds, score them, summarise them in one line."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -33,10 +33,10 @@ class Result:
     """A study's pooled result.
 
     Attributes:
-        summary: what `score` gives, with `study`, `rule`, `provenance` (all of `study.json`), `missing_folds`, with the
-            seed where there are several, and `folds_differ`: of the revision, kind of device and versions those in
-            which the folds differ, as none should, with every value.
-        predictions: the prediction table, one row a clip and seed.
+        summary: what `score` returns, with `study`, `rule`, `provenance` (all of `study.json`), `missing_folds` (with
+            the seed if there are several) and `folds_differ`: the facts (revision, kind of device, versions) that are
+            not the same for all folds, each with all its values. It should be empty.
+        predictions: the prediction table, one row for each clip and seed.
     """
 
     summary: dict[str, Any]
@@ -44,27 +44,27 @@ class Result:
 
 
 def read_result(directory: str | Path, partial: bool = False) -> Result:
-    """Gather and score the tables of a study's runs; nothing is written.
+    """Pool and score the tables of a study's runs; nothing is written.
 
     Args:
         directory: the study's directory.
-        partial: where folds are missing, take those that are complete with every seed.
+        partial: if folds are missing, use the folds that are complete with every seed.
 
     Raises:
-        MefusionError: folds are missing (with `partial`: all are), a fold's table is broken or does not belong to this
-            study, or the clips are not those that the study is about.
+        MefusionError: folds are missing (with `partial`: all folds are), a fold's table is broken or does not belong to
+            this study, or the clips are not the study's clips.
     """
     directory = Path(directory)
     study = load_study(directory)
     planned = planned_runs(directory, study)
     missing = [run for run in planned if not run.done]
-    runs = [run for run in planned if run.fold not in {run.fold for run in missing}]  # a seed's score is of all folds
+    runs = [run for run in planned if run.fold not in {run.fold for run in missing}]  # each seed needs the same folds
     if missing and not (partial and runs):
         way_out = ", or give mefusion-report --partial for the others" if runs else ""
         raise MefusionError(
             f"{directory} is incomplete: {len(missing)} of {len(planned)} folds are missing "
-            f"({some([run.name for run in missing])}); run its mefusion-train command again, which does only what is "
-            f"missing{way_out}."
+            f"({some([run.name for run in missing])}); run its mefusion-train command again, which runs only these"
+            f"{way_out}."
         )
     reports = task_reports(study)
     columns = {name: lowest for report in reports for name, lowest in report.columns.items()}
@@ -86,7 +86,7 @@ def read_result(directory: str | Path, partial: bool = False) -> Result:
 def pool(directory: str | Path) -> Result:
     """Write a complete study's `predictions.parquet` and `summary.json`.
 
-    Each file is replaced as a whole: a reader, or a second process that pools, never sees half of one.
+    Each file is replaced as a whole, so that other processes never read half a file.
 
     Args:
         directory: the study's directory.
@@ -102,10 +102,10 @@ def pool(directory: str | Path) -> Result:
 
 
 def validation_uf1(folders: Sequence[Path]) -> float:
-    """UF1 pooled over the validation clips of runs, each predicted by a network that was not trained on it.
+    """UF1 pooled over the validation clips of runs; each clip is predicted by a network that was not trained on it.
 
     Args:
-        folders: of a study's runs with the rule `inner_val`; each holds a `validation.parquet`.
+        folders: of a study's runs with the rule `inner_val`; each contains a `validation.parquet`.
 
     Raises:
         MefusionError: a table is missing or broken.
@@ -122,8 +122,8 @@ def load_curves(directory: str | Path) -> pd.DataFrame | None:
         directory: the study's directory.
 
     Returns:
-        The rows of every `metrics.csv` with the columns `fold`, `seed`, `epoch`, `step` and what was logged; None where
-        nothing was, as of a model that does not train.
+        The rows of every `metrics.csv` with the columns `fold`, `seed`, `epoch`, `step` and the logged values; None if
+        nothing was logged, for example because the model does not learn.
 
     Raises:
         MefusionError: a file cannot be read.
@@ -136,21 +136,21 @@ def load_curves(directory: str | Path) -> pd.DataFrame | None:
         try:
             table = pd.read_csv(path)
         except (OSError, ValueError) as error:  # pandas' ParserError is a ValueError
-            raise MefusionError(f"{path} is no readable CSV file ({first_line(error)}); delete it.") from error
+            raise MefusionError(f"{path} is not a readable CSV file ({first_line(error)}); delete it.") from error
         if "epoch" not in table:
             raise MefusionError(f"{path} has no column 'epoch'; delete it.")
         if text := [name for name in table if len(table) and not is_numeric_dtype(table[name])]:
-            raise MefusionError(f"{path} holds in column {text[0]!r} what is no number; delete it.")
+            raise MefusionError(f"{path} has a value in column {text[0]!r} that is not a number; delete it.")
         tables.append(table.assign(fold=run.fold, seed=run.seed))
     return pd.concat(tables, ignore_index=True) if tables else None
 
 
 def headline(summary: Mapping[str, Any]) -> str:
-    """One line of a summary: the pooled scores beside the majority class, and the tasks' errors."""
+    """Summarise a result in one line: the pooled scores, the score of the majority class, and the tasks' errors."""
     if summary["rule"] == "oracle":
         names = (f"oracle_{name}" for name in metrics.SCORES)
         numbers = ", ".join(f"{name} {summary[name]:.3f}" for name in names)
-        return f"the epoch was chosen on the test subjects, so this is no result: {numbers}"
+        return f"the epoch was chosen on the test subjects, so this is not a result: {numbers}"
     seeds = f" and {len(summary['seeds'])} seeds" if "seeds" in summary else ""
     parts = [
         f"pooled over {summary['clips']} clips{seeds}: UF1 {spread(summary, 'uf1')} (majority class "
@@ -170,7 +170,7 @@ def _load_run(run: Run, study: Mapping[str, Any], columns: Mapping[str, float]) 
     expected = {"study": study["study"], "rule": study["rule"], "fold": run.fold, "seed": run.seed}
     for column, value in expected.items():
         if {*table[column]} != {value}:
-            raise broken(run.folder, f"has {column} {some(table[column].unique())} where {value} belongs")
+            raise broken(run.folder, f"has {column} {some(table[column].unique())} instead of {value}")
     if sorted(classes_of(table)) != sorted(study["classes"]):
         raise broken(run.folder, f"has other classes than the study ({some(study['classes'])})")
     return table[[*COLUMNS[:8], *(PROBABILITY + name for name in study["classes"]), *COLUMNS[8:], *columns]]
@@ -180,10 +180,10 @@ def _origin(run: Run) -> dict[str, str]:
     path = run.folder / "fold.json"
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
-        kind = facts["device"].partition(":")[0]  # of several GPUs each may have a part of the folds
+        kind = facts["device"].partition(":")[0]  # without its number: folds may run on different GPUs of one machine
         return {"git_revision": str(facts["git_revision"]), "device": kind, **facts["versions"]}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise broken(path, f"does not tell where the fold was run ({first_line(error)})") from error
+        raise broken(path, f"does not say where the fold was run ({first_line(error)})") from error
 
 
 def _differences(origins: Sequence[Mapping[str, str]]) -> dict[str, list[str]]:
@@ -196,6 +196,6 @@ def _require_sample_list(predictions: pd.DataFrame, study: dict[str, Any], direc
     for seed, part in predictions.groupby("seed"):
         if (found := sample_list_hash(part)) != expected:
             raise MefusionError(
-                f"{directory}: the folds of seed {seed} hold other clips or labels than the study is about (sample "
+                f"{directory}: the folds of seed {seed} have other clips or labels than the study (sample "
                 f"list {found}, not {expected}); delete the fold that is wrong and run the study again."
             )

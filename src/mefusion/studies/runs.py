@@ -1,4 +1,4 @@
-"""A study's runs: each fold with each seed, and where its result is kept."""
+"""A study's runs: each fold with each seed, and the folder of its result."""
 
 import zlib
 from collections.abc import Sequence
@@ -8,12 +8,12 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Run:
-    """A fold trained with one of its study's seeds: what is trained, resumed, kept and pooled.
+    """One fold with one of the study's seeds: the unit that is trained, resumed, saved and pooled.
 
     Attributes:
         study: the study's directory.
         fold: name of the fold.
-        seed: of everything random.
+        seed: the study's seed that is used.
         several: whether the study has several seeds.
     """
 
@@ -24,7 +24,7 @@ class Run:
 
     @property
     def name(self) -> str:
-        """The fold's, with the seed where there are several."""
+        """The fold's name, with the seed if the study has several."""
         return f"{self.fold}/seed{self.seed}" if self.several else self.fold
 
     @property
@@ -39,20 +39,20 @@ class Run:
 
     @property
     def done(self) -> bool:
-        """Whether its result is whole."""
+        """Whether its result is complete."""
         return (self.folder / "DONE").is_file()
 
     @property
     def own_seed(self) -> int:
-        """A seed of the run's own, so that its result does not depend on what ran before it."""
+        """Seed of all random numbers of this run, so that its result does not depend on earlier runs."""
         return zlib.crc32(f"{self.seed}/{self.fold}".encode())
 
     @property
     def origin(self) -> dict[str, str | int]:
-        """What its checkpoints are marked with."""
+        """Study, fold and seed; its checkpoints are marked with these."""
         return {"study": self.study.name, "fold": self.fold, "seed": self.seed}
 
 
 def runs_of(study: Path, folds: Sequence[str], seeds: Sequence[int]) -> list[Run]:
-    """Every fold with every seed, a fold after the other."""
+    """Each fold with each seed, sorted by fold."""
     return [Run(study, fold, seed, several=len(seeds) > 1) for fold in folds for seed in seeds]

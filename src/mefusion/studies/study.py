@@ -1,4 +1,4 @@
-"""A study: one configuration run over all its folds and seeds, each result kept when it is whole."""
+"""A study: one configuration run over all its folds and seeds; the result of each run is kept."""
 
 import json
 import time
@@ -32,16 +32,16 @@ from mefusion.windows.store import ClipStore, TestWindows
 
 @dataclass(frozen=True)
 class Study:
-    """What is run, and where its results stand.
+    """What is run, and where the results are written.
 
     Attributes:
         directory: `outputs/<study>`.
         config: the resolved configuration, YAML.
-        facts: what `study.json` tells: classes, folds, hashes, versions.
+        facts: content of `study.json`: classes, folds, hashes, versions.
         folds: without validation subjects.
-        seeds: every fold is run with each.
+        seeds: every fold is run with each seed.
         rule: which weights predict.
-        validation: share of the training subjects that the rule `inner_val` takes out.
+        validation: share of the training subjects that the rule `inner_val` uses for validation.
     """
 
     directory: Path
@@ -54,24 +54,24 @@ class Study:
 
     @property
     def name(self) -> str:
-        """Name of the study, that of its directory."""
+        """Name of the study and of its directory."""
         return self.directory.name
 
     @property
     def runs(self) -> list[Run]:
-        """Every fold with every seed, a seed after the other."""
+        """Each fold with each seed, sorted by seed."""
         runs = runs_of(self.directory, [fold.name for fold in self.folds], self.seeds)
         return sorted(runs, key=lambda run: self.seeds.index(run.seed))
 
     def fold(self, run: Run, clips: pd.DataFrame) -> Fold:
-        """Subjects of a run, with the validation subjects that the rule asks for.
+        """Subjects of a run, with the validation subjects that the rule needs.
 
         Args:
-            run: one of the study's.
+            run: one of the study's runs.
             clips: labelled clips with the columns subject and label.
 
         Raises:
-            MefusionError: the training subjects cannot be split as the rule asks.
+            MefusionError: there are too few training subjects to take out validation subjects.
         """
         fold = next(fold for fold in self.folds if fold.name == run.fold)
         if self.rule == Rule.inner_val:
@@ -81,12 +81,12 @@ class Study:
 
 @dataclass(frozen=True)
 class Builder:
-    """What the folds of a study are run with.
+    """Functions that make what a run needs.
 
     Attributes:
-        data: a fold's windows, given the fold and a seed.
-        module: the network with its tasks, given what is known of the training subjects.
-        trainer: of a run, given the callbacks that its study needs.
+        data: makes the windows, from the fold and a seed.
+        module: makes the network with its tasks, from the training subjects' statistics.
+        trainer: makes the trainer, from the run and the callbacks that its study needs.
     """
 
     data: Callable[[Fold, int], FoldData]
@@ -95,18 +95,18 @@ class Builder:
 
 
 def run_study(study: Study, runs: Sequence[Run], clips: ClipStore, build: Builder, say: Callable[[str], None]) -> None:
-    """Train and predict every fold that is not done yet and that no other process is at.
+    """Train and predict every fold that is not done yet and that no other process is working on.
 
     Args:
-        study: where to.
-        runs: its folds and seeds to run.
-        clips: all of them.
-        build: what a fold is run with.
-        say: receives a line a fold.
+        study: the study.
+        runs: the runs of the study that this process does.
+        clips: all clips of the study.
+        build: makes the data, module and trainer of a fold.
+        say: is called with one line of text for each fold.
     """
     clock = Clock()
     for number, run in enumerate(runs, 1):
-        with _taken(run) as obstacle:
+        with _claim_fold(run) as obstacle:
             outcome = obstacle
             if outcome is None:
                 table = run_fold(study, run, clips, build)
@@ -116,24 +116,24 @@ def run_study(study: Study, runs: Sequence[Run], clips: ClipStore, build: Builde
 
 
 @contextmanager
-def _taken(run: Run) -> Iterator[str | None]:
-    """Claim a fold for this training, in its first process; why it is not run, or None."""
+def _claim_fold(run: Run) -> Iterator[str | None]:
+    """Lock a fold in the first process; gives the reason why it is not run, or None."""
     if rank() > 0:
         yield broadcast(None)
         return
     with try_lock(run.folder) as mine:
-        yield broadcast("done before" if run.done else None if mine else "another process is at it")
+        yield broadcast("done before" if run.done else None if mine else "another process is working on it")
 
 
 @dataclass
 class Clock:
-    """Tells how long folds take, and how long the rest will."""
+    """Measures how long folds take, and estimates the time left."""
 
     laps: list[float] = field(default_factory=list)
     start: float = field(default_factory=time.perf_counter)
 
     def lap(self, left: int) -> str:
-        """End a lap, of which so many are left."""
+        """End a fold, with `left` folds still to run; returns a text with its time and the time left."""
         now = time.perf_counter()
         self.laps.append(now - self.start)
         self.start = now
@@ -144,10 +144,10 @@ class Clock:
 def run_fold(study: Study, run: Run, clips: ClipStore, build: Builder) -> pd.DataFrame:
     """Train on a fold's training subjects and predict its test subjects with the weights of the study's rule.
 
-    A fold that was interrupted goes on from its last checkpoint.
+    A fold that was interrupted continues from its last checkpoint.
 
     Returns:
-        The fold's prediction table, which is also written, with the marker DONE after it.
+        The fold's prediction table. It is also written to disk, and then the marker DONE.
     """
     L.seed_everything(run.own_seed, verbose=False)
     fold = study.fold(run, clips.index)
@@ -155,12 +155,12 @@ def run_fold(study: Study, run: Run, clips: ClipStore, build: Builder) -> pd.Dat
     module = build.module(data.statistics)
     resumed = last_checkpoint(run.checkpoints, run.origin)
     if rank() == 0:
-        remove_leftovers(run.folder, age=0)  # the folder is locked: they are no other process's
+        remove_leftovers(run.folder, age=0)  # the folder is locked: no other process is writing there
         trim_log(run.folder / "metrics.csv", resumed.epochs if resumed else 0)
     trainer = build.trainer(run, [FoldCallback(run.own_seed, run.origin), *rule_callbacks(study.rule, run.checkpoints)])
     _require_whole_epochs(study.rule, trainer, data)
     if rank() == 0:
-        _write_study(study)  # not before all is built: what cannot be leaves no study
+        _write_study(study)  # after everything is built, so that a wrong setting leaves no study behind
     try:
         epoch = _train(study.rule, run, trainer, module, data, resumed)
         prediction = _predict(trainer, module, data, data.test_windows)
@@ -170,7 +170,7 @@ def run_fold(study: Study, run: Run, clips: ClipStore, build: Builder) -> pd.Dat
         finish_loggers()
     facts = {"study": study.name, "fold": fold.name, "seed": run.seed, "rule": str(study.rule), "epoch": epoch}
     table = prediction_table(prediction, clips).assign(**facts)
-    _check(table, data)
+    _check_table(table, data)
     if rank() == 0:
         if validation:
             write_table(run.folder / "validation.parquet", prediction_table(validation, clips).assign(**facts))
@@ -188,17 +188,17 @@ def _write_study(study: Study) -> None:
 
 
 def _require_whole_epochs(rule: Rule, trainer: L.Trainer, data: FoldData) -> None:
-    """Raise a MefusionError where the rule selects among whole epochs, and there is none."""
+    """Raise a MefusionError if the rule selects among complete epochs, but the training ends before the first one."""
     steps = len(data.train_dataloader())
     if rule.validates and -1 < trainer.max_steps < steps:
         raise MefusionError(
-            f"rule={rule} selects among whole epochs, of {steps} steps in fold {data.fold.name}: raise "
+            f"rule={rule} selects among complete epochs, which have {steps} steps in fold {data.fold.name}: raise "
             f"model.training.max_steps={trainer.max_steps}"
         )
 
 
 def _train(rule: Rule, run: Run, trainer: L.Trainer, module: MERModule, data: FoldData, resumed: Resumed | None) -> int:
-    """Train and load the weights that the rule selects; how many epochs they have seen."""
+    """Train, and load the weights that the rule selects; returns the number of epochs that they were trained for."""
     if not module.learns:
         return 0
     start = resumed.path if resumed else None
@@ -223,8 +223,8 @@ def _origin(study: Study, fold: Fold, trainer: L.Trainer) -> dict[str, Any]:
     return facts | ({"validation": fold.validation} if study.rule == Rule.inner_val else {})
 
 
-def _check(table: pd.DataFrame, data: FoldData) -> None:
-    """Every test clip is there once, with probabilities.
+def _check_table(table: pd.DataFrame, data: FoldData) -> None:
+    """Check that the table has every test clip once, with finite numbers.
 
     Raises:
         MefusionError: the training diverged.
@@ -237,11 +237,11 @@ def _check(table: pd.DataFrame, data: FoldData) -> None:
 
 
 def prediction_table(prediction: Prediction, clips: ClipStore) -> pd.DataFrame:
-    """One row a clip: its probabilities and errors are the means over its windows.
+    """Make one row for each clip; its probabilities and errors are the means over its windows.
 
     Args:
         prediction: of windows.
-        clips: all of them.
+        clips: all clips of the study.
 
     Returns:
         The columns dataset, subject, clip_id, label, prediction, probability_<class>, and the tasks' errors.

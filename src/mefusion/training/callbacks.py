@@ -1,4 +1,4 @@
-"""What a training calls between epochs: the progress bar of a study, and early stopping."""
+"""Callbacks of a training: the progress bar of a study, and early stopping."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,14 +14,14 @@ from mefusion.common.distributed import rank
 
 @contextmanager
 def progress_bar(folds: int, console: Console | None = None) -> Iterator[list[L.Callback]]:
-    """Show how far a study is while the block runs: its folds, the epoch of the present one, and the time left.
+    """Show the progress of a study while the block runs: the fold, its epoch, and the time left.
 
     Args:
-        folds: how many are to be trained.
-        console: where to; standard output unless given.
+        folds: number of folds to train.
+        console: where the bar is shown; by default standard output.
 
     Yields:
-        What the folds' trainers are to call: nothing where no terminal shows it.
+        Callbacks for the folds' trainers; an empty list if the output is not a terminal.
     """
     console = console or Console()
     if rank() > 0 or not console.is_terminal:
@@ -33,7 +33,7 @@ def progress_bar(folds: int, console: Console | None = None) -> Iterator[list[L.
 
 
 class ShowProgress(L.Callback):
-    """Moves a bar by a fold's share of a study with each epoch; see `progress_bar`."""
+    """Moves the bar of `progress_bar` after each epoch."""
 
     def __init__(self, bar: Progress, task: TaskID):
         self.bar, self.task, self.folds = bar, task, 0
@@ -58,7 +58,7 @@ class ShowProgress(L.Callback):
 
 
 class EarlyStopping(early_stopping.EarlyStopping):
-    """Lightning's; a training that was killed after it had stopped does not go on for one more epoch."""
+    """Lightning's early stopping, but a resumed training that had already stopped is not trained for one more epoch."""
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Called by Lightning."""

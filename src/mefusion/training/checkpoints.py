@@ -1,4 +1,4 @@
-"""Checkpoints of a fold: the last one, to go on from, and those that its study's rule predicts with."""
+"""Checkpoints of a fold: the last one, to resume from, and the one whose weights predict by the study's rule."""
 
 from pathlib import Path
 from typing import Any
@@ -12,34 +12,34 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from mefusion.training.settings import Rule
 
 CRITERION = "validation/criterion"
-"""What the best epoch has most of: UF1 of the validation clips, and of equal ones the lower loss."""
+"""The best epoch has the largest value: the UF1 of the validation clips, and among equal UF1 the lower loss."""
 
 LAST, BEST = "last", "best"
 
 
 def rule_callbacks(rule: Rule, folder: Path) -> list[Callback]:
-    """What keeps a fold's checkpoints: the last one, to go on from, and what the rule asks for."""
+    """Callbacks that write a fold's checkpoints: the last one, to resume from, and the one that the rule needs."""
     last = Checkpoint(folder, filename=LAST)
     if rule.validates:
-        # The last is written last, so that it knows of the best.
+        # The last checkpoint is written after the best one, since it also stores the state of that callback.
         best = Checkpoint(folder, filename=BEST, monitor=CRITERION, mode="max", save_weights_only=True)
         return [best, last]
     return [MovingAverage(), last] if rule == Rule.average else [last]
 
 
 def selected_checkpoint(rule: Rule, folder: Path) -> Path:
-    """The checkpoint of a fold whose `state_dict` predicts."""
+    """Path of the checkpoint whose weights predict the fold's test subjects."""
     return folder / f"{BEST if rule.validates else LAST}.ckpt"
 
 
 class Checkpoint(ModelCheckpoint):
-    """One file, replaced after each epoch or each better one; its folder may move between two runs."""
+    """One file, replaced after each epoch or each better epoch; its folder may be moved between two runs."""
 
     def __init__(self, folder: Path, **options: Any):
         super().__init__(folder, enable_version_counter=False, save_on_train_epoch_end=True, **options)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Called by Lightning, which would forget the best score where the folder has another name now."""
+        """Called by Lightning, which by itself would forget the best score if the folder was moved."""
 
         def here(path: str) -> str:
             return str(Path(str(self.dirpath), Path(path).name)) if path else path
@@ -51,10 +51,10 @@ class Checkpoint(ModelCheckpoint):
 
 
 class MovingAverage(WeightAveraging):
-    """Exponential moving average of weights and buffers, an update a step.
+    """Exponential moving average of weights and buffers, updated after each step.
 
-    The decay is .999, but (1 + n) / (10 + n) in step n as long as this is less, as in TensorFlow's
-    ExponentialMovingAverage: a short training's average forgets where it started, too.
+    The decay in step n is the smaller of .999 and (1 + n) / (10 + n), as in TensorFlow's ExponentialMovingAverage. So
+    the average forgets the initial weights in a short training, too.
     """
 
     def __init__(self) -> None:
@@ -68,7 +68,7 @@ class MovingAverage(WeightAveraging):
 
 @torch.no_grad()
 def _average(averaged: Any, current: Any, count: Tensor | int) -> None:
-    if not averaged[0].is_floating_point():  # counts and tables of indices have no average
+    if not averaged[0].is_floating_point():  # counters and indices cannot be averaged
         torch._foreach_copy_(averaged, current)
         return
     decay = min(0.999, (1 + int(count)) / (10 + int(count)))

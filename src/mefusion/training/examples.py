@@ -1,4 +1,4 @@
-"""What a network sees, predicts and looks at, of a few test clips."""
+"""Example clips for pictures: what the network sees and predicts, and which pixels decide."""
 
 from pathlib import Path
 from typing import Any
@@ -19,15 +19,15 @@ from mefusion.windows.datamodule import FoldData
 
 @torch.no_grad()
 def predict_examples(module: MERModule, data: FoldData, *, attention: bool = False) -> list[dict[str, Any]]:
-    """One window a class of a fold's test clips, as `mefusion.studies.examples.load_examples` gives them.
+    """Predict one window of a test clip of each class.
 
     Args:
-        module: is left in the mode that it was in.
+        module: the network with its tasks; its mode (training or evaluation) does not change.
         data: of the fold.
-        attention: whether to tell where the network looks, as long as it learns: the gradients take a while.
+        attention: whether to compute attention maps too, if the network learns; this takes longer.
 
     Returns:
-        Nothing where the network sees no frames, since a picture shows them.
+        One dict for each clip, as in `mefusion.studies.examples.load_examples`; none if the network sees no frames.
     """
     raw = data.examples()
     if raw.inputs.dim() != 5:
@@ -54,19 +54,19 @@ def predict_examples(module: MERModule, data: FoldData, *, attention: bool = Fal
 
 
 def attention_maps(network: nn.Module, inputs: Tensor, classes: Tensor, samples: int = 8) -> np.ndarray:
-    """How much each pixel of each frame bears on the network's answer.
+    """How strongly each pixel of each frame changes the network's answer.
 
-    The absolute gradient of a class's score by the input, averaged over noisy copies (SmoothGrad, Smilkov et al. 2017,
-    as in captum), which serves networks of any kind; it shows what the answer is sensitive to, not why.
+    This is the absolute gradient of a class's score with respect to the input, averaged over noisy copies (SmoothGrad,
+    Smilkov et al. 2017, as in captum). It works for any network. It shows what changes the answer, not why.
 
     Args:
         network: its output has `logits` [B, C]; it is put in evaluation mode.
         inputs: [B, T, 1, H, W] normalised frames.
         classes: [B] number of the class to explain, such as the predicted one.
-        samples: noisy copies.
+        samples: number of noisy copies.
 
     Returns:
-        float32 [B, T, H, W], the largest of each clip being 1, and none below 0.
+        float32 [B, T, H, W] in 0..1; the largest value of each clip is 1.
     """
     from captum.attr import NoiseTunnel, Saliency
 
@@ -88,11 +88,11 @@ def attention_maps(network: nn.Module, inputs: Tensor, classes: Tensor, samples:
 
 
 class ShowExamples(L.Callback):
-    """Draws what the network predicts for some test clips beside their targets, into pictures and the loggers.
+    """Draws the predictions for some test clips beside their targets; saves the pictures and logs them.
 
     Args:
-        folder: the fold's; receives `examples/epoch<n>.png`.
-        every: epochs from one picture to the next.
+        folder: the fold's; the pictures are saved there as `examples/epoch<n>.png`.
+        every: number of epochs from one picture to the next.
 
     Raises:
         MefusionError: `every` is below 1.

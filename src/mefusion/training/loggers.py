@@ -1,4 +1,4 @@
-"""Where a fold is logged: always to a CSV file, and to the loggers that a study names."""
+"""Loggers of a fold: always a CSV file, and the loggers that the study names."""
 
 import hashlib
 import importlib.util
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from lightning.pytorch.loggers import WandbLogger
 
 PACKAGES = ("wandb", "tensorboard")
-"""Loggers that need a package of their own name."""
+"""Loggers that need a package of the same name."""
 
 
 def require_packages(names: Iterable[str]) -> None:
-    """Refuse a logger before anything is written.
+    """Check that the packages of the loggers are installed.
 
     Raises:
         MefusionError: a logger's package is not installed.
@@ -35,7 +35,7 @@ def require_packages(names: Iterable[str]) -> None:
 
 
 def csv_logger(folder: Path) -> CSVLogger:
-    """Lightning's logger into `metrics.csv`; it deletes an earlier file, so what a resumed fold logged is carried over.
+    """Make Lightning's logger to `metrics.csv`. It would delete earlier rows of the fold, so these are read first.
 
     Args:
         folder: of the fold.
@@ -49,21 +49,21 @@ def csv_logger(folder: Path) -> CSVLogger:
 
 
 def log_settings(loggers: Iterable[Logger], settings: Mapping[str, Any]) -> None:
-    """Tell every logger but the CSV files the study's settings."""
+    """Log the study's settings to every logger except CSV files."""
     for logger in loggers:
         if not isinstance(logger, CSVLogger):
             logger.log_hyperparams(dict(settings))
 
 
 def wandb_logger(*, project: str, directory: str, study: str, fold: str, tags: Sequence[str]) -> "WandbLogger":
-    """W&B's run of a fold, offline without a key.
+    """Make the W&B run of a fold; it is offline if there is no API key.
 
     Args:
-        project: of W&B.
-        directory: the study's, which receives the files.
-        study: its name, the group of its runs.
-        fold: its name.
-        tags: what the run is found by; `a+b` are two.
+        project: name of the W&B project.
+        directory: the study's; the files are written there.
+        study: name of the study, which groups its runs.
+        fold: name of the fold.
+        tags: tags of the run; `a+b` stands for two tags.
     """
     from lightning.pytorch.loggers import WandbLogger
 
@@ -79,7 +79,7 @@ def log_summary_to_wandb(
     tags: Sequence[str],
     settings: Mapping[str, Any],
 ) -> None:
-    """Give a whole study a W&B run of its own: its scores, confusion matrix and prediction table.
+    """Log a study's scores, confusion matrix and prediction table to a W&B run of its own.
 
     Args:
         summary: as in summary.json.
@@ -90,7 +90,7 @@ def log_summary_to_wandb(
     """
     import wandb
 
-    # What was chosen on the test subjects is called so, here too.
+    # Under the rule `oracle` the name says so.
     name = "oracle_confusion_matrix" if summary["rule"] == "oracle" else "confusion_matrix"
     figure = confusion_matrix_figure(summary[name], summary["classes"])
     run_of_study = _wandb_run(project, directory.name, "summary", tags, kind="summary")
@@ -102,7 +102,7 @@ def log_summary_to_wandb(
 
 
 def _wandb_run(project: str, study: str, name: str, tags: Sequence[str], *, kind: str) -> dict[str, Any]:
-    """What `wandb.init` takes, but for the folder."""
+    """Arguments of `wandb.init`, except the folder."""
     import wandb
 
     mode = os.environ.get("WANDB_MODE") or ("online" if _has_wandb_key() else "offline")
@@ -111,7 +111,7 @@ def _wandb_run(project: str, study: str, name: str, tags: Sequence[str], *, kind
         "group": study,
         "job_type": kind,
         "name": f"{study}/{name}",
-        # The same for the same fold, so that a resumed fold goes on in its run.
+        # Derived from the fold's name, so that a resumed fold continues its run.
         "id": hashlib.sha256(f"{study}/{name}".encode()).hexdigest()[:16],
         "resume": "allow",
         "tags": [tag for several in tags for tag in several.split("+")],
@@ -120,13 +120,13 @@ def _wandb_run(project: str, study: str, name: str, tags: Sequence[str], *, kind
 
 
 def finish_loggers() -> None:
-    """End the W&B run of a fold, so that the next fold has one of its own."""
+    """End the W&B run of a fold, so that the next fold gets its own run."""
     if (wandb := sys.modules.get("wandb")) is not None:
         wandb.finish()
 
 
 def _has_wandb_key() -> bool:
-    """Whether `wandb login` was done; looked up without asking wandb, which would complain that it was not."""
+    """Whether `wandb login` was done; checked without wandb, which prints a warning if it was not."""
     if os.environ.get("WANDB_API_KEY"):
         return True
     try:

@@ -1,6 +1,6 @@
 """Tasks: each has a loss, columns of the prediction table, a weight, and a text for reports.
 
-A task that is off is not built: neither its loss nor its part of the network exists.
+For a task that is off, neither the loss nor its part of the network is built.
 """
 
 from abc import ABC, abstractmethod
@@ -19,7 +19,7 @@ from mefusion.windows.store import Batch
 
 FOCUS = 2.0  # gamma of the focal loss, as its authors recommend
 LANDMARK_FAILURE_NME = 8.0
-"""A clip's landmarks have failed above this error, in per cent of the inter-ocular distance."""
+"""A clip counts as failed if its landmark error is above this, in per cent of the inter-ocular distance."""
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,8 @@ class Task(ABC):
 
     Attributes:
         weight: factor of the loss in the total.
-        report: which columns of the prediction table it has, and how a study tells of them.
-        pictures: fields of the network's output, and of the batch's targets, that are kept of a few clips for figures.
+        report: its columns of the prediction table, and how a study reports them.
+        pictures: fields of the network's output and of the batch's targets that are saved for figures, for a few clips.
     """
 
     report: ClassVar[TaskReport] = TaskReport()
@@ -48,11 +48,11 @@ class Task(ABC):
 
 @dataclass(frozen=True)
 class Recognition(Task):
-    """Cross-entropy of the emotion's class, the mean over clips.
+    """Cross-entropy of the emotion's class, averaged over clips.
 
     Attributes:
-        class_weights: [K], of each clip's term by its class; the mean is then a weighted one.
-        adjustment: [K], added to the logits in the loss alone.
+        class_weights: [K], weight of a clip by its class; the average is then a weighted one.
+        adjustment: [K], added to the logits in the loss only.
         focus: gamma of the focal loss (Lin et al. 2017): terms are multiplied by (1 - p)^gamma; 0 is cross-entropy.
     """
 
@@ -62,16 +62,16 @@ class Recognition(Task):
 
     @classmethod
     def balanced(cls, weight: float, *, imbalance: Imbalance, class_counts: Tensor) -> "Recognition":
-        """Recognition that makes up for classes of different size.
+        """Recognition with a loss that balances classes of different size.
 
         Args:
             weight: of the task.
-            imbalance: `class_weights`, inverse to a class's clips; `logit_adjustment`, the logarithm of a class's share
-                is added to its logit in training (Menon et al. 2021); `focal`; of `none` and of `sampler`, which the
-                data do, the loss stays.
+            imbalance: `class_weights`: inverse to the number of clips of a class; `logit_adjustment`: the logarithm of
+                a class's share is added to its logit in training (Menon et al. 2021); `focal`: the focal loss; `none`
+                and `sampler` do not change the loss.
             class_counts: [K] clips of each class among the training subjects.
         """
-        # A class that the training subjects lack counts as half a clip: finite, and rare.
+        # A class without training clips counts as half a clip, so that its weight is finite.
         counts = class_counts.float().clamp(min=0.5)
         if imbalance == Imbalance.class_weights:
             return cls(weight, class_weights=counts.sum() / (len(counts) * counts))
@@ -93,7 +93,7 @@ class Recognition(Task):
 class Flow(Task):
     """Optical flow between neighbouring frames.
 
-    The loss is the mean squared error over all values, divided once more by T - 1 as in MOL's code.
+    The loss is the mean squared error over all values, divided again by T - 1 as in MOL's code.
     """
 
     report = TaskReport(
@@ -114,7 +114,7 @@ class Flow(Task):
         return F.mse_loss(output.flow, flow) / flow.shape[1]
 
     def errors(self, output: Any, batch: Batch) -> dict[str, Tensor]:
-        """Mean end-point error, and that of predicting no motion, px."""
+        """Mean end-point error, and the error of predicting no motion, px."""
         flow = batch.targets["flow"]
         return {"flow_epe": _mean_length(output.flow - flow), "flow_epe_zero": _mean_length(flow)}
 
@@ -123,8 +123,8 @@ class Flow(Task):
 class Landmarks(Task):
     """Landmarks of the frames 2..T, normalised by the inter-ocular distance.
 
-    The loss sums over the T - 1 frames the mean over clips of (sum of the 136 absolute errors) / (68 x
-    inter-ocular distance).
+    The loss of a frame is (sum of the 136 absolute errors) / (68 x inter-ocular distance). It is averaged over clips
+    and summed over the T - 1 frames.
     """
 
     report = TaskReport(
@@ -172,7 +172,7 @@ class DynamicImage(Task):
             Measure("dynamic_image_cosine", "cosine", lower_is_better=False, lowest=-1.0),
         ),
         headline="dynamic image {dynamic_image_psnr} dB (flat grey {dynamic_image_psnr_flat})",
-        note="PSNR of flat grey: of the best picture of one grey level.",
+        note="PSNR of flat grey: the best value that a picture of a single grey level reaches.",
     )
     pictures = ("dynamic_image",)
 
@@ -183,7 +183,7 @@ class DynamicImage(Task):
         return F.mse_loss(output.dynamic_image, batch.targets["dynamic_image"])
 
     def errors(self, output: Any, batch: Batch) -> dict[str, Tensor]:
-        """Peak signal-to-noise ratio, dB, beside that of the best grey; structural and cosine similarity, -1..1."""
+        """Peak signal-to-noise ratio of prediction and flat grey, dB; structural and cosine similarity, -1..1."""
         predicted, target = output.dynamic_image.float(), batch.targets["dynamic_image"]
         flat = target.mean((1, 2), keepdim=True).expand_as(target)
         similarity = structural_similarity_index_measure(
@@ -199,9 +199,9 @@ class DynamicImage(Task):
 
 @dataclass(frozen=True)
 class Rank(Task):
-    """Order of frames: of each pair of frames the later one scores higher by a margin.
+    """Order of frames: the later frame of each pair should have a higher score, by a margin m.
 
-    The loss is 2 / (T (T - 1)) sum_{i < j} max(0, m - (s_j - s_i)), the mean over clips.
+    The loss is 2 / (T (T - 1)) sum_{i < j} max(0, m - (s_j - s_i)), averaged over clips.
     """
 
     report = TaskReport(
@@ -216,27 +216,27 @@ class Rank(Task):
 
     def loss(self, output: Any, batch: Batch) -> Tensor:
         """See `Task.loss`."""
-        return (self.margin - _later_less_earlier(output.rank_scores)).relu().mean()
+        return (self.margin - _pair_differences(output.rank_scores)).relu().mean()
 
     def errors(self, output: Any, batch: Batch) -> dict[str, Tensor]:
-        """Share of pairs in the right order."""
-        return {"rank_accuracy": (_later_less_earlier(output.rank_scores) > 0).float().mean(1)}
+        """Share of frame pairs in the right order."""
+        return {"rank_accuracy": (_pair_differences(output.rank_scores) > 0).float().mean(1)}
 
 
-def _later_less_earlier(scores: Tensor) -> Tensor:
+def _pair_differences(scores: Tensor) -> Tensor:
     """Differences s_j - s_i of all pairs i < j: scores [B, T] -> [B, T (T - 1) / 2]."""
     i, j = torch.triu_indices(scores.shape[1], scores.shape[1], offset=1, device=scores.device)
     return scores[:, j] - scores[:, i]
 
 
 def _psnr(predicted: Tensor, target: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio of each image [B, S, S] of the range 0..1, dB; 100 where they are the same."""
+    """Peak signal-to-noise ratio of each image [B, S, S] with values in 0..1, dB; at most 100, for equal images."""
     ratio = peak_signal_noise_ratio(predicted, target, data_range=1.0, dim=(1, 2), reduction="none")
     return ratio.clamp(max=100.0)
 
 
 def interocular(landmarks: Tensor) -> Tensor:
-    """Distance of the two eye centres, [..., 68, 2] -> [...] px."""
+    """Distance between the two eye centres, [..., 68, 2] -> [...] px."""
     left, right = landmarks[..., 36:42, :].mean(-2), landmarks[..., 42:48, :].mean(-2)
     return torch.linalg.vector_norm(right - left, dim=-1)
 

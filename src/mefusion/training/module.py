@@ -23,10 +23,10 @@ OPTIMIZERS = {OptimizerName.adamw: torch.optim.AdamW, OptimizerName.adam: torch.
 
 @dataclass
 class StepResult:
-    """What a network says of a batch, and how wrong it is.
+    """Output of the network for a batch, and its losses.
 
     Attributes:
-        output: the network's.
+        output: the network's output.
         losses: of the tasks, not yet weighted.
         loss: their weighted sum.
     """
@@ -38,7 +38,7 @@ class StepResult:
 
 @dataclass
 class Prediction:
-    """What a batch of windows is predicted to be.
+    """Predictions for a batch of windows.
 
     Attributes:
         clip: [B] row numbers of the clip table.
@@ -51,10 +51,11 @@ class Prediction:
     errors: dict[str, Tensor]
 
     def by_clip(self) -> pd.DataFrame:
-        """Probabilities and errors of each clip, the means over its windows.
+        """Average the probabilities and errors over the windows of each clip.
 
         Returns:
-            One row a clip; the index is its row number, the columns are the numbers of the classes, then the errors.
+            One row for each clip; the index is its row number, the columns are the numbers of the classes, then the
+            errors.
         """
         probabilities = self.probabilities.double().numpy()
         columns: dict[Any, np.ndarray] = {"clip": self.clip.numpy(), **dict(enumerate(probabilities.T))}
@@ -63,7 +64,7 @@ class Prediction:
 
     @classmethod
     def joined(cls, batches: Sequence["Prediction"], count: int) -> "Prediction":
-        """All `count` windows in their order, from this process's batches and those of the others."""
+        """Join the batches of all processes: all `count` windows in their order."""
         return cls(
             clip=gather_shares(torch.cat([batch.clip for batch in batches]), count),
             probabilities=gather_shares(torch.cat([batch.probabilities for batch in batches]), count),
@@ -78,9 +79,9 @@ class MERModule(L.LightningModule):
 
     Args:
         network: its output has a field for each task.
-        tasks: by name, those that are on.
-        optimizer: settings.
-        mean_shape: Extension: the network's landmarks start at the training subjects' mean shape.
+        tasks: the tasks that are on, by name.
+        optimizer: its settings.
+        mean_shape: Extension: the predicted landmarks start at the mean shape of the training subjects.
     """
 
     def __init__(
@@ -97,7 +98,7 @@ class MERModule(L.LightningModule):
         return any(parameter.requires_grad for parameter in self.parameters())
 
     def initialise(self, statistics: Statistics) -> None:
-        """Let the network start from what is known of the training subjects, where it has a use for it."""
+        """Set initial values from the training subjects' statistics, if the network uses any."""
         if self.mean_shape and "landmarks" in self.tasks:
             self.network.initialise_landmarks(statistics.mean_shape)  # type: ignore[operator]
         if hasattr(self.network, "count"):
@@ -115,7 +116,7 @@ class MERModule(L.LightningModule):
         return StepResult(output=output, losses=losses, loss=loss)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Weighted sum of the tasks' losses; logs it, each of them and the accuracy."""
+        """Weighted sum of the tasks' losses; logs it, each loss and the accuracy."""
         result = self.step(batch)
         accuracy = (result.output.logits.argmax(1) == batch.label).float().mean()
         logged = {f"{name}_loss": value for name, value in result.losses.items()}
@@ -134,7 +135,7 @@ class MERModule(L.LightningModule):
         self._validated.append(Prediction(batch.clip.cpu(), self(batch.inputs).logits.float().softmax(1).cpu(), {}))
 
     def on_validation_epoch_end(self) -> None:
-        """Log the scores of the validation clips, and what the best epoch is chosen by."""
+        """Log the scores of the validation clips, and the criterion that selects the best epoch."""
         windows = self.trainer.val_dataloaders.dataset  # type: ignore[union-attr]
         scores = validation_scores(Prediction.joined(self._validated, len(windows)), windows.store.labels)
         self._validated.clear()
@@ -152,13 +153,13 @@ class MERModule(L.LightningModule):
         )
 
     def make_optimizer(self) -> torch.optim.Optimizer:
-        """Optimiser of the parameters that learn."""
+        """Optimiser of the parameters that require gradients."""
         settings = self.optimizer_settings
         learning = [parameter for parameter in self.parameters() if parameter.requires_grad]
         return OPTIMIZERS[settings.name](learning, lr=settings.lr, weight_decay=settings.weight_decay, fused=True)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Optimiser and schedule, a step at a time."""
+        """Optimiser, and learning-rate schedule that is updated after each step."""
         optimizer = self.make_optimizer()
         scheduler: torch.optim.lr_scheduler.LRScheduler
         if self.optimizer_settings.schedule == Schedule.cosine:
@@ -170,15 +171,15 @@ class MERModule(L.LightningModule):
 
 
 def validation_scores(prediction: Prediction, labels: np.ndarray) -> dict[str, float]:
-    """Scores of validation clips, whose probabilities are the means over their windows.
+    """Scores of validation clips; a clip's probabilities are the means over its windows.
 
     Args:
-        prediction: of all their windows.
+        prediction: of all windows of the validation clips.
         labels: class numbers of all clips, by row of the clip table.
 
     Returns:
-        `uf1`; `loss`, the mean negative log probability of the labels; and `criterion`, which orders epochs: it grows
-        with UF1, and between equal UF1 as the loss falls, which counts for less than .001 of UF1.
+        `uf1`; `loss`, the mean negative log probability of the labels; and `criterion`, by which epochs are compared:
+        UF1 minus a term below .001 that grows with the loss, so that the loss decides between equal UF1.
     """
     clips = prediction.by_clip()
     probabilities, truth = clips.to_numpy(), labels[clips.index]

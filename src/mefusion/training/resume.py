@@ -1,4 +1,4 @@
-"""What lets an interrupted training go on as if nothing had happened."""
+"""Resume an interrupted training, with the same result as without the interruption."""
 
 import io
 import pickle
@@ -23,27 +23,27 @@ Origin = Mapping[str, str | int]
 """Study, fold and seed that a checkpoint belongs to."""
 
 
-class WholeFiles(TorchCheckpointIO):
-    """Writes a checkpoint beside its place and renames it.
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes a checkpoint to a temporary file in the same folder and renames it.
 
-    Lightning's own goes through the system's temporary folder, from where a file may have to be copied, and a copy can
-    be cut short.
+    Lightning writes to the system's temporary folder. If that is on another disk, the file is copied, and an
+    interrupted copy leaves half a file.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         """Called by Lightning."""
-        buffer = io.BytesIO()  # written to a file, it would not say that the disk is full
+        buffer = io.BytesIO()  # when torch.save writes to a file itself, it does not report a full disk
         torch.save(checkpoint, buffer)
         with replacing(Path(path)) as temporary:
             temporary.write_bytes(buffer.getbuffer())
 
 
 class FoldCallback(L.Callback):
-    """Marks a fold's checkpoints, and seeds dropout by fold and step, so that a resumed fold draws the same.
+    """Marks a fold's checkpoints, and seeds dropout by fold and step, so that a resumed fold draws the same numbers.
 
     Args:
-        seed: the fold's.
-        origin: the mark.
+        seed: of the fold.
+        origin: is stored in each checkpoint.
     """
 
     def __init__(self, seed: int, origin: Origin):
@@ -52,9 +52,9 @@ class FoldCallback(L.Callback):
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Batch, batch_idx: int
     ) -> None:
-        """Called by Lightning; processes that share a batch do not drop the same units of theirs."""
+        """Called by Lightning; the seed depends on the process too, so that dropout differs between processes."""
         seed = zlib.crc32(f"{self.seed}/{trainer.global_step}{f'/{rank()}' if rank() else ''}".encode())
-        torch.default_generator.manual_seed(seed)  # torch.manual_seed would ask for every kind of device, 1 ms a step
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed checks all kinds of devices: 1 ms a step
         if torch.cuda.is_initialized():
             torch.cuda.manual_seed(seed)
 
@@ -65,49 +65,51 @@ class FoldCallback(L.Callback):
 
 @dataclass(frozen=True)
 class Resumed:
-    """A checkpoint to go on from, and how many epochs it has seen."""
+    """A checkpoint to resume from, and how many epochs it was trained for."""
 
     path: Path
     epochs: int
 
 
 def last_checkpoint(folder: Path, origin: Origin) -> Resumed | None:
-    """Where an interrupted fold goes on from; None where it starts.
+    """The checkpoint to resume a fold from; None if the fold starts from the beginning.
 
     Raises:
-        MefusionError: the file is broken, or is that of another study or fold.
+        MefusionError: the file is broken, or belongs to another study or fold.
     """
     path = folder / f"{LAST}.ckpt"
     if not path.exists():
         return None
     checkpoint = read_checkpoint(path, device="meta")
     if (found := checkpoint.get("origin")) != origin:
-        told = ", ".join(f"{name} {value}" for name, value in found.items()) if found else "something else"
-        raise MefusionError(f"{path} is a checkpoint of {told}: delete it, and the fold starts anew")
+        owner = ", ".join(f"{name} {value}" for name, value in found.items()) if found else "another program"
+        raise MefusionError(f"{path} is a checkpoint of {owner}: delete it, and the fold starts again")
     return Resumed(path, checkpoint["epoch"] + 1)
 
 
 def read_checkpoint(path: Path, device: str = "cpu") -> dict[str, Any]:
-    """A checkpoint as Lightning writes it.
+    """Read a checkpoint that Lightning has written.
 
     Raises:
-        MefusionError: the file is not there, or broken.
+        MefusionError: the file is missing or broken.
     """
     try:
         checkpoint = torch.load(path, map_location=device, weights_only=True)
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise MefusionError(f"{path} is missing or broken: delete {path.parent}, and the fold starts anew") from error
+        raise MefusionError(f"{path} is missing or broken: delete {path.parent}, and the fold starts again") from error
     if not isinstance(checkpoint, dict) or not {"epoch", "state_dict"} <= set(checkpoint):
-        raise MefusionError(f"{path} is no checkpoint of a training: delete {path.parent}, and the fold starts anew")
+        raise MefusionError(
+            f"{path} is not a checkpoint of a training: delete {path.parent}, and the fold starts again"
+        )
     return checkpoint
 
 
 def trim_log(path: Path, epochs: int) -> None:
-    """Forget what was logged after a checkpoint, since it will be logged again.
+    """Remove what was logged after a checkpoint, since it will be logged again.
 
     Args:
         path: metrics.csv of a fold.
-        epochs: how many the checkpoint has seen.
+        epochs: number of epochs that the checkpoint was trained for.
     """
     try:
         log = pd.read_csv(path)

@@ -1,4 +1,4 @@
-"""How a model is trained, as a configuration says it. Without torch, so that commands answer at once."""
+"""Settings of training. Does not import torch, so that the commands start at once."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -10,8 +10,8 @@ from mefusion.windows.settings import WindowSettings
 class Rule(StrEnum):
     """Which weights of a training predict the test subjects.
 
-    The last ones; those of the best epoch on validation subjects; their moving average; or those of the best epoch on
-    the test subjects, as most published numbers are made.
+    `last`: those of the last epoch; `inner_val`: those of the best epoch on validation subjects; `average`: the moving
+    average of the weights; `oracle`: those of the best epoch on the test subjects, as in most published numbers.
     """
 
     last = "last"
@@ -21,12 +21,12 @@ class Rule(StrEnum):
 
     @property
     def validates(self) -> bool:
-        """Whether the rule looks at clips after each epoch."""
+        """Whether the rule scores clips after each epoch."""
         return self in (Rule.inner_val, Rule.oracle)
 
 
 class Imbalance(StrEnum):
-    """What makes up for classes of different size, see `mefusion.training.losses.Recognition`."""
+    """How classes of different size are balanced, see `mefusion.training.losses.Recognition`."""
 
     none = "none"
     class_weights = "class_weights"
@@ -43,7 +43,7 @@ class OptimizerName(StrEnum):
 
 
 class Schedule(StrEnum):
-    """Course of the learning rate: it stays, or falls to 0 along a half cosine over the whole training."""
+    """The learning rate is constant, or falls to 0 along a half cosine over the whole training."""
 
     constant = "constant"
     cosine = "cosine"
@@ -56,8 +56,8 @@ class OptimizerSettings:
     Attributes:
         lr: learning rate.
         weight_decay: of all parameters.
-        name: which one.
-        schedule: course of the learning rate.
+        name: which optimiser.
+        schedule: how the learning rate changes.
 
     Raises:
         MefusionError: a number is below 0.
@@ -76,11 +76,11 @@ class OptimizerSettings:
 
 @dataclass
 class TrainingSettings(WindowSettings):
-    """On which windows and how long a model trains.
+    """Which windows a model is trained on, and how long.
 
     Attributes:
-        max_epochs: epochs, -1 for no limit.
-        max_steps: steps, -1 for no limit; one of the two has to be set.
+        max_epochs: largest number of epochs; -1 means no limit.
+        max_steps: largest number of steps; -1 means no limit. One of the two must be set.
     """
 
     max_epochs: int = -1

@@ -49,7 +49,7 @@ class Augmentation:
         """Whether grey levels are changed."""
         return bool(self.contrast or self.brightness or self.noise)
 
-    def require(self, view: "View") -> None:
+    def check_view(self, view: "View") -> None:
         """Stop where a view cannot be changed so.
 
         Raises:
@@ -60,7 +60,7 @@ class Augmentation:
             raise MefusionError(
                 f"model.training.{name}={getattr(self, name)} changes grey levels, and this model sees flow: give 0"
             )
-        if self.temporal_jitter and not view.any_times:
+        if self.temporal_jitter and not view.allows_temporal_jitter:
             raise MefusionError(
                 f"model.training.temporal_jitter={self.temporal_jitter}: this model sees flow that is prepared between "
                 "fixed frames; give 0, and windows=random varies where a window begins"

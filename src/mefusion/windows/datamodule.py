@@ -91,8 +91,8 @@ class FoldData(L.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Shuffled, augmented windows of the training subjects."""
-        batches = PartsOfBatches(self._sampler, self.settings.batch_size, drop_last=False)  # type: ignore[arg-type]
-        return DataLoader(self._training, batch_sampler=batches, collate_fn=_whole)
+        batches = SharedBatchSampler(self._sampler, self.settings.batch_size, drop_last=False)  # type: ignore[arg-type]
+        return DataLoader(self._training, batch_sampler=batches, collate_fn=_keep_batch)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Windows of the validation subjects, in order."""
@@ -107,7 +107,7 @@ class FoldData(L.LightningDataModule):
 
     def _in_order(self, windows: TestWindows) -> DataLoader[Batch]:
         return DataLoader(
-            windows, sampler=own_share(range(len(windows))), batch_size=self.settings.batch_size, collate_fn=_whole
+            windows, sampler=own_share(range(len(windows))), batch_size=self.settings.batch_size, collate_fn=_keep_batch
         )
 
     def examples(self) -> Batch:
@@ -128,7 +128,7 @@ class FoldData(L.LightningDataModule):
         return dataclasses.replace(floats, inputs=(floats.inputs * self.store.view.scale - mean) / std)
 
 
-class PartsOfBatches(BatchSampler):
+class SharedBatchSampler(BatchSampler):
     """This process's part of each batch, so that a step sees the same windows however many processes share it."""
 
     def __iter__(self) -> Iterator[list[Any]]:
@@ -143,6 +143,6 @@ def _mean_shape(clips: list[Arrays], margin: int) -> Tensor:
     return torch.tensor(np.mean([clip["landmarks"].mean(0) for clip in clips], axis=0) - margin)
 
 
-def _whole(batch: Any) -> Any:
+def _keep_batch(batch: Any) -> Any:
     """The dataset gives whole batches already."""
     return batch

@@ -126,7 +126,7 @@ class TrainingWindows(Dataset[Batch]):
             raise MefusionError(f"model.network.image_size={size}: the prepared frames are {store.canvas} px")
         if not 0 <= augmentation.crop_jitter <= margin:
             raise MefusionError(f"model.training.crop_jitter={augmentation.crop_jitter}: choose 0 to {margin} px")
-        augmentation.require(store.view)
+        augmentation.check_view(store.view)
 
     def __getitems__(self, items: Sequence[tuple[int, int, int, int]]) -> Batch:
         """Batch of the windows (epoch, number, clip, phase)."""

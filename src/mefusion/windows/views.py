@@ -25,12 +25,12 @@ class View(Protocol):
     Attributes:
         scale: factor of the inputs before they are normalised.
         grey: whether the inputs are grey levels, 0..255.
-        any_times: whether its targets are known for whatever frames a window has.
+        allows_temporal_jitter: whether its targets are known for whatever frames a window has.
     """
 
     scale: ClassVar[float]
     grey: ClassVar[bool]
-    any_times: ClassVar[bool]
+    allows_temporal_jitter: ClassVar[bool]
 
     def read(self, path: Path) -> Arrays:
         """What it needs of a prepared clip, kept in memory."""
@@ -61,7 +61,7 @@ class Canvas:
 
     scale: ClassVar[float] = 1 / 255
     grey: ClassVar[bool] = True
-    any_times: ClassVar[bool] = False  # flow is known a stride apart
+    allows_temporal_jitter: ClassVar[bool] = False  # flow is known a stride apart
 
     def read(self, path: Path) -> Arrays:
         """See `View.read`."""
@@ -106,7 +106,7 @@ class Small:
 
     scale: ClassVar[float] = 1 / 255
     grey: ClassVar[bool] = True
-    any_times: ClassVar[bool] = True  # the dynamic image is computed of the window
+    allows_temporal_jitter: ClassVar[bool] = True  # the dynamic image is computed of the window
 
     def read(self, path: Path) -> Arrays:
         """See `View.read`."""
@@ -156,7 +156,7 @@ class FlowImage:
 
     scale: ClassVar[float] = 1.0
     grey: ClassVar[bool] = False
-    any_times: ClassVar[bool] = False  # the flow from onset to apex is prepared
+    allows_temporal_jitter: ClassVar[bool] = False  # the flow from onset to apex is prepared
 
     def __init__(self, image_size: int):
         self.image_size = image_size
@@ -165,7 +165,7 @@ class FlowImage:
         """See `View.read`."""
         arrays = load_arrays(path, ("onset_apex_flow", "flow_image"))
         if "flow_image" in arrays:
-            return {"flow_image": _brought_to(self.image_size, arrays["flow_image"])}
+            return {"flow_image": _resized(self.image_size, arrays["flow_image"])}
         return {"flow_image": flow_image(arrays["onset_apex_flow"], size=self.image_size)}
 
     def pictures(self, arrays: Arrays) -> np.ndarray:
@@ -221,7 +221,7 @@ def _load(path: Path, names: Sequence[str], others: Sequence[str] = ()) -> Array
     return arrays
 
 
-def _brought_to(size: int, image: np.ndarray) -> np.ndarray:
+def _resized(size: int, image: np.ndarray) -> np.ndarray:
     """Flow image [3, S, S] uint8 as float32 [3, size, size]: flow -0.5..0.5, which mirroring negates; strain 0..1."""
     values = image.transpose(1, 2, 0).astype(np.float32) / 255 - np.array([0.5, 0.5, 0], np.float32)
     if size != len(values):

@@ -46,7 +46,7 @@ def find_file(root: Path, names: Sequence[str], *, stop: re.Pattern[str]) -> Pat
                 found.setdefault(child.name.lower(), child)
     for name in names:
         if name.lower() in found:
-            return inside(found[name.lower()], root)
+            return require_inside(found[name.lower()], root)
     raise MefusionError(f"{root} has no {' or '.join(names)}: data.root must be the folder of the official download")
 
 
@@ -73,7 +73,7 @@ def frame_tree(
     """
     candidates: dict[str | None, list[Path]] = {}
     for folder in walk(root, stop=entry, avoid=avoid):
-        if entries(folder, entry):
+        if matching_folders(folder, entry):
             candidates.setdefault(_kind(folder, root, kinds), []).append(folder)
     fitting = candidates.get(frames) or candidates.get(None)
     if not fitting:
@@ -81,10 +81,10 @@ def frame_tree(
         hint = f"it has those of {others}" if others else "data.root must be the folder of the official download"
         raise MefusionError(f"{root} has no folders of subjects with {frames} frames: {hint}")
     # Of several copies the fullest.
-    return inside(max(fitting, key=lambda folder: len(entries(folder, entry))), root)
+    return require_inside(max(fitting, key=lambda folder: len(matching_folders(folder, entry))), root)
 
 
-def entries(folder: Path, entry: re.Pattern[str]) -> list[Path]:
+def matching_folders(folder: Path, entry: re.Pattern[str]) -> list[Path]:
     """Folders in a folder whose names fit, in the order of their names."""
     return [child for child in sorted(folder.iterdir()) if entry.fullmatch(child.name) and child.is_dir()]
 
@@ -113,7 +113,7 @@ def descend(folder: Path, *names: str, root: Path) -> Path:
         if not found.is_dir() and folder.is_dir():
             found = _by_loose_name(folder, folder.stat().st_mtime_ns).get(_loosely(name), found)
         again = found / found.name
-        folder = inside(again if again.is_dir() else found, root)
+        folder = require_inside(again if again.is_dir() else found, root)
     return folder
 
 
@@ -127,7 +127,7 @@ def _loosely(name: str) -> str:
     return re.sub(r"0*(\d+)", r"\1", name.lower())
 
 
-def inside(path: Path, root: Path) -> Path:
+def require_inside(path: Path, root: Path) -> Path:
     """The path itself.
 
     Raises:

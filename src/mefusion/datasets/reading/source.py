@@ -27,7 +27,7 @@ class Source(ABC):
     allow_partial: bool = False
 
     @property
-    def asserted(self) -> Mapping[str, CountsByScheme]:
+    def required_counts(self) -> Mapping[str, CountsByScheme]:
         """The part of `official` of which no clip may be missing."""
         return {} if self.allow_partial else self.official
 

@@ -123,13 +123,13 @@ class FCC(nn.Module):
         return y + self.ffn(y) if self.feeds_forward else y
 
 
-def nearest(rows: Tensor, k: int, *, itself: bool) -> Tensor:
+def nearest(rows: Tensor, k: int, *, include_self: bool) -> Tensor:
     """Indices of each row's k nearest rows by cosine similarity, the nearest first.
 
     Args:
         rows: ``[n, m, d]``: m vectors a frame.
         k: Number of neighbours.
-        itself: Whether a row may be its own neighbour.
+        include_self: Whether a row may be its own neighbour.
 
     Returns:
         ``[n, m, k]``.
@@ -138,7 +138,7 @@ def nearest(rows: Tensor, k: int, *, itself: bool) -> Tensor:
     with torch.no_grad(), torch.autocast(rows.device.type, enabled=False):
         unit = F.normalize(rows.to(torch.promote_types(rows.dtype, torch.float32)), dim=-1)
         similarity = unit @ unit.mT
-        if not itself:
+        if not include_self:
             own = torch.eye(rows.shape[1], dtype=torch.bool, device=rows.device)
             similarity = similarity.masked_fill(own, -math.inf)
         return similarity.topk(k, dim=-1).indices
@@ -191,12 +191,12 @@ class CCC(nn.Module):
 
     def _channels(self, rows: Tensor, edge: Tensor) -> tuple[Tensor, Tensor]:
         """max_j W2 f_j and W2 f_c."""
-        return take(edge, nearest(rows, self.neighbors, itself=False)).amax(dim=2), edge
+        return take(edge, nearest(rows, self.neighbors, include_self=False)).amax(dim=2), edge
 
     def _positions(self, rows: Tensor, edge: Tensor) -> tuple[Tensor, Tensor]:
         """max_j W2 f_c(nn(., j)) and 2 W2 f_c."""
         columns = rearrange(rows, "n c p -> n p c")
-        moved = take(columns, nearest(columns, self.neighbors, itself=True))
+        moved = take(columns, nearest(columns, self.neighbors, include_self=True))
         return einsum(moved, self.edge.weight, "n p k c, q p -> n k c q").amax(dim=1), 2 * edge
 
 
