@@ -388,7 +388,12 @@ def test_broken_studies_get_a_sentence_and_the_others_are_reported(outputs, tmp_
             "s2/metrics.csv has a value in column 'train/loss'",
             "learning_curves",
         ),
-        ("metrics.csv", b"epoch,train/loss\n" + 400 * b"9" + b",1\n", "has a value in column 'epoch'", "learning_curves"),
+        (
+            "metrics.csv",
+            b"epoch,train/loss\n" + 400 * b"9" + b",1\n",
+            "has a value in column 'epoch'",
+            "learning_curves",
+        ),
         ("metrics.csv", b"a,b\n1,2\n", "s2/metrics.csv has no column 'epoch'", "learning_curves"),
     ],
 )
