@@ -37,6 +37,7 @@ def train(config: "DictConfig") -> float | None:
     from mefusion.common.distributed import rank
     from mefusion.configuration import building, composition, processes
     from mefusion.evaluation.folds import select_folds, select_shard
+    from mefusion.studies.code import require_same_code
     from mefusion.studies.study import Builder, run_study
     from mefusion.training.callbacks import progress_bar
 
@@ -54,6 +55,8 @@ def train(config: "DictConfig") -> float | None:
     processes.start_processes(settings.trainer)
     first = rank() == 0
     say = functools.partial(print, flush=True) if first else lambda line: None
+    with processes.report_errors_once():
+        require_same_code(study, again=settings.again, accept=settings.accept_code, say=say)
     before = sum(run.done for run in study.runs)
     subjects = clips.index["subject"].nunique()
     tasks = " + ".join(experiment.tasks)

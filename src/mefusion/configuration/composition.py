@@ -5,13 +5,15 @@ clips = load_clips(experiment)             prepared clips with their classes
 study = plan_study(experiment, clips)      name, folds and seeds
 """
 
+import pkgutil
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import yaml
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
@@ -19,16 +21,18 @@ from omegaconf import DictConfig, OmegaConf
 from mefusion.clips.cache import read_index
 from mefusion.clips.table import KEY, clip_notes
 from mefusion.common.errors import MefusionError
+from mefusion.configuration.cli import configuration_folder
 from mefusion.configuration.preparing import Preparation, plan_preparation
 from mefusion.configuration.schema import ProtocolOptions, TrainSettings
 from mefusion.datasets.labels import label_clips
 from mefusion.datasets.reading.counts import differences
 from mefusion.datasets.reading.source import Source
 from mefusion.evaluation.folds import make_folds
-from mefusion.evaluation.predictions import sample_list_hash
+from mefusion.evaluation.predictions import first_line, sample_list_hash
 from mefusion.faces.detectors import backend_version
 from mefusion.preparation.clips import PREPARATION
 from mefusion.studies import provenance
+from mefusion.studies.code import code_digest
 from mefusion.studies.identity import study_content, study_hash
 from mefusion.studies.study import Study
 from mefusion.training.losses import Task
@@ -82,15 +86,28 @@ def resolve_tasks(settings: TrainSettings) -> dict[str, Task]:
     """Make the tasks of conf/tasks that the model has, without those of weight 0.
 
     Raises:
-        MefusionError: an entry is not a task, a weight is below 0, or recognition is off.
+        MefusionError: an entry is not a task, the model has a weight of an unknown task or none of a task that the user
+            added, a weight is below 0, or recognition is off.
     """
     own, tasks = settings.model.task_weights, {}
+    shipped = yaml.safe_load((configuration_folder("conf") / "tasks" / "all.yaml").read_text(encoding="utf-8"))
+    known = {**shipped, **settings.tasks}
+    if unknown := [name for name in own if name not in known]:
+        raise MefusionError(
+            f"model.task_weights.{unknown[0]}: there is no such task; choose from {', '.join(known)}, or give "
+            f"the class of a task of your own as +tasks.{unknown[0]}._target_=CLASS"
+        )
     for name, options in settings.tasks.items():
         if not isinstance(options, dict) or "_target_" not in options:
             raise MefusionError(
                 f"tasks.{name} is not a task: give tasks.{name}._target_=CLASS and tasks.{name}.weight=1"
             )
         weight = options.get("weight")
+        if name not in {**shipped, **own} and weight != 0:
+            raise MefusionError(
+                f"tasks.{name}: model={settings.model.name} has no such task, only {', '.join(own)}; if its network "
+                f"returns what the task needs, give +model.task_weights.{name}=1"
+            )
         if weight is None or name not in own:
             weight = own.get(name, 0)
         if not isinstance(weight, int | float) or weight < 0:
@@ -189,6 +206,8 @@ def plan_study(experiment: Experiment, clips: ClipStore) -> Study:
         preparation=PREPARATION,
         faces=backend_version(backend),
     )
+    named = [content["model"]["network"], content.get("callbacks")]
+    named += [experiment.plain["tasks"][name] for name in experiment.tasks]
     facts = {
         "config_hash": digest,
         "model": settings.model.name,
@@ -207,6 +226,7 @@ def plan_study(experiment: Experiment, clips: ClipStore) -> Study:
         "seeds": settings.seeds,
         "versions": provenance.versions(),
         "git_revision": provenance.git_revision(),
+        "code": code_digest([type(clips.view).__module__, *_modules_of_targets(named)]),
         "device": provenance.device_name(settings.trainer["accelerator"]),
     }
     return Study(
@@ -218,6 +238,24 @@ def plan_study(experiment: Experiment, clips: ClipStore) -> Study:
         rule=settings.rule,
         validation=protocol.validation,
     )
+
+
+def _modules_of_targets(settings: Any) -> Iterator[str]:
+    """Names of the modules that define what settings name by `_target_`.
+
+    Raises:
+        MefusionError: one of these cannot be imported.
+    """
+    if isinstance(settings, list):
+        for part in settings:
+            yield from _modules_of_targets(part)
+    elif isinstance(settings, dict):
+        yield from _modules_of_targets([*settings.values()])
+        if isinstance(target := settings.get("_target_"), str):
+            try:
+                yield getattr(pkgutil.resolve_name(target), "__module__", target.rpartition(".")[0])
+            except Exception as error:  # a module of the user's can raise anything
+                raise MefusionError(f"_target_={target} cannot be imported: {first_line(error)}") from error
 
 
 def _task_settings(experiment: Experiment) -> dict[str, Any]:

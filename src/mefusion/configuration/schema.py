@@ -106,6 +106,7 @@ class TrainSettings(PrepareSettings):
         seeds: every fold is run with each seed.
         rule: which weights predict.
         output_dir: folder of the studies.
+        again, accept_code: see `mefusion.studies.code.require_same_code`.
     """
 
     model: ModelSettings = field(default_factory=ModelSettings)
@@ -118,6 +119,8 @@ class TrainSettings(PrepareSettings):
     seeds: list[int] = field(default_factory=lambda: [0])
     rule: Rule = Rule.last
     output_dir: str = "outputs"
+    again: bool = False
+    accept_code: bool = False
 
 
 def register_schemas() -> None:

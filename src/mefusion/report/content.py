@@ -19,7 +19,7 @@ from mefusion.studies.results import load_curves
 CONTACT_SHEET_CLIPS = 4
 _PROVENANCE = (
     *("data", "labels", "protocol", "seeds", "rule"),
-    *("config_hash", "sample_list_hash", "git_revision", "device"),
+    *("config_hash", "sample_list_hash", "git_revision", "code", "device"),
 )
 
 

@@ -168,7 +168,8 @@ def results_notes(studies: Sequence[ReportedStudy]) -> list[str]:
         if partial := summary["provenance"]["partial"]:
             lines.append(f"{summary['study']} is not of the whole download: {', '.join(partial)}.")
         for key, values in summary["folds_differ"].items():
-            lines.append(f"Warning: not all folds of {summary['study']} were run with one {key}: {', '.join(values)}.")
+            what = "were made by the same code" if key == "code" else f"were run with one {key}"
+            lines.append(f"Warning: not all folds of {summary['study']} {what}: {', '.join(values)}.")
     lines += dict.fromkeys(report.note for study in studies for report in study.reports if report.note)
     if len(rules) > 1:
         lines.append("Warning: the studies follow different rules, so they do not differ in their settings alone.")

@@ -34,8 +34,9 @@ class Result:
 
     Attributes:
         summary: what `score` returns, with `study`, `rule`, `provenance` (all of `study.json`), `missing_folds` (with
-            the seed if there are several) and `folds_differ`: the facts (revision, kind of device, versions) that are
-            not the same for all folds, each with all its values. It should be empty.
+            the seed if there are several) and `folds_differ`: the facts (revision, kind of device, versions, code) that
+            are not the same for all folds, each with all its values. It should be empty. With the folds' code goes the
+            code that the study was last gone on with.
         predictions: the prediction table, one row for each clip and seed.
     """
 
@@ -78,7 +79,7 @@ def read_result(directory: str | Path, partial: bool = False) -> Result:
         "missing_folds": [run.name for run in missing],
         **score(predictions, study["classes"], reports),
         "provenance": study,
-        "folds_differ": _differences([_origin(run) for run in runs]),
+        "folds_differ": _differences([_origin(run) for run in runs]) | _code_differences(runs, study),
     }
     return Result(summary, predictions)
 
@@ -162,6 +163,8 @@ def headline(summary: Mapping[str, Any]) -> str:
         parts.append(f"without the folds {', '.join(missing)}")
     if partial := summary["provenance"]["partial"]:
         parts.append(f"not the whole download: {', '.join(partial)}")
+    if code := summary["folds_differ"].get("code"):
+        parts.append(f"made by different code: {', '.join(code)}")
     return "; ".join(parts)
 
 
@@ -189,6 +192,11 @@ def _origin(run: Run) -> dict[str, str]:
 def _differences(origins: Sequence[Mapping[str, str]]) -> dict[str, list[str]]:
     values = {key: sorted({str(origin.get(key, "none")) for origin in origins}) for key in origins[0]}
     return {key: different for key, different in values.items() if len(different) > 1}
+
+
+def _code_differences(runs: Sequence[Run], study: Mapping[str, Any]) -> dict[str, list[str]]:
+    known = sorted({str(code) for code in (study.get("code"), *(run.code for run in runs)) if code is not None})
+    return {"code": known} if len(known) > 1 else {}
 
 
 def _require_sample_list(predictions: pd.DataFrame, study: dict[str, Any], directory: Path) -> None:

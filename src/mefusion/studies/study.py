@@ -58,6 +58,11 @@ class Study:
         return self.directory.name
 
     @property
+    def code(self) -> str:
+        """Digest of the code that makes its results, see `mefusion.studies.code`."""
+        return self.facts["code"]
+
+    @property
     def runs(self) -> list[Run]:
         """Each fold with each seed, sorted by seed."""
         runs = runs_of(self.directory, [fold.name for fold in self.folds], self.seeds)
@@ -161,6 +166,8 @@ def run_fold(study: Study, run: Run, clips: ClipStore, build: Builder) -> pd.Dat
     _require_whole_epochs(study.rule, trainer, data)
     if rank() == 0:
         _write_study(study)  # after everything is built, so that a wrong setting leaves no study behind
+        origin = _origin(study, fold, trainer) | _code(study, run, resumed)
+        write_text(run.folder / "fold.json", json.dumps(origin, indent=2))
     try:
         epoch = _train(study.rule, run, trainer, module, data, resumed)
         prediction = _predict(trainer, module, data, data.test_windows)
@@ -176,7 +183,6 @@ def run_fold(study: Study, run: Run, clips: ClipStore, build: Builder) -> pd.Dat
             write_table(run.folder / "validation.parquet", prediction_table(validation, clips).assign(**facts))
         write_table(run.folder / "predictions.parquet", table)
         save_examples(run.folder / "examples.safetensors", predict_examples(module, data, attention=True), table)
-        write_text(run.folder / "fold.json", json.dumps(_origin(study, fold, trainer), indent=2))
         write_text(run.folder / "DONE", "")
     return table
 
@@ -221,6 +227,14 @@ def _origin(study: Study, fold: Fold, trainer: L.Trainer) -> dict[str, Any]:
     facts = {name: study.facts[name] for name in ("git_revision", "versions")}
     facts |= {"device": str(trainer.strategy.root_device), "processes": trainer.world_size}
     return facts | ({"validation": fold.validation} if study.rule == Rule.inner_val else {})
+
+
+def _code(study: Study, run: Run, resumed: Resumed | None) -> dict[str, str]:
+    """Which code makes a fold, for `fold.json`: all that worked at it; nothing if it was begun by unknown code."""
+    if resumed is None:
+        return {"code": study.code}
+    before = run.code
+    return {} if before is None else {"code": "+".join(dict.fromkeys([*before.split("+"), study.code]))}
 
 
 def _check_table(table: pd.DataFrame, data: FoldData) -> None:
