@@ -243,11 +243,13 @@ def test_different_clips_and_rules_are_pointed_out(outputs, capsys):
 
 
 @pytest.mark.usefixtures("no_pictures")
-def test_folds_of_two_revisions_are_pointed_out(outputs, capsys):
-    write_run(outputs / "mol-all", fold_table("s1", study="mol-all"), git_revision="4567def")
+def test_folds_of_two_revisions_or_codes_are_pointed_out(outputs, capsys):
+    write_run(outputs / "mol-all", fold_table("s1", study="mol-all"), git_revision="4567def", code="a1")
+    write_run(outputs / "mol-all", fold_table("s2", study="mol-all"), code="b0")
     assert report.main([str(outputs)]) == 0
-    line = "Warning: not all folds of mol-all were run with one git_revision: 0123abc, 4567def."
-    assert line in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "Warning: not all folds of mol-all were run with one git_revision: 0123abc, 4567def." in printed
+    assert "Warning: not all folds of mol-all were made by the same code: a1, b0." in printed
     assert not [name for name in pd.read_csv(outputs / "report" / "results.csv") if "differ" in name]
 
 

@@ -324,6 +324,18 @@ def test_folds_without_a_task_s_column_or_of_other_classes_are_refused(tmp_path)
         results.pool(directory)
 
 
+def test_folds_of_different_code_are_told(tmp_path):
+    directory = write_study(tmp_path / "mol-fake", code="b0")
+    write_run(directory, fold_table("s1"), code="b0")
+    assert results.pool(directory).summary["folds_differ"] == {}  # the code of s2 is not known
+    write_run(directory, fold_table("s2"), code="a1+b0")
+    summary = results.pool(directory).summary
+    assert summary["folds_differ"] == {"code": ["a1+b0", "b0"]}
+    assert results.headline(summary).endswith("; made by different code: a1+b0, b0")
+    chosen = {"rule": "oracle", "oracle_uf1": 1, "oracle_uar": 1, "oracle_acc": 1, "oracle_wf1": 1}
+    assert results.headline(summary | chosen).endswith("; made by different code: a1+b0, b0")
+
+
 def test_folds_of_different_origins_are_told(tmp_path):
     directory = write_study(tmp_path / "mol-fake")
     assert results.pool(directory).summary["folds_differ"] == {}

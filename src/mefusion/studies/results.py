@@ -151,7 +151,8 @@ def headline(summary: Mapping[str, Any]) -> str:
     if summary["rule"] == "oracle":
         names = (f"oracle_{name}" for name in metrics.SCORES)
         numbers = ", ".join(f"{name} {summary[name]:.3f}" for name in names)
-        return f"the epoch was chosen on the test subjects, so this is not a result: {numbers}"
+        chosen = f"the epoch was chosen on the test subjects, so this is not a result: {numbers}"
+        return "; ".join([chosen, *_of_different_code(summary)])
     seeds = f" and {len(summary['seeds'])} seeds" if "seeds" in summary else ""
     parts = [
         f"pooled over {summary['clips']} clips{seeds}: UF1 {spread(summary, 'uf1')} (majority class "
@@ -163,9 +164,12 @@ def headline(summary: Mapping[str, Any]) -> str:
         parts.append(f"without the folds {', '.join(missing)}")
     if partial := summary["provenance"]["partial"]:
         parts.append(f"not the whole download: {', '.join(partial)}")
-    if code := summary["folds_differ"].get("code"):
-        parts.append(f"made by different code: {', '.join(code)}")
-    return "; ".join(parts)
+    return "; ".join([*parts, *_of_different_code(summary)])
+
+
+def _of_different_code(summary: Mapping[str, Any]) -> list[str]:
+    code = summary["folds_differ"].get("code")
+    return [f"made by different code: {', '.join(code)}"] if code else []
 
 
 def _load_run(run: Run, study: Mapping[str, Any], columns: Mapping[str, float]) -> pd.DataFrame:
