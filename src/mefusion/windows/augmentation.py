@@ -62,7 +62,8 @@ class Augmentation:
         if self.changes_grey and not view.grey:
             name = next(name for name in ("contrast", "brightness", "noise") if getattr(self, name))
             raise MefusionError(
-                f"model.training.{name}={getattr(self, name)} changes grey levels, but this model's input is flow: give 0"
+                f"model.training.{name}={getattr(self, name)} changes grey levels, but this model's input is flow: "
+                "give 0"
             )
         if self.temporal_jitter and not view.allows_temporal_jitter:
             raise MefusionError(
