@@ -81,7 +81,7 @@ def test_one_study(outputs, capsys):
     }
     shown = capsys.readouterr()
     assert not shown.err
-    for text in ("mol-all", "0.822", "0.556 to 1.000", "pooled over all folds", "mean_of_folds_uf1: as older papers"):
+    for text in ("mol-all", "0.822", "0.556 to 1.000", "pooled over all folds", "mean_of_folds_uf1: the mean of"):
         assert text in shown.out
     text = (study / "report" / "report.md").read_text()
     assert re.search(r"seeds \[0\], rule last, config_hash c0ffee, sample_list_hash \w{12}, git_rev\w+ 0123abc", text)
@@ -359,7 +359,7 @@ def test_broken_studies_get_a_sentence_and_the_others_are_reported(outputs, tmp_
     assert all(line.startswith("mefusion-report: ") and line.endswith(".") for line in lines)
     for part in (
         "half is incomplete: 1 of 2 folds are missing (s2)",
-        "cut/folds/s1/predictions.parquet is no readable Parquet table",
+        "cut/folds/s1/predictions.parquet is not a readable Parquet table",
         "garbled/study.json cannot be read as JSON",
         "bare/config.yaml cannot be read (No such file or directory)",
         "odd/config.yaml cannot be read (while parsing",

@@ -125,7 +125,7 @@ def test_validation_clips_are_pooled_over_the_folds(tmp_path):
     # Negative and positive have TP 1, FP 1, FN 1 each; nobody shows surprise.
     assert results.validation_uf1([tmp_path / "one", tmp_path / "two"]) == pytest.approx((0.5 + 0.5 + 0) / 3)
     (tmp_path / "two" / "validation.parquet").write_bytes(b"PAR1")
-    with pytest.raises(MefusionError, match=r"two/validation\.parquet is no readable Parquet table"):
+    with pytest.raises(MefusionError, match=r"two/validation\.parquet is not a readable Parquet table"):
         results.validation_uf1([tmp_path / "one", tmp_path / "two"])
 
 
@@ -196,15 +196,15 @@ def test_dataset_without_a_class_keeps_the_schemes_denominator(tmp_path):
         (lambda table: table.assign(label=["negative", "joy", "surprise"]), "the label 'joy'"),
         (lambda table: table.assign(prediction="disgust"), "the prediction 'disgust'"),
         (lambda table: table.assign(label=["negative", None, "surprise"]), "empty cell in column 'label'"),
-        (lambda table: table.assign(label=[[name] for name in CLASSES]), "in column 'label' that is no text"),
-        (lambda table: table.assign(subject=1), "in column 'subject' that is no text"),
-        (lambda table: table.assign(dataset=b"synthetic"), "in column 'dataset' that is no text"),
-        (lambda table: table.assign(prediction=CLASSES[::-1]), "clip 's1_0' that is not the one of the largest prob"),
-        (lambda table: table.assign(probability_negative=0.9), "do not add up to 1"),
-        (lambda table: table.assign(probability_negative=np.nan), "'probability_negative' that is no number"),
-        (lambda table: table.assign(flow_epe=[0.1, np.inf, 0.1]), "'flow_epe' that is no number"),
-        (lambda table: table.assign(landmarks_nme="4 %"), "'landmarks_nme' that is no number"),
-        (lambda table: table.assign(flow_epe=pd.array([0.1, None, 0.1], "Float64")), "'flow_epe' that is no number"),
+        (lambda table: table.assign(label=[[name] for name in CLASSES]), "in column 'label' that is not a text"),
+        (lambda table: table.assign(subject=1), "in column 'subject' that is not a text"),
+        (lambda table: table.assign(dataset=b"synthetic"), "in column 'dataset' that is not a text"),
+        (lambda table: table.assign(prediction=CLASSES[::-1]), "clip 's1_0' that does not have the largest prob"),
+        (lambda table: table.assign(probability_negative=0.9), "whose sum is not 1"),
+        (lambda table: table.assign(probability_negative=np.nan), "'probability_negative' that is not a number"),
+        (lambda table: table.assign(flow_epe=[0.1, np.inf, 0.1]), "'flow_epe' that is not a number"),
+        (lambda table: table.assign(landmarks_nme="4 %"), "'landmarks_nme' that is not a number"),
+        (lambda table: table.assign(flow_epe=pd.array([0.1, None, 0.1], "Float64")), "'flow_epe' that is not a number"),
         (lambda table: pd.concat([table, table.iloc[:1]]), "clip 's1_0' of subject 's1' twice"),
     ],
 )
