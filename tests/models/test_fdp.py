@@ -743,5 +743,5 @@ def test_load_released_refuses_another_model(tmp_path):
     with pytest.raises(ValueError, match=r"missing: dyimg_net\.bn11\.bias"):
         FDP.load_released({"mer.fc2.weight": torch.zeros(5, 256)})
     torch.save([torch.zeros(1)], tmp_path / "list.pth")
-    with pytest.raises(ValueError, match=r"list\.pth holds a list, not a state dict"):
+    with pytest.raises(ValueError, match=r"list\.pth contains a list, not a state dict"):
         FDP.load_released(tmp_path / "list.pth")

@@ -192,7 +192,7 @@ def test_dataset_without_a_class_keeps_the_schemes_denominator(tmp_path):
             lambda table: table[[c for c in table if not c.startswith("prob")]],
             "no column 'probability_<class>'",
         ),
-        (lambda table: table.iloc[:0], "holds no prediction"),
+        (lambda table: table.iloc[:0], "has no predictions"),
         (lambda table: table.assign(label=["negative", "joy", "surprise"]), "the label 'joy'"),
         (lambda table: table.assign(prediction="disgust"), "the prediction 'disgust'"),
         (lambda table: table.assign(label=["negative", None, "surprise"]), "empty cell in column 'label'"),

@@ -83,7 +83,7 @@ def check_predictions(table: pd.DataFrame, path: Path, columns: Mapping[str, flo
     if missing:
         raise broken(path, f"has no column {missing[0]!r}")
     if table.empty:
-        raise broken(path, "holds no prediction")
+        raise broken(path, "has no predictions")
     for name in COLUMNS:
         if table[name].isna().any():
             raise broken(path, f"has an empty cell in column {name!r}")

@@ -39,7 +39,7 @@ class CircularConv(nn.Module):
         self.size = size
         self.weight = nn.Parameter(torch.empty(channels, 1, *axis_shape(axis, stored)))
         self.bias = nn.Parameter(torch.randn(channels))
-        nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5))  # as of a depth-wise nn.Conv2d
+        nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5))  # as in a depth-wise nn.Conv2d
         place = torch.arange(size)
         self.register_buffer("offset", (place - place[:, None]) % size, persistent=False)
         self.offset: Tensor
