@@ -103,6 +103,24 @@ def test_an_incomplete_study_is_reported_when_asked_and_says_so(outputs, capsys)
     assert "mol-all is incomplete" in (study / "report" / "report.md").read_text()
 
 
+@pytest.mark.parametrize("options", [[], ["--partial"]])
+def test_a_report_leaves_the_study_as_it_is(outputs, options):
+    def files():
+        return {
+            path.relative_to(outputs): (path.read_bytes(), path.stat().st_mtime_ns)
+            for path in outputs.rglob("*")
+            if path.is_file() and "report" not in path.parts
+        }
+
+    for missing in ("summary.json", "predictions.parquet"):
+        (outputs / "mol-all" / missing).unlink(missing_ok=True)
+    if options:
+        (outputs / "mol-all" / "folds" / "s2" / "DONE").unlink()
+    before = files()
+    assert report.main([str(outputs / "mol-all"), *options]) == 0
+    assert files() == before
+
+
 def test_page_needs_no_other_file(outputs):
     write_study(outputs / "mol<b>&", tasks={"recognition": 1.0})
     assert report.main([str(outputs)]) == 0
