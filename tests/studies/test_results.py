@@ -77,7 +77,7 @@ def test_scores_of_dynamic_image_and_rank_are_means_over_clips(tmp_path):
     assert "dynamic image 22.0 dB (flat grey 16.0); frame pairs in order 0.50 (chance 0.50)" in headline
     bad = table.assign(dynamic_image_ssim=-2.0)
     folder = write_study(tmp_path / "bad" / "mol-fake", [bad], measures=measures)
-    with pytest.raises(MefusionError, match=r"dynamic_image_ssim.* no number from -1 up"):
+    with pytest.raises(MefusionError, match=r"dynamic_image_ssim.* not a number from -1 up"):
         results.pool(folder)
 
 
@@ -221,13 +221,13 @@ def test_unreadable_and_missing_tables(tmp_path):
     with pytest.raises(MefusionError, match="does not exist"):
         load_predictions(tmp_path)
     path.write_bytes(b"PAR1 cut off")
-    with pytest.raises(MefusionError, match="no readable Parquet table"):
+    with pytest.raises(MefusionError, match="not a readable Parquet table"):
         load_predictions(path)
     # What pandas notes of the columns is damaged: it stumbles over it in ways of its own.
     for note in ('{"index_columns": [], "columns": [{}]}', '{"index_columns": [{"kind": "range"}], "columns": []}'):
         table = pa.Table.from_pandas(fold_table("s1")).replace_schema_metadata({"pandas": note})
         pq.write_table(table, path)
-        with pytest.raises(MefusionError, match="no readable Parquet table"):
+        with pytest.raises(MefusionError, match="not a readable Parquet table"):
             load_predictions(path)
 
 
