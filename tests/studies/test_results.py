@@ -357,7 +357,7 @@ def test_other_clips_or_labels_than_the_study_is_about_are_refused(tmp_path, cha
         directory = write_study(tmp_path / name, tables)
         assert results.pool(directory).summary["uf1"] == 1
         write_run(directory, change(tables[-1]), several=len(seeds) > 1)
-        with pytest.raises(MefusionError, match=f"the folds of seed {seeds[-1]} hold other clips or labels"):
+        with pytest.raises(MefusionError, match=f"the folds of seed {seeds[-1]} have other clips or labels"):
             results.pool(directory)
 
 

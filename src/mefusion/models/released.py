@@ -26,7 +26,9 @@ def read_tensors(state_dict_or_path: Mapping[str, Tensor] | str | Path) -> Mappi
         return load_file(path)
     content = torch.load(path, map_location="cpu", weights_only=True)
     if not isinstance(content, Mapping):
-        raise ValueError(f"{path} contains a {type(content).__name__}, not a state dict (a mapping of names to tensors)")
+        raise ValueError(
+            f"{path} contains a {type(content).__name__}, not a state dict (a mapping of names to tensors)"
+        )
     return content
 
 
