@@ -10,12 +10,17 @@ import pandas as pd
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from mefusion.clips.table import KEY
 from mefusion.common.errors import MefusionError
 from mefusion.common.files import replacing
 
 PREPARED_COLUMNS = ("file", "content", "n_frames", "stride", "apex_from", "apex_place")
 """Columns of a cache's index beside the clip table's: the clip's file, the hash of its frames, their number, the frames
 from one of a window to the next, and where its apex comes from and is."""
+
+
+LEFT_OUT_COLUMNS = [*KEY, "path", "problem"]
+"""First columns of a cache's `failures.csv`: the clips that preparation left out, each with the reason."""
 
 
 def settings_hash(settings: Mapping[str, object]) -> str:
@@ -60,6 +65,25 @@ def read_metadata(path: Path) -> dict[str, str]:
             return json.loads((file.metadata() or {})["clip"])
     except (OSError, SafetensorError, KeyError, ValueError):
         return {}
+
+
+def read_left_out(path: Path) -> pd.DataFrame:
+    """Clips that preparation left out of a cache, as text: `LEFT_OUT_COLUMNS`, then the clip table's others.
+
+    Caches of version 0.1 have no others.
+
+    Args:
+        path: the cache's `failures.csv`; where it is not there, nothing was left out.
+
+    Raises:
+        MefusionError: the file is broken.
+    """
+    if not path.exists():
+        return pd.DataFrame(columns=LEFT_OUT_COLUMNS)
+    try:
+        return pd.read_csv(path, dtype=str)
+    except (OSError, ValueError) as error:
+        raise MefusionError(f"{path} is broken: delete it and run mefusion-prepare again") from error
 
 
 def read_index(folder: Path, *, command: str) -> pd.DataFrame:

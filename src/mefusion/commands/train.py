@@ -37,6 +37,7 @@ def train(config: "DictConfig") -> float | None:
     from mefusion.common.distributed import rank
     from mefusion.configuration import building, composition, processes
     from mefusion.evaluation.folds import select_folds, select_shard
+    from mefusion.studies.record import left_out_phrase
     from mefusion.studies.study import Builder, run_study
     from mefusion.training.callbacks import progress_bar
 
@@ -58,6 +59,8 @@ def train(config: "DictConfig") -> float | None:
     subjects = clips.index["subject"].nunique()
     tasks = " + ".join(experiment.tasks)
     say(f"{study.directory}: {len(clips.index)} clips of {subjects} subjects, {tasks}, {settings.protocol.name}")
+    if left_out := left_out_phrase(study.facts):
+        say(f"{left_out}, see {experiment.preparation.cache / 'failures.csv'}")
     if settings.rule == "oracle":
         say("rule=oracle looks for the best epoch on the test subjects: its scores are called oracle and are no result")
     with processes.report_errors_once(), progress_bar(sum(not run.done for run in chosen)) as shown:

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from mefusion.clips.cache import PREPARED_COLUMNS, read_metadata, save_clip, settings_hash
-from mefusion.clips.table import KEY, file_name, frame_number
+from mefusion.clips.cache import LEFT_OUT_COLUMNS, PREPARED_COLUMNS, read_metadata, save_clip, settings_hash
+from mefusion.clips.table import file_name, frame_number
 from mefusion.clips.video import IMAGES, frame_place, list_frames, read_clip, read_image
 from mefusion.common.errors import MefusionError
 from mefusion.common.files import leads_outside, remove_leftovers, write_table
@@ -26,10 +26,18 @@ PREPARATION = 2  # raise it when the same settings come to give other arrays
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a clip: a row of the index, or the sentence that says why there is none."""
+    """What became of a clip: a row of the index, or the sentence that says why there is none.
+
+    Attributes:
+        row: of the index.
+        problem: why the clip is left out.
+        wanted: whether the settings ask for that, so that it is no failure.
+        note: what was mended.
+    """
 
     row: Mapping[str, object] | None = None
     problem: str | None = None
+    wanted: bool = False
     note: str | None = None
 
 
@@ -40,12 +48,13 @@ def prepare_clips(
 
     Args:
         table: clip table.
-        folder: the cache's folder, which receives clips/, index.parquet and failures.csv.
+        folder: the cache's folder, which receives clips/, index.parquet and failures.csv (all clips left out).
         settings: how.
         workers: number of processes; None is one a core.
 
     Returns:
-        The index, the failures (dataset, subject, clip_id, path, problem) and remarks on clips that were mended.
+        The index, the failures (`LEFT_OUT_COLUMNS` and the table's others), and remarks on clips that were mended or
+        are left out because the settings ask for it.
 
     Raises:
         MefusionError: the face backend is not usable.
@@ -66,11 +75,14 @@ def prepare_clips(
     done = dict(sorted(outcomes))
     rows = [outcome.row for outcome in done.values() if outcome.row]
     index = pd.DataFrame(rows, columns=[*table.columns, *PREPARED_COLUMNS])
-    failed = [{**clips[i], "problem": outcome.problem} for i, outcome in done.items() if outcome.problem]
-    failures = pd.DataFrame(failed, columns=[*KEY, "path", "problem"])
-    write_table(folder / "failures.csv", failures)
+    unused = {i: outcome for i, outcome in done.items() if outcome.problem}
+    columns = dict.fromkeys([*LEFT_OUT_COLUMNS, *table.columns])
+    left_out = pd.DataFrame([{**clips[i], "problem": o.problem} for i, o in unused.items()], columns=[*columns])
+    wanted = np.array([outcome.wanted for outcome in unused.values()], dtype=bool)
+    write_table(folder / "failures.csv", left_out)
     write_table(folder / "index.parquet", index.astype(table.dtypes.to_dict()))
-    return index, failures, [outcome.note for outcome in done.values() if outcome.note]
+    remarks = [outcome.problem if outcome.wanted else outcome.note for outcome in done.values()]
+    return index, left_out[~wanted].reset_index(drop=True), [remark for remark in remarks if remark]
 
 
 _clips: list[dict[str, object]] = []
@@ -112,7 +124,7 @@ def _prepare_or_raise(
             limits = {"onset": numbers["onset"], "offset": numbers["offset"]}
             frames = read_clip(path, **limits)
             if len(frames) < settings.clip_length and settings.short_clips == ShortClips.leave_out:
-                return Outcome(note=f"{_too_few_frames(path, len(frames), settings)}: left out")
+                return Outcome(problem=f"{_too_few_frames(path, len(frames), settings)}: left out", wanted=True)
             apex = frame_place(path, numbers["apex"], **limits)
             points = clip_landmarks(landmarks, path, used=len(frames), **limits) if landmarks else None
             arrays, facts = _from_frames(path, frames, points, backend, settings, apex=apex)
