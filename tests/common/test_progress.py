@@ -19,7 +19,7 @@ def test_without_a_terminal_there_is_a_line_every_half_minute(clock, capsys):
         "Preparing: 2 of 8 clips, about 2 min left",
         "Preparing: 4 of 8 clips, about 1 min left",
         "Preparing: 6 of 8 clips, about 1 min left",
-        "Preparing: 8 of 8 clips, about 0 min left",
+        "Preparing: 8 of 8 clips",
     ]
 
 

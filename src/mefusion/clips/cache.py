@@ -19,6 +19,18 @@ PREPARED_COLUMNS = ("file", "content", "n_frames", "stride", "apex_from", "apex_
 from one of a window to the next, and where its apex comes from and is."""
 
 
+RECORDED_COLUMNS = {
+    "frames_read": "Int64",
+    "frames_past_end": "Int64",
+    "faces": "Int64",
+    "frames_without_face": "Int64",
+    "edge": "Float64",
+}
+"""Further columns of a cache's index, with their types: what only preparation can see of a clip. Missing in caches of
+version 0.1, and where it does not apply. Frames from onset to offset; frames that the offset lies past the last one;
+most faces in a picture; frames without a face, whose landmarks are interpolated; smallest distance of a landmark from
+the picture's edge, in inter-ocular distances (below 0: outside)."""
+
 LEFT_OUT_COLUMNS = [*KEY, "path", "problem"]
 """First columns of a cache's `failures.csv`: the clips that preparation left out, each with the reason."""
 

@@ -39,4 +39,5 @@ def _with_lines(results: Iterable[Result], *, total: int, description: str) -> I
         if now - told >= INTERVAL:
             told = now
             left = (now - start) / count * (total - count) / 60
-            print(f"{description}: {count} of {total} clips, about {left:.0f} min left", flush=True)
+            rest = f", about {left:.0f} min left" if count < total else ""
+            print(f"{description}: {count} of {total} clips{rest}", flush=True)
