@@ -157,6 +157,20 @@ def test_csv_has_the_numbers_in_full(outputs):
 
 
 @pytest.mark.usefixtures("no_pictures")
+def test_clips_that_preparation_left_out_are_listed(tmp_path, capsys):
+    clip = {"subject": "m/s1", "clip_id": "a", "problem": "x: no face"}
+    left_out = {"clips": [clip], "of": 7, "lost_subjects": []}
+    study = write_study(tmp_path / "mol-all", left_out=left_out)
+    assert report.main([str(study)]) == 0
+    sentence = "Warning: mol-all: preparation left out 1 of 7 clips (m/s1 1)."
+    assert sentence in capsys.readouterr().out
+    text = (study / "report" / "report.md").read_text()
+    assert sentence in text
+    assert "| m/s1 | a | x: no face |" in text
+    assert pd.read_csv(study / "report" / "results.csv")["clips_left_out"].tolist() == [1]
+
+
+@pytest.mark.usefixtures("no_pictures")
 def test_sweep_gives_one_table_with_its_settings(outputs, capsys):
     assert report.main([str(outputs)]) == 0
     path = outputs / "report" / "report.md"

@@ -38,6 +38,7 @@ def train(config: "DictConfig") -> float | None:
     from mefusion.configuration import building, composition, processes
     from mefusion.evaluation.folds import select_folds, select_shard
     from mefusion.studies.code import require_same_code
+    from mefusion.studies.record import left_out_phrase
     from mefusion.studies.study import Builder, run_study
     from mefusion.training.callbacks import progress_bar
 
@@ -61,6 +62,8 @@ def train(config: "DictConfig") -> float | None:
     subjects = clips.index["subject"].nunique()
     tasks = " + ".join(experiment.tasks)
     say(f"{study.directory}: {len(clips.index)} clips of {subjects} subjects, {tasks}, {settings.protocol.name}")
+    if left_out := left_out_phrase(study.facts):
+        say(f"{left_out}, see {experiment.preparation.cache / 'failures.csv'}")
     if settings.rule == "oracle":
         say("rule=oracle selects the best epoch on the test subjects: its scores are named oracle and are not results")
     with processes.report_errors_once(), progress_bar(sum(not run.done for run in chosen)) as shown:

@@ -18,13 +18,13 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from mefusion.clips.cache import read_index
+from mefusion.clips.cache import read_index, read_left_out
 from mefusion.clips.table import KEY, clip_notes
 from mefusion.common.errors import MefusionError
 from mefusion.configuration.cli import configuration_folder
 from mefusion.configuration.preparing import Preparation, plan_preparation
 from mefusion.configuration.schema import ProtocolOptions, TrainSettings
-from mefusion.datasets.labels import label_clips
+from mefusion.datasets.labels import classes_of_clips, label_clips
 from mefusion.datasets.reading.counts import differences
 from mefusion.datasets.reading.source import Source
 from mefusion.evaluation.folds import make_folds
@@ -177,8 +177,7 @@ def require_official_clips(labelled: pd.DataFrame, source: Source, scheme: str, 
     found = differences(labelled, scheme=scheme, datasets=source.required_counts)
     if not found:
         return
-    failed = pd.read_csv(failures, dtype=str) if failures.exists() else pd.DataFrame()
-    names = ", ".join(f"{row.subject}/{row.clip_id}" for row in failed.itertuples())
+    names = ", ".join(f"{row.subject}/{row.clip_id}" for row in read_left_out(failures).itertuples())
     raise MefusionError(
         f"data={source.name} labels={scheme} is not the official download: {'; '.join(found)}"
         f"{f'; not prepared: {names}' if names else ''}; complete it, or give data.allow_partial=true to go on"
@@ -221,6 +220,7 @@ def plan_study(experiment: Experiment, clips: ClipStore) -> Study:
         "clips": len(tested),  # the result covers these clips
         "sample_list_hash": sample_list_hash(tested),
         "partial": differences(clips.index, scheme=labels.name, datasets=source.official),
+        "left_out": left_out_facts(experiment, clips.index),
         "clip_notes": clip_notes(clips.index),
         "rule": settings.rule,
         "seeds": settings.seeds,
@@ -256,6 +256,28 @@ def _modules_of_targets(settings: Any) -> Iterator[str]:
                 yield getattr(pkgutil.resolve_name(target), "__module__", target.rpartition(".")[0])
             except Exception as error:  # a module of the user's can raise anything
                 raise MefusionError(f"_target_={target} cannot be imported: {first_line(error)}") from error
+
+
+def left_out_facts(experiment: Experiment, labelled: pd.DataFrame) -> dict[str, Any]:
+    """What preparation left out of a study's clips, for `study.json`.
+
+    Args:
+        experiment: the study's experiment.
+        labelled: the prepared clips that have a class in the study's label scheme.
+
+    Returns:
+        `clips`, those that could not be used, though they have a class too: subject, clip_id and problem of each;
+        `of`, the number of clips with them; `lost_subjects`, of whom no clip is left.
+    """
+    scheme = experiment.settings.labels
+    left_out = read_left_out(experiment.preparation.cache / "failures.csv")
+    if scheme.column in left_out:  # else the cache is of version 0.1, which did not record it
+        left_out = left_out[classes_of_clips(left_out, scheme).notna()]
+    return {
+        "clips": left_out[["subject", "clip_id", "problem"]].to_dict("records"),
+        "of": len(labelled) + len(left_out),
+        "lost_subjects": sorted({*left_out["subject"]} - {*labelled["subject"]}),
+    }
 
 
 def _task_settings(experiment: Experiment) -> dict[str, Any]:

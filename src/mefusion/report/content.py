@@ -126,6 +126,8 @@ def _study_section(study: ReportedStudy, brief: bool) -> tuple[Section, list[str
     if "datasets" in summary:
         shown.append(tables.dataset_table(summary))
     shown.append(tables.subject_table(summary))
+    if left_out := tables.left_out_table(summary):
+        shown.append(left_out)
     facts = ", ".join(f"{key} {provenance[key]}" for key in _PROVENANCE if key in provenance)
     versions = ", ".join(f"{name} {version}" for name, version in provenance["versions"].items())
     notes = [
