@@ -60,7 +60,7 @@ def bench(arguments: argparse.Namespace) -> None:
     if arguments.against is not None:
         given.append(_split(arguments.against))
     try:
-        models = [BenchModel(overrides, settings) for overrides in given]
+        models = [BenchModel(overrides, settings, arguments.config_dir) for overrides in given]
         measurements = measure(models, settings)
         summary = summarise(measurements, settings)
         print_table(measurements, summary)
@@ -101,6 +101,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar='"OVERRIDE ..."',
         help="time another configuration in turn with the first and print the ratio of their medians",
     )
+    parser.add_argument("--config-dir", "-cd", metavar="DIR", type=Path, help="a folder of your own, added to conf/")
     parser.add_argument("--batch-size", metavar="N", type=int, help="default: the model's training.batch_size")
     parser.add_argument("--device", choices=DEVICES, default="cpu", help="default: cpu")
     parser.add_argument("--precision", choices=PRECISIONS, default="32-true", help="default: 32-true")

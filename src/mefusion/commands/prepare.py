@@ -15,12 +15,14 @@ def prepare(config: DictConfig) -> None:
     """Prepare every clip of a source and say what became of them; or write a fake download and say what is next.
 
     Raises:
-        MefusionError: clips failed; the others are prepared all the same.
+        MefusionError: OpenCV lacks TV-L1, or clips failed; then the others are prepared all the same.
     """
+    from mefusion.clips.motion import require_tvl1
     from mefusion.clips.table import clip_notes
     from mefusion.configuration.preparing import resolve_preparation
     from mefusion.preparation.clips import prepare_clips
 
+    require_tvl1()
     console = Console(soft_wrap=True, highlight=False)
     preparation = resolve_preparation(config)
     source: Any = preparation.source
