@@ -204,7 +204,9 @@ def estimate(experiment: Experiment, study: Study, clips: ClipStore, runs: Seque
         works = [replace(work, epochs=0, steps=0) for work in works]
     seconds = sum(map(costs.seconds, works))
     settings, steps = experiment.settings, {work.steps for work in works}
-    each = f"x {works[0].steps} steps" if len(steps) == 1 else f"with {sum(work.steps for work in works)} steps"
+    each = (
+        f"x {_count(*steps, 'step')}" if len(steps) == 1 else f"with {sum(work.steps for work in works)} steps in all"
+    )
     stops = any("EarlyStopping" in callback["_target_"] for callback in settings.callbacks.values())
     place = f"{device_name(settings.trainer['accelerator'])}, {torch.get_num_threads()} threads"
     parts = {
@@ -216,7 +218,7 @@ def estimate(experiment: Experiment, study: Study, clips: ClipStore, runs: Seque
     }
     measured = ", ".join(f"{name} {duration(value)}" for name, value in parts.items() if value)
     return seconds, [
-        f"{study.directory}: {len(runs)} folds {each} of {settings.model.training.batch_size} windows: "
+        f"{study.directory}: {_count(len(runs), 'fold')} {each} of {settings.model.training.batch_size} windows: "
         f"{'up to ' * stops}{duration(seconds)} here ({place})",
         f"measured on fold {runs[0].name}, in {duration(costs.measuring)}: {measured}",
         f"memory: {size(costs.memory)} at the peak ({costs.memory_measure})",
@@ -224,12 +226,16 @@ def estimate(experiment: Experiment, study: Study, clips: ClipStore, runs: Seque
     ]
 
 
+def _count(number: int, name: str) -> str:
+    return f"{number} {name}{'s' * (number != 1)}"
+
+
 def duration(seconds: float) -> str:
-    """A duration to two or three digits, in the unit that suits it: `0.031 s`, `17 s`, `12 min`, `5.2 days`."""
+    """A duration in the unit that suits it: `0.031 s`, `17 s`, `12 min`, `5.2 days`."""
     for unit, length, limit in (("s", 1, 90), ("min", 60, 90), ("h", 3600, 36)):
         if seconds < length * limit:
             return f"{seconds / length:.2g} {unit}"
-    return f"{seconds / 86400:.3g} days"
+    return f"{seconds / 86400:.1f} days"
 
 
 def size(count: int) -> str:
