@@ -205,7 +205,9 @@ def estimate(experiment: Experiment, study: Study, clips: ClipStore, runs: Seque
     seconds = sum(map(costs.seconds, works))
     settings, steps = experiment.settings, {work.steps for work in works}
     each = (
-        f"x {_count(*steps, 'step')}" if len(steps) == 1 else f"with {sum(work.steps for work in works)} steps in all"
+        f"x {_count(works[0].steps, 'step')}"
+        if len(steps) == 1
+        else f"with {sum(work.steps for work in works)} steps in all"
     )
     stops = any("EarlyStopping" in callback["_target_"] for callback in settings.callbacks.values())
     place = f"{device_name(settings.trainer['accelerator'])}, {torch.get_num_threads()} threads"
