@@ -87,13 +87,6 @@ class ProcessLauncher(Launcher):
         """Called by Hydra before `launch`."""
         self.config = config
 
-    @property
-    def _config_dir(self) -> list[str]:
-        """Option `--config-dir` of the sweep's command, which its jobs get too."""
-        sources = OmegaConf.select(self.config, "hydra.runtime.config_sources") or ()
-        found = [source.path for source in sources if source.provider == "command-line"]
-        return ["--config-dir", found[0]] if found else []
-
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run all jobs. A job that fails does not stop the others.
 
@@ -156,8 +149,9 @@ class ProcessLauncher(Launcher):
             with self._lock:
                 if self._stopped:
                     raise KeyboardInterrupt
+                options = config_dir_option(self.config.get("hydra"))
                 process = subprocess.Popen(
-                    [sys.executable, "-m", "mefusion.commands.train", *self._config_dir, *overrides],
+                    [sys.executable, "-m", "mefusion.commands.train", *options, *overrides],
                     env=os.environ | environment | {RESULT_VARIABLE: str(result)},
                     stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
                     start_new_session=True,  # its own process group: signals reach the job's child processes too
@@ -195,6 +189,17 @@ class ProcessLauncher(Launcher):
         finally:  # also after a second Ctrl-C
             for process in running:
                 _signal_group(process, signal.SIGKILL)
+
+
+def config_dir_option(hydra: Any) -> list[str]:
+    """`--config-dir` of a command, as its jobs and the commands that it names take it too; none if it had none.
+
+    Args:
+        hydra: the node `hydra` of its configuration, or None.
+    """
+    sources = OmegaConf.select(hydra or OmegaConf.create(), "runtime.config_sources") or ()
+    found = [source.path for source in sources if source.provider == "command-line"]
+    return ["--config-dir", found[0]] if found else []
 
 
 def visible_gpus() -> list[str]:

@@ -147,7 +147,7 @@ def test_help_names_the_groups_and_their_options(program, command, tmp_path):
     for line in (
         "data: cas_me_2, cas_me_3, casme2, flow_images, manifest, megc2019, pooled, samm, smic, synthetic",
         "faces: default, dlib, face_alignment, none, precomputed",
-        "labels: five, four, objective, seven, three, three_wide",
+        "labels: five, four, objective, seven, three, three_wide, values",
     ):
         assert line in shown
     if program == "mefusion-train":
@@ -315,3 +315,12 @@ def test_the_same_ids_with_other_pictures_are_another_study(tiny, tmp_path, monk
     names = [composition.plan_study(experiment, store).name for store in stores]
     assert names[0] == names[1]
     assert len(set(names)) == 3  # other pictures, and the same ones with their clips mixed up
+
+
+def test_an_opencv_without_flow_stops_preparing_before_it_begins(tiny, command, tmp_path, monkeypatch):
+    import cv2
+
+    monkeypatch.delattr(cv2, "optflow")
+    done = command("mefusion-prepare", "data.seed=7", cwd=tmp_path)
+    one_sentence(done, "mefusion-prepare", "TV-L1", "--force-reinstall --no-deps opencv-contrib-python-headless")
+    assert list(tmp_path.iterdir()) == []

@@ -91,15 +91,16 @@ class BenchModel:
     Args:
         overrides: overrides of conf/train.yaml.
         settings: settings of the measurement.
+        config_dir: a folder that is added to conf/.
 
     Raises:
         MefusionError: the model has no parameters, or the classes of the label scheme depend on the data.
     """
 
-    def __init__(self, overrides: Sequence[str], settings: Settings):
+    def __init__(self, overrides: Sequence[str], settings: Settings, config_dir: Path | None = None):
         # The layers of a network depend on the device that it is trained on.
         accelerator = "gpu" if settings.device == "cuda" else settings.device
-        experiment: Any = OmegaConf.to_object(compose([*overrides, f"trainer.accelerator={accelerator}"]))
+        experiment: Any = OmegaConf.to_object(compose([*overrides, f"trainer.accelerator={accelerator}"], config_dir))
         self.overrides, self.settings, self.name = tuple(overrides), settings, experiment.model.name
         self.batch_size = settings.batch_size or experiment.model.training.batch_size
         torch.manual_seed(experiment.seeds[0])

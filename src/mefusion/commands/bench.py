@@ -60,7 +60,7 @@ def bench(arguments: argparse.Namespace) -> None:
     if arguments.against is not None:
         given.append(_split(arguments.against))
     try:
-        models = [BenchModel(overrides, settings) for overrides in given]
+        models = [BenchModel(overrides, settings, arguments.config_dir) for overrides in given]
         measurements = measure(models, settings)
         summary = summarise(measurements, settings)
         print_table(measurements, summary)
@@ -104,6 +104,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--batch-size", metavar="N", type=int, help="clips in a batch (default: model.training.batch_size)"
     )
+    parser.add_argument("--config-dir", "-cd", metavar="DIR", type=Path, help="a folder of your own, added to conf/")
     parser.add_argument("--device", choices=DEVICES, default="cpu", help="default: cpu")
     parser.add_argument("--precision", choices=PRECISIONS, default="32-true", help="default: 32-true")
     parser.add_argument("--steps", metavar="N", type=int, default=5, help="number of timed steps (default: 5)")

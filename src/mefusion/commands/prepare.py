@@ -15,12 +15,14 @@ def prepare(config: DictConfig) -> None:
     """Prepare all clips of a source and print the result; or write a synthetic download and print the next command.
 
     Raises:
-        MefusionError: some clips could not be prepared; the others are prepared.
+        MefusionError: OpenCV lacks TV-L1, or some clips could not be prepared; then the others are prepared.
     """
+    from mefusion.clips.motion import require_tvl1
     from mefusion.clips.table import clip_notes
     from mefusion.configuration.preparing import resolve_preparation
     from mefusion.preparation.clips import prepare_clips
 
+    require_tvl1()
     console = Console(soft_wrap=True, highlight=False)
     preparation = resolve_preparation(config)
     source: Any = preparation.source

@@ -4,6 +4,7 @@ import functools
 import json
 import logging
 import os
+import sys
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +21,12 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from mefusion.configuration.composition import Experiment
+    from mefusion.studies.runs import Run
     from mefusion.studies.study import Study
+    from mefusion.windows.store import ClipStore
+
+PROGRAM = "mefusion-train"
+ESTIMATE = "--estimate"
 
 
 def train(config: "DictConfig") -> float | None:
@@ -35,24 +41,14 @@ def train(config: "DictConfig") -> float | None:
     """
     # Imported here, so that --help does not wait for torch.
     from mefusion.common.distributed import rank
-    from mefusion.configuration import building, composition, processes
-    from mefusion.evaluation.folds import select_folds, select_shard
+    from mefusion.configuration import building, processes
     from mefusion.studies.code import require_same_code
     from mefusion.studies.record import left_out_phrase
-    from mefusion.studies.study import Builder, run_study
+    from mefusion.studies.study import run_study
     from mefusion.training.callbacks import progress_bar
 
-    quiet_lightning()
-    require_one_study()
-    experiment = composition.resolve_experiment(config)
+    experiment, clips, study, chosen = plan(config)
     settings = experiment.settings
-    building.check_settings(settings)
-    if settings.trainer["accelerator"] == "cpu":
-        reuse_freed_memory()
-    clips = composition.load_clips(experiment)
-    study = composition.plan_study(experiment, clips)
-    names = {fold.name for fold in select_folds(study.folds, settings.protocol.folds)}
-    chosen = select_shard([run for run in study.runs if run.fold in names], settings.protocol.shard)
     processes.start_processes(settings.trainer)
     first = rank() == 0
     say = functools.partial(print, flush=True) if first else lambda line: None
@@ -67,13 +63,50 @@ def train(config: "DictConfig") -> float | None:
     if settings.rule == "oracle":
         say("rule=oracle selects the best epoch on the test subjects: its scores are named oracle and are not results")
     with processes.report_errors_once(), progress_bar(sum(not run.done for run in chosen)) as shown:
-        build = Builder(
-            data=functools.partial(building.make_data, experiment, clips),
-            module=functools.partial(building.make_module, settings, experiment.tasks),
-            trainer=lambda run, callbacks: building.make_trainer(experiment, study, run, [*callbacks, *shown]),
-        )
-        run_study(study, chosen, clips, build, say)
+        run_study(study, chosen, clips, building.make_builder(experiment, clips, study, shown), say)
     return finish(experiment, study, done_before=before) if first else None
+
+
+def plan(config: "DictConfig") -> "tuple[Experiment, ClipStore, Study, list[Run]]":
+    """What a configuration describes: the experiment, its clips, its study, and the runs that are this command's.
+
+    Raises:
+        MefusionError: the data is not prepared, or the configuration makes no sense.
+    """
+    from mefusion.configuration import building, composition
+    from mefusion.evaluation.folds import select_folds, select_shard
+
+    quiet_lightning()
+    require_one_study()
+    experiment = composition.resolve_experiment(config)
+    settings = experiment.settings
+    building.check_settings(settings)
+    if settings.trainer["accelerator"] == "cpu":
+        reuse_freed_memory()
+    clips = composition.load_clips(experiment)
+    study = composition.plan_study(experiment, clips)
+    names = {fold.name for fold in select_folds(study.folds, settings.protocol.folds)}
+    chosen = select_shard([run for run in study.runs if run.fold in names], settings.protocol.shard)
+    return experiment, clips, study, chosen
+
+
+def estimate(config: "DictConfig") -> None:
+    """Say what the folds that are not done take here, in time, memory and disk, and write nothing.
+
+    Raises:
+        MefusionError: as `train`; or several devices would share a training.
+    """
+    from mefusion.bench.estimate import estimate as measured
+    from mefusion.configuration import processes
+
+    experiment, clips, study, chosen = plan(config)
+    processes.require_one_process(experiment.settings.trainer)
+    left = [run for run in chosen if not run.done]
+    if not left:
+        print(f"{study.directory}: {len(chosen)} folds are done, none is left to run")
+        return
+    _, lines = measured(experiment, study, clips, left)
+    print("\n".join(lines))
 
 
 def finish(experiment: "Experiment", study: "Study", *, done_before: int) -> float | None:
@@ -136,8 +169,14 @@ def quiet_lightning() -> None:
 
 
 def main() -> None:
-    """Console script."""
-    run(train, config_name="train", program="mefusion-train")
+    """Console script; `--estimate` is not one of Hydra's options, so it is taken out of the command line."""
+    task = train
+    if ESTIMATE in sys.argv:
+        task = estimate
+        sys.argv[1:] = [argument for argument in sys.argv[1:] if argument != ESTIMATE]
+        if {"-m", "--multirun"} & {*sys.argv}:
+            sys.exit(f"{PROGRAM}: {ESTIMATE} measures one study: give it without -m, with the values of one job")
+    run(task, config_name="train", program=PROGRAM)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from hydra_plugins.mefusion_launcher import config_dir_option
 from mefusion.clips.cache import read_index, read_left_out
 from mefusion.clips.table import KEY, clip_notes
 from mefusion.common.errors import MefusionError
@@ -131,9 +132,11 @@ def _prepare_command(settings: TrainSettings) -> str:
     # Forms of an override: a setting (data.root=), a group in a group (data/sources=), an added option (+data@)
     groups = ((text, re.match(r"[+~]*(\w*)", text)) for text in hydra.overrides.task)
     given = [text for text, group in groups if group and group[1] in shared and text not in chosen]
+    given = [text for text in given if not re.match(r"\+?labels\.(?!name=)", text)]  # a class says nothing of its clips
     if settings.faces.alignment != "stabilised" and aligned not in given:
         given.append(aligned)
-    return " ".join(["mefusion-prepare", *(text for text in chosen if text != "faces=default"), *given])
+    options = config_dir_option(hydra)
+    return " ".join(["mefusion-prepare", *options, *(text for text in chosen if text != "faces=default"), *given])
 
 
 def load_clips(experiment: Experiment) -> ClipStore:

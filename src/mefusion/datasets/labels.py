@@ -49,7 +49,7 @@ def _label(clips: pd.DataFrame, scheme: Scheme, dataset: str) -> pd.Series:
 def _class_of(classes: Classes, scheme: str) -> dict[str, str]:
     class_of: dict[str, str] = {}
     for name, emotions in classes.items():
-        for emotion in emotions:
+        for emotion in (text.strip().lower() for text in emotions):
             if emotion in class_of:
                 raise MefusionError(
                     f"labels={scheme} has the emotion '{emotion}' in two classes, {class_of[emotion]} and {name}: "
@@ -66,8 +66,9 @@ def _no_such_scheme(
     shared = sorted(set.intersection(*(set(known.get(dataset, ())) for dataset in datasets))) if datasets else []
     present = ", ".join(sorted(table[scheme.column].dropna().unique())) or "all missing"
     what = f"class {', '.join(absent)}" if absent else "any class"
+    own = "labels=values, or name the classes, as labels.classes={smile:[smile]}"
     column = {"emotion": "emotions", "objective_class": "objective classes"}.get(scheme.column, scheme.column)
     return (
         f"labels={scheme.name} has no clip of {what} in {', '.join(datasets)}, whose {column} are {present}: "
-        f"choose {' or '.join(f'labels={name}' for name in shared) or 'another scheme'}"
+        f"choose {' or '.join(f'labels={name}' for name in shared) or own}"
     )

@@ -14,6 +14,7 @@ import cv2
 import dlib
 import numpy as np
 
+from mefusion.common import opencv
 from mefusion.common.errors import MefusionError
 from mefusion.faces.alignment import has_eyes, warp
 
@@ -219,7 +220,8 @@ class FaceAlignmentFaces(FaceFinder):
             import face_alignment
         except ImportError as error:
             raise MefusionError(
-                "faces=face_alignment needs the package face-alignment: pip install 'face-alignment>=1.5,<1.6'"
+                "faces=face_alignment needs the package face-alignment: pip install 'mefusion[face-alignment]'; then "
+                f"mend OpenCV, which it overwrites: {opencv.REINSTALL}"
             ) from error
         # Since 1.5 both are on by default: flipping takes twice the time, compiling minutes at the start.
         self._model = face_alignment.FaceAlignment(
