@@ -167,7 +167,7 @@ def test_what_cannot_be_measured_is_one_sentence(arguments, parts):
 
 def test_a_gpu_that_is_not_there_is_one_sentence(monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    with pytest.raises(SystemExit, match=r"^mefusion-bench: --device=cuda: torch sees no GPU here"):
+    with pytest.raises(SystemExit, match=r"^mefusion-bench: --device=cuda: torch finds no GPU"):
         bench.main(["--device", "cuda"])
 
 

@@ -95,7 +95,7 @@ def test_a_subject_without_clips_in_the_scheme_is_noted(checked, whole, tmp_path
     (tmp_path / "own" / "manifest.csv").write_text("\n".join(["subject,clip_id,path,emotion", *rows]))
     printed, sentence = checked("data=manifest", f"data.root={tmp_path / 'own'}")
     assert sentence is None
-    assert "manifest/s2 has no clip in labels=three" in lines(printed, "note")
+    assert "manifest/s2 has no clip with labels=three" in lines(printed, "note")
 
 
 def clip_of(root):

@@ -99,7 +99,7 @@ def test_an_incomplete_study_is_reported_when_asked_and_says_so(outputs, capsys)
     assert report.main([str(study)]) == 1
     assert "give mefusion-report --partial" in capsys.readouterr().err
     assert report.main([str(study), "--partial"]) == 0
-    assert "Warning: mol-all is incomplete, its scores leave out s2." in capsys.readouterr().out
+    assert "Warning: mol-all is incomplete: its scores leave out s2." in capsys.readouterr().out
     assert "mol-all is incomplete" in (study / "report" / "report.md").read_text()
 
 
@@ -214,8 +214,8 @@ def test_comparison_with_a_reference(outputs, capsys, reference):
         "common clips": "6",
         "UF1 difference": "-0.178",
         "95 %": "-0.444 to +0.000",
-        "only this right": "0",
-        "only reference right": "1",
+        "only this correct": "0",
+        "only reference correct": "1",
         "McNemar p": "1.000",
     }
     assert "-0.444 to +0.000" in capsys.readouterr().out
@@ -246,7 +246,7 @@ def test_different_clips_and_rules_are_pointed_out(outputs, capsys):
 def test_folds_of_two_revisions_are_pointed_out(outputs, capsys):
     write_run(outputs / "mol-all", fold_table("s1", study="mol-all"), git_revision="4567def")
     assert report.main([str(outputs)]) == 0
-    line = "Warning: not all folds of mol-all were run with one git_revision: 0123abc, 4567def."
+    line = "Warning: folds of mol-all were run with different git_revision: 0123abc, 4567def."
     assert line in capsys.readouterr().out
     assert not [name for name in pd.read_csv(outputs / "report" / "results.csv") if "differ" in name]
 
@@ -278,7 +278,7 @@ def test_what_is_tested_of_several_seeds_is_told(tmp_path, capsys):
         tables = [fold_table(subject, study=name, seed=seed) for subject in ("s1", "s2") for seed in (0, 1)]
         write_study(tmp_path / name, tables, config={"model": {"lr": name}})
     assert report.main([str(tmp_path), "--reference", "a"]) == 0
-    assert "that of their mean probabilities" in capsys.readouterr().out
+    assert "the class of the largest mean probability" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("no_pictures")
@@ -294,7 +294,7 @@ def test_oracle_has_a_table_of_its_own(tmp_path, capsys):
     assert {row["study"] for row in tables["Compared with mol-last"]} == {"other"}
     (row,) = tables["Epoch chosen on the test subjects: not results"]
     assert (row["study"], row["oracle_uf1"], row["compared with"]) == ("mol-oracle", "1.000", "mol-last")
-    assert row["oracle_uf1 less UF1"] == "+0.833"  # 1 - 2 / (2 + 4) / ... of always negative: 1 / 6
+    assert row["oracle_uf1 minus UF1"] == "+0.833"  # 1 - 2 / (2 + 4) / ... of always negative: 1 / 6
     assert not {"UF1", "UAR", "ACC", "WF1"} & {*row}
     csv = pd.read_csv(tmp_path / "report" / "results.csv").set_index("study")
     assert pd.isna(csv.loc["mol-oracle", "uf1"])
@@ -381,10 +381,10 @@ def test_broken_studies_get_a_sentence_and_the_others_are_reported(outputs, tmp_
         "garbled/study.json cannot be read as JSON",
         "bare/config.yaml cannot be read (No such file or directory)",
         "odd/config.yaml cannot be read (while parsing",
-        "listed/config.yaml holds no configuration",
+        "listed/config.yaml is not a configuration",
         "nested/config.yaml cannot be read (maximum recursion depth exceeded",
-        "counted/config.yaml holds no configuration",
-        "looped/config.yaml holds a setting within itself",
+        "counted/config.yaml is not a configuration",
+        "looped/config.yaml has a setting that contains itself",
         "endless cannot be read (File name too long)",
         "empty contains no study",
         "absent is not a directory",

@@ -1,4 +1,4 @@
-"""`mefusion-check`: what a download holds, and what is wrong with it."""
+"""`mefusion-check`: list the contents of a dataset's download, and find errors in it."""
 
 from typing import TYPE_CHECKING
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
     from mefusion.datasets.reading.counts import CountsByScheme
 
-WIDE = 120  # characters of tables that go into a file
+WIDE = 120  # width of the tables in characters if the output is not a terminal
 
 
 def check(config: DictConfig) -> None:
-    """Read a source's tables, look at its files and print what is found.
+    """Read a source's tables, check its files and print what is found.
 
     Raises:
-        MefusionError: something is wrong.
+        MefusionError: there are problems.
     """
     from mefusion.clips.table import clip_notes
     from mefusion.configuration.preparing import resolve_preparation
@@ -51,7 +51,7 @@ def check(config: DictConfig) -> None:
     problems, notes = _inspect(table, options.clip_length, console)
     notes = [*clip_notes(table), *notes]
     absent = sorted(set(table["subject"]) - set(labelled["subject"]))
-    notes += [f"{subject} has no clip in labels={scheme.name}" for subject in absent]
+    notes += [f"{subject} has no clip with labels={scheme.name}" for subject in absent]
     wrong = differences(labelled, scheme=scheme.name, datasets=source.required_counts)
     problems += wrong
     partial = differences(labelled, scheme=scheme.name, datasets=source.official)
@@ -63,7 +63,7 @@ def check(config: DictConfig) -> None:
     console.print(f"sample list {sample_list_hash(labelled)}: {len(labelled)} clips with labels={scheme.name}")
     if problems:
         raise MefusionError(
-            f"{len(problems)} problems in data={source.name} ({source.root}), see above: mend them and check again"
+            f"{len(problems)} problems in data={source.name} ({source.root}), see above: solve them and check again"
         )
 
 
@@ -73,7 +73,7 @@ def _inspect(table: "pd.DataFrame", clip_length: int, console: Console) -> tuple
     problems: list[str] = []
     notes: list[str] = []
     clips = table.to_dict("records")
-    for clip in track(clips, "Looking at files", console=console, transient=True, disable=not console.is_terminal):
+    for clip in track(clips, "Checking files", console=console, transient=True, disable=not console.is_terminal):
         found = inspect_clip(clip, clip_length=clip_length)
         name = f"{clip['subject']}/{clip['clip_id']}"
         problems += [f"{name}: {line}" for line in found.problems]

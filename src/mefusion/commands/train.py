@@ -1,4 +1,4 @@
-"""`mefusion-train`: one study, or a sweep of them with `-m`."""
+"""`mefusion-train`: run one study, or a sweep of studies with `-m`."""
 
 import functools
 import json
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 
 
 def train(config: "DictConfig") -> float | None:
-    """Run a study over its folds and print its pooled metrics.
+    """Run the folds of a study and print its pooled metrics.
 
     Returns:
-        Pooled UF1, for a sweeper, with `rule=inner_val` that of the validation subjects; None while folds are missing,
-        or where the rule looked at the test subjects.
+        The value that a sweeper maximises: the pooled UF1, or with `rule=inner_val` the UF1 of the validation subjects.
+        None if folds are missing, or if the rule selects on the test subjects.
 
     Raises:
-        MefusionError: the data is not prepared, or the configuration makes no sense.
+        MefusionError: the data are not prepared, or settings are wrong.
     """
     # Imported here, so that --help does not wait for torch.
     from mefusion.common.distributed import rank
@@ -59,7 +59,7 @@ def train(config: "DictConfig") -> float | None:
     tasks = " + ".join(experiment.tasks)
     say(f"{study.directory}: {len(clips.index)} clips of {subjects} subjects, {tasks}, {settings.protocol.name}")
     if settings.rule == "oracle":
-        say("rule=oracle looks for the best epoch on the test subjects: its scores are called oracle and are no result")
+        say("rule=oracle selects the best epoch on the test subjects: its scores are named oracle and are not results")
     with processes.report_errors_once(), progress_bar(sum(not run.done for run in chosen)) as shown:
         build = Builder(
             data=functools.partial(building.make_data, experiment, clips),
@@ -71,10 +71,10 @@ def train(config: "DictConfig") -> float | None:
 
 
 def finish(experiment: "Experiment", study: "Study", *, done_before: int) -> float | None:
-    """Score a study that is complete, print and log the scores, and tell the launcher; name the folds that are missing.
+    """Score a complete study, print and log the scores, and report them to the launcher; or print the missing folds.
 
     Returns:
-        As `train`.
+        The same as `train`.
     """
     from mefusion.configuration import building
     from mefusion.studies.results import headline, pool, validation_uf1
@@ -82,40 +82,43 @@ def finish(experiment: "Experiment", study: "Study", *, done_before: int) -> flo
     missing = [run.name for run in study.runs if not run.done]
     trained = len(study.runs) - len(missing) - done_before
     if missing:
-        print(f"{study.directory} still lacks the folds {', '.join(missing)}: nothing is pooled")
+        print(f"{study.directory} is incomplete: the folds {', '.join(missing)} are missing, so nothing is scored")
         report_to_launcher(complete=False, uf1=None, objective=None, trained=trained)
         return None
     result = pool(study.directory)
     print(headline(result.summary))
     building.log_study(experiment, study, result.summary, result.predictions)
-    uf1 = result.summary.get("uf1")  # what is chosen on the test subjects has no say in a sweep
+    uf1 = result.summary.get(
+        "uf1"
+    )  # None under the rule oracle: a sweep must not maximise a score that was selected on the test subjects
     objective = validation_uf1([run.folder for run in study.runs]) if study.rule == "inner_val" else uf1
     report_to_launcher(complete=True, uf1=uf1, objective=objective, trained=trained)
     return objective
 
 
 def require_one_study() -> None:
-    """Refuse a sweep that is not run as one, as `+ablation=tasks` without `-m`, which would leave its values out.
+    """Refuse the settings of a sweep without `-m`, as in `+ablation=tasks`: the values of the sweep would be ignored.
 
     Raises:
-        MefusionError: a value that a sweep would set is not given.
+        MefusionError: a setting that the sweep would set has no value.
     """
     hydra = HydraConfig.get()
     given = {override.split("=")[0] for override in hydra.overrides.task}
     if missing := [key for key in hydra.sweeper.params or () if key not in given]:
         raise MefusionError(
-            f"{missing[0]} has several values, for a sweep: give -m, or {missing[0]}=VALUE for one study"
+            f"{missing[0]} has several values, as for a sweep: add -m to run the sweep, or {missing[0]}=VALUE for one "
+            "study"
         )
 
 
 def report_to_launcher(**result: float | None) -> None:
-    """Tell the launcher, where this is a job of a sweep, what came of it."""
+    """Write the result for the launcher, if this process is a job of a sweep."""
     if path := os.environ.get(RESULT_VARIABLE):
         write_text(Path(path), json.dumps(result))
 
 
 def quiet_lightning() -> None:
-    """Leave the terminal to the study's own lines; warnings that users can act on stay."""
+    """Hide Lightning's messages, except warnings that need the user's attention."""
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     for message in (

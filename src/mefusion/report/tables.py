@@ -1,4 +1,4 @@
-"""Tables of studies: of one, of several, and of their comparison."""
+"""Tables of a report: for one study, for several studies, and for their comparison."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,13 +11,13 @@ from mefusion.report.reading import ReportedStudy, same_study_under_other_rule, 
 
 
 def results_table(studies: Sequence[ReportedStudy]) -> Table:
-    """One row a study: its swept settings and its pooled scores.
+    """One row for each study: the settings in which the studies differ, and the pooled scores.
 
     Args:
-        studies: none of the rule oracle.
+        studies: studies of other rules than oracle.
 
     Returns:
-        The table. A single study, or studies without a setting that differs, are told by model and tasks.
+        The table. If no setting differs, as for a single study, it shows the model and the tasks.
     """
     settings = _settings(studies)
     deviation = ["sd"] if any("sd" in study.summary for study in studies) else []
@@ -36,10 +36,13 @@ def results_table(studies: Sequence[ReportedStudy]) -> Table:
 
 
 def task_tables(studies: Sequence[ReportedStudy]) -> list[Table]:
-    """The errors of the other tasks, one row a study, with a dash where a task is off; no table where all are.
+    """Measures of the other tasks, one row for each study, with a dash for a task that is off.
 
     Args:
-        studies: none of the rule oracle.
+        studies: studies of other rules than oracle.
+
+    Returns:
+        One table; none if no study has another task.
     """
     measures = _measures(studies)
     if not measures:
@@ -54,14 +57,14 @@ def task_tables(studies: Sequence[ReportedStudy]) -> list[Table]:
 
 
 def comparison_table(studies: Sequence[ReportedStudy], reference: ReportedStudy) -> tuple[Table, list[str]]:
-    """Each study against a reference, on the clips that both have.
+    """Compare each study with a reference on the clips that both have.
 
     Args:
-        studies: none of the rule oracle, with the reference among them or not.
-        reference: what they are compared with.
+        studies: studies of other rules than oracle; the reference may be among them.
+        reference: the study that they are compared with.
 
     Returns:
-        The table, and a sentence on each study that cannot be compared.
+        The table, and one sentence for each study that cannot be compared.
     """
     others = [study for study in studies if study is not reference]
     rows, refused = [], []
@@ -74,20 +77,21 @@ def comparison_table(studies: Sequence[ReportedStudy], reference: ReportedStudy)
         row = (str(found["clips"]), f"{found['difference']:+.3f}", _range(found["interval"], "+.3f"))
         rows.append([*own.values(), *row, *_mcnemar(found)])
     titles = [*_settings(studies)[0], "common clips", "UF1 difference", "95 %"]
-    titles += ["only this right", "only reference right", "McNemar p"]
+    titles += ["only this correct", "only reference correct", "McNemar p"]
     return Table(f"Compared with {reference.name}", titles, rows, text_columns=len(_settings(studies)[0])), refused
 
 
 def oracle_table(studies: Sequence[ReportedStudy]) -> Table:
-    """Studies whose epoch was chosen on the test subjects: their scores, and what that added.
+    """Scores of the studies whose epochs were chosen on the test subjects, and how much this choice added.
 
     Args:
-        studies: all, of any rule; the same study under another rule is what the choice is compared with.
+        studies: all studies, of any rule. Each study of the rule oracle is compared with the same study under
+            another rule.
     """
     oracles = [study for study in studies if study.oracle]
     settings = _settings(oracles)
     scores = [f"oracle_{name}" for name in metrics.SCORES]
-    titles = [*settings[0], "compared with", "clips", *scores, "oracle_uf1 less UF1", "95 %"]
+    titles = [*settings[0], "compared with", "clips", *scores, "oracle_uf1 minus UF1", "95 %"]
     rows = []
     for study, own in zip(oracles, settings, strict=True):
         honest = same_study_under_other_rule(study, studies)
@@ -101,7 +105,7 @@ def oracle_table(studies: Sequence[ReportedStudy]) -> Table:
 
 
 def score_table(summary: dict[str, Any]) -> Table:
-    """A study's four scores, with intervals, seeds and the majority class; and the mean of folds."""
+    """A study's four scores, with their intervals, for each seed and for the majority class; and the mean of folds."""
     seeds = summary.get("seeds", {})
     deviation = ["sd"] if seeds else []
     titles = ["score", "pooled", "95 % interval", *deviation, *(f"seed {seed}" for seed in seeds), "majority class"]
@@ -150,41 +154,46 @@ def subject_table(summary: dict[str, Any]) -> Table:
 
 
 def results_notes(studies: Sequence[ReportedStudy]) -> list[str]:
-    """What has to be known to read `results_table`."""
+    """Notes that explain `results_table`."""
     summaries = [study.summary for study in studies]
     rules = sorted({summary["rule"] for summary in summaries})
     few = min(len(summary["subjects"]) for summary in summaries)
     lines = [
-        f"Each score is pooled over all folds; the weights that predict follow the rule {', '.join(rules)}.",
-        f"95 %: bootstrap over subjects, {bootstrap.RESAMPLES} resamples. Majority: always the commonest class.",
+        f"Each score is computed from the predictions of all folds together; rule for the weights: {', '.join(rules)}.",
+        f"95 %: interval by bootstrap over subjects, {bootstrap.RESAMPLES} resamples. Majority: always predicts the "
+        "most frequent class.",
     ]
     if few < 20:  # simulated: docs/results.md
-        lines.append(f"An interval over {few} subjects is too narrow: less than 95 % of such intervals hold the truth.")
+        lines.append(
+            f"An interval over {few} subjects is too narrow: less than 95 % of such intervals contain the true value."
+        )
     if any("sd" in summary for summary in summaries):
-        lines.append("Of several seeds, each score is the mean; sd is the standard deviation over them.")
+        lines.append("With several seeds, each score is the mean over the seeds, and sd is the standard deviation.")
     for summary in summaries:
         if missing := summary["missing_folds"]:
-            lines.append(f"Warning: {summary['study']} is incomplete, its scores leave out {', '.join(missing)}.")
+            lines.append(f"Warning: {summary['study']} is incomplete: its scores leave out {', '.join(missing)}.")
         if partial := summary["provenance"]["partial"]:
-            lines.append(f"{summary['study']} is not of the whole download: {', '.join(partial)}.")
+            lines.append(f"{summary['study']} does not use the complete dataset: {', '.join(partial)}.")
         for key, values in summary["folds_differ"].items():
-            lines.append(f"Warning: not all folds of {summary['study']} were run with one {key}: {', '.join(values)}.")
+            lines.append(f"Warning: folds of {summary['study']} were run with different {key}: {', '.join(values)}.")
     lines += dict.fromkeys(report.note for study in studies for report in study.reports if report.note)
     if len(rules) > 1:
-        lines.append("Warning: the studies follow different rules, so they do not differ in their settings alone.")
+        lines.append("Warning: the studies follow different rules, so the rule may cause differences between them.")
     if len({summary["provenance"]["sample_list_hash"] for summary in summaries}) > 1:
-        lines.append("Warning: the studies do not all cover the same clips: compare only those with one sample list.")
+        lines.append(
+            "Warning: the studies do not all cover the same clips: compare only studies with the same sample list."
+        )
     return lines
 
 
 def _measures(studies: Sequence[ReportedStudy]) -> list[Measure]:
-    """What the studies' tasks measure, each once."""
+    """Measures of the studies' tasks, each once."""
     named = {measure.name: measure for study in studies for report in study.reports for measure in report.measures}
     return list(named.values())
 
 
 def _settings(studies: Sequence[ReportedStudy], shown: Sequence[ReportedStudy] | None = None) -> list[dict[str, str]]:
-    """The leading cells of each study, by title."""
+    """Cells of each study's leftmost columns, by column title."""
     keys = swept_keys(studies)
     tasks = not keys or ("model.name" in keys and not any(key.startswith("tasks.") for key in keys))
     found = []

@@ -1,4 +1,4 @@
-"""A report's document as Markdown, HTML, CSV and in the terminal, and its files."""
+"""Write a report as Markdown, HTML, LaTeX and CSV files, and print it in the terminal."""
 
 import base64
 import io
@@ -17,7 +17,7 @@ from mefusion.report.latex import to_latex
 from mefusion.report.reading import ReportedStudy, swept_keys, swept_settings
 
 DPI = 160
-# What a summary holds beside its scores, which have a column each.
+# Entries of a summary that get no column.
 _NOT_IN_CSV = (
     "classes",
     "confusion_matrix",
@@ -33,9 +33,9 @@ def write_document(folder: Path, document: Document, studies: Sequence[ReportedS
     """Write report.md, report.html, tables.tex, results.csv and figures/*.png.
 
     Args:
-        folder: where to.
-        document: what is reported.
-        studies: the same as plain numbers, for the CSV file.
+        folder: folder of the report.
+        document: the report.
+        studies: the reported studies, whose numbers are written to the CSV file.
 
     Raises:
         MefusionError: a file cannot be written.
@@ -51,7 +51,7 @@ def write_document(folder: Path, document: Document, studies: Sequence[ReportedS
 
 
 def to_markdown(document: Document) -> str:
-    """The document as Markdown; its figures are those in figures/."""
+    """The document as Markdown; it refers to the figures in figures/."""
     lines = [f"# {document.title}"]
     for section in document.sections:
         lines += ["", f"## {section.title}"]
@@ -65,11 +65,11 @@ def to_markdown(document: Document) -> str:
 
 
 def to_html(document: Document, pictures: Mapping[str, bytes]) -> str:
-    """The document as one HTML page that needs no other file.
+    """The document as one HTML page, which contains the figures.
 
     Args:
-        document: what is reported.
-        pictures: its figures as PNG, by name.
+        document: the report.
+        pictures: its figures as PNG files, by name.
     """
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("mefusion.report", "."), autoescape=True, trim_blocks=True, lstrip_blocks=True
@@ -81,7 +81,7 @@ def to_html(document: Document, pictures: Mapping[str, bytes]) -> str:
 
 
 def to_frame(studies: Sequence[ReportedStudy]) -> pd.DataFrame:
-    """The studies' numbers in full, one row a study, one column a number; empty where a study has it not."""
+    """All numbers of the studies with full precision: one row for each study; a cell is empty if there is no value."""
     keys = swept_keys(studies)
     rows = []
     for study in studies:
@@ -93,11 +93,11 @@ def to_frame(studies: Sequence[ReportedStudy]) -> pd.DataFrame:
 
 
 def print_document(document: Document) -> None:
-    """Print the brief sections; in a narrow terminal a row's words are in lines below its numbers."""
+    """Print the brief sections. In a narrow terminal, the words of a row are printed in lines below its numbers."""
     from rich.console import Console
     from rich.text import Text
 
-    # A file or a pipe has no width of its own.
+    # A file or a pipe has no width.
     console = Console(width=None if sys.stdout.isatty() else 180, highlight=False)
     for section in document.sections:
         if section.brief:
@@ -142,7 +142,7 @@ def _css_width(picture: Picture) -> int:
 
 
 def _numbers(value: Any) -> Any:
-    """A summary without its lists, but for intervals, whose ends get names, so that each has a column."""
+    """A summary without lists, except intervals: their ends become `low` and `high`, one column each."""
     if isinstance(value, dict):
         return {name: _numbers(part) for name, part in value.items() if name not in _NOT_IN_CSV}
     return {"low": value[0], "high": value[1]} if isinstance(value, list) else value
