@@ -197,7 +197,7 @@ def test_a_bad_override_is_one_sentence(main, tmp_path, monkeypatch, override, p
         ("+trainer.strategy=fsdp", ["trainer.strategy=fsdp", "auto, ddp"]),
         ("+trainer.sync_batchnorm=true", ["sync_batchnorm", "GPUs"]),
         ("seeds=[]", ["seeds=[]"]),
-        ("seeds=[1,1]", ["seeds=[1, 1]", "twice"]),
+        ("seeds=[1,1]", ["seeds=[1, 1]", "different whole numbers"]),
         ("rule=best", ["rule=best", "last, inner_val, average, oracle"]),
         ("rule=inner_val", ["rule=inner_val", "synthetic-sub01", "two training subjects"]),
         ("protocol.shard=0/2", ["protocol.shard=0/2"]),

@@ -186,7 +186,7 @@ def test_a_flow_image_keeps_its_pixels():
     (array,) = flow_image_arrays(image).values()
     assert array.shape == (3, 28, 28)
     np.testing.assert_array_equal(array[2], image[..., 2])
-    with pytest.raises(MefusionError, match="an image of 40x30: a clip is a flow image of 28x28"):
+    with pytest.raises(MefusionError, match="the image has 40x30 pixels: a clip must be a flow image of 28x28"):
         flow_image_arrays(np.zeros((30, 40, 3), np.uint8))
 
 

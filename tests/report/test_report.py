@@ -398,7 +398,7 @@ def test_broken_studies_get_a_sentence_and_the_others_are_reported(outputs, tmp_
     assert all(line.startswith("mefusion-report: ") and line.endswith(".") for line in lines)
     for part in (
         "half is incomplete: 1 of 2 folds are missing (s2)",
-        "cut/folds/s1/predictions.parquet is no readable Parquet table",
+        "cut/folds/s1/predictions.parquet is not a readable Parquet table",
         "garbled/study.json cannot be read as JSON",
         "bare/config.yaml cannot be read (No such file or directory)",
         "odd/config.yaml cannot be read (while parsing",

@@ -14,8 +14,8 @@ from mefusion.common.errors import MefusionError
 from mefusion.common.files import replacing
 
 PREPARED_COLUMNS = ("file", "content", "n_frames", "stride", "apex_from", "apex_place")
-"""Columns of a cache's index beside the clip table's: the clip's file, the hash of its frames, their number, the frames
-from one of a window to the next, and where its apex comes from and is."""
+"""Columns that a cache's index has in addition to the clip table's: the clip's file, the hash of its frames, their
+number, the stride of its windows, and where its apex comes from and its index."""
 
 
 def settings_hash(settings: Mapping[str, object]) -> str:
@@ -63,14 +63,14 @@ def read_metadata(path: Path) -> dict[str, str]:
 
 
 def read_index(folder: Path, *, command: str) -> pd.DataFrame:
-    """Index of a cache: the clip table with `PREPARED_COLUMNS`.
+    """Read the index of a cache: the clip table with `PREPARED_COLUMNS`.
 
     Args:
         folder: the cache's folder.
-        command: the command that makes it, for messages.
+        command: the command that makes the cache, for error messages.
 
     Raises:
-        MefusionError: there is none, or it is broken; says how to make it.
+        MefusionError: the index is missing or damaged; the message says how to make it.
     """
     path = folder / "index.parquet"
     if not path.exists():

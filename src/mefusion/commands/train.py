@@ -88,9 +88,8 @@ def finish(experiment: "Experiment", study: "Study", *, done_before: int) -> flo
     result = pool(study.directory)
     print(headline(result.summary))
     building.log_study(experiment, study, result.summary, result.predictions)
-    uf1 = result.summary.get(
-        "uf1"
-    )  # None under the rule oracle: a sweep must not maximise a score that was selected on the test subjects
+    # None under the rule oracle: a sweep must not maximise a score that was selected on the test subjects.
+    uf1 = result.summary.get("uf1")
     objective = validation_uf1([run.folder for run in study.runs]) if study.rule == "inner_val" else uf1
     report_to_launcher(complete=True, uf1=uf1, objective=objective, trained=trained)
     return objective

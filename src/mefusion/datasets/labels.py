@@ -1,4 +1,4 @@
-"""Clips with their classes in a label scheme."""
+"""Label clips with the classes of a label scheme."""
 
 from collections.abc import Collection, Mapping, Sequence
 
@@ -11,15 +11,15 @@ from mefusion.datasets.schemes import Classes, Scheme
 def label_clips(
     table: pd.DataFrame, scheme: Scheme, *, known: Mapping[str, Collection[str]] | None = None
 ) -> pd.DataFrame:
-    """Clips that have a class in the scheme, with the column `label`; the others are left out.
+    """Add the column `label` to a clip table; clips without a class in the scheme are left out.
 
     Args:
         table: clip table; emotions are compared in lower case.
-        scheme: which classes, and what counts as them.
-        known: dataset -> schemes that it has, such as those of `Source.official`, for messages.
+        scheme: label scheme.
+        known: dataset -> names of its schemes, such as those of `Source.official`; error messages suggest them.
 
     Raises:
-        MefusionError: a class has no clip, an emotion counts as two classes, or the datasets' classes differ.
+        MefusionError: a class has no clip, an emotion belongs to two classes, or the datasets have different classes.
     """
     parts = [_label(clips, scheme, str(dataset)) for dataset, clips in table.groupby("dataset", sort=False)]
     labels = pd.concat(parts) if parts else pd.Series(dtype="string")
@@ -48,7 +48,8 @@ def _class_of(classes: Classes, scheme: str) -> dict[str, str]:
         for emotion in emotions:
             if emotion in class_of:
                 raise MefusionError(
-                    f"labels={scheme} counts the emotion '{emotion}' as {class_of[emotion]} and as {name}"
+                    f"labels={scheme} has the emotion '{emotion}' in two classes, {class_of[emotion]} and {name}: "
+                    "keep it in one"
                 )
             class_of[emotion] = name
     return class_of
@@ -59,7 +60,7 @@ def _no_such_scheme(
 ) -> str:
     datasets = sorted(table["dataset"].unique())
     shared = sorted(set.intersection(*(set(known.get(dataset, ())) for dataset in datasets))) if datasets else []
-    present = ", ".join(sorted(table[scheme.column].dropna().unique())) or "missing throughout"
+    present = ", ".join(sorted(table[scheme.column].dropna().unique())) or "all missing"
     what = f"class {', '.join(absent)}" if absent else "any class"
     column = {"emotion": "emotions", "objective_class": "objective classes"}.get(scheme.column, scheme.column)
     return (

@@ -1,4 +1,4 @@
-"""From a clip's raw frames to what the models read: detect, align, compute the targets, keep."""
+"""Prepare clips: read the frames, find the face, align, compute the targets, and save them to a cache folder."""
 
 import functools
 import hashlib
@@ -21,12 +21,12 @@ from mefusion.faces.landmark_files import KnownLandmarks, clip_landmarks, with_l
 from mefusion.preparation.arrays import blend_in_time, flow_image_arrays, interpolate_in_time, prepare_clip
 from mefusion.preparation.settings import PreparationSettings, ShortClips
 
-PREPARATION = 2  # raise it when the same settings come to give other arrays
+PREPARATION = 2  # raise it when a change of the code makes the same settings give other arrays
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a clip: a row of the index, or the sentence that says why there is none."""
+    """Result of one clip: a row of the index, or the problem that prevented it; and a note for the user."""
 
     row: Mapping[str, object] | None = None
     problem: str | None = None
@@ -36,21 +36,22 @@ class Outcome:
 def prepare_clips(
     table: pd.DataFrame, folder: Path, settings: PreparationSettings, *, workers: int | None = None
 ) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
-    """Prepare every clip of a table into a cache folder, in parallel; those that are there are kept.
+    """Prepare the clips of a table in parallel and save them to a cache folder; clips already prepared are kept.
 
     Args:
         table: clip table.
-        folder: the cache's folder, which receives clips/, index.parquet and failures.csv.
-        settings: how.
-        workers: number of processes; None is one a core.
+        folder: the cache's folder; clips/, index.parquet and failures.csv are written there.
+        settings: how clips are prepared.
+        workers: number of processes; None means one for each core.
 
     Returns:
-        The index, the failures (dataset, subject, clip_id, path, problem) and remarks on clips that were mended.
+        The index; the failures, with the columns dataset, subject, clip_id, path and problem; and notes on clips that
+        were interpolated or left out.
 
     Raises:
-        MefusionError: the face backend is not usable.
+        MefusionError: the face backend cannot be used.
     """
-    make_backend(settings.backend)  # fails here, once and clearly, rather than in every process
+    make_backend(settings.backend)  # raises its error here once, instead of in each process
     if settings.backend == "precomputed":
         table = with_landmark_files(table, settings.faces.folder)
     remove_leftovers(folder)
@@ -78,7 +79,7 @@ _backend: FaceBackend | None = None
 
 
 def _initialise_worker(clips: list[dict[str, object]], faces: str) -> None:
-    """Give a worker process the clips and one face backend for all of them."""
+    """Store the clips and one face backend in a worker process, for all clips that it prepares."""
     global _backend
     _clips[:] = clips
     _backend = make_backend(faces)
@@ -91,7 +92,7 @@ def _prepare(number: int, *, folder: Path, settings: PreparationSettings) -> Out
     except MefusionError as error:
         sentence = str(error)
         return Outcome(problem=sentence if str(clip["path"]) in sentence else f"{clip['path']}: {sentence}")
-    except Exception as error:  # one bad clip never stops the rest
+    except Exception as error:  # a clip that fails must not stop the others
         return Outcome(problem=f"{clip['path']}: {type(error).__name__}: {error}")
 
 
@@ -140,7 +141,7 @@ def _from_frames(
     *,
     apex: int | None,
 ) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """Arrays of a clip and facts about it; `points` are the landmarks [n, 68, 2] px where they are known."""
+    """Make the arrays and metadata of a clip; `points` are its landmarks [n, 68, 2] px, if they are known."""
     content, note = hashlib.sha256(b"".join(frame.tobytes() for frame in frames)), ""
     if points is not None:
         content.update(points.tobytes())
@@ -161,7 +162,7 @@ def _from_frames(
 
 
 def _from_flow_image(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """Arrays of a clip that is a flow image already, and facts about it."""
+    """Make the arrays and metadata of a clip that is a flow image already."""
     image = read_image(path)
     content = hashlib.sha256(image.tobytes()).hexdigest()[:16]
     return flow_image_arrays(image), {
@@ -181,7 +182,7 @@ def _landmark_file(clip: Mapping[str, object], settings: PreparationSettings) ->
     if settings.backend != "precomputed":
         return None
     if pd.isna(clip["landmarks"]):
-        raise MefusionError("the manifest names no landmarks for it and faces=precomputed needs them: add their file")
+        raise MefusionError("the manifest has no landmarks for this clip, and faces=precomputed needs them: add a file")
     return Path(str(clip["landmarks"]))
 
 
@@ -196,15 +197,15 @@ def _files(paths: Sequence[Path], *, root: Path) -> list[Path]:
 
 
 def _fingerprint(files: Sequence[Path], numbers: Mapping[str, int | None]) -> str:
-    """Changes when the clip's files, limits or apex do, so that a stale cache file is made again."""
+    """Hash of a clip's files, onset, apex and offset; if it has changed, the clip is prepared again."""
     facts = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     return settings_hash({"files": facts, **numbers})
 
 
 def cache_folder(cache_dir: Path, settings: PreparationSettings, *, data: str, source: Mapping[str, object]) -> Path:
-    """Where clips of a source are kept: `<cache>/<data>/<hash of source and preparation settings>`."""
+    """Cache folder of a source's prepared clips: `<cache>/<data>/<hash of source and preparation settings>`."""
     faces = asdict(settings.faces)
-    # As it was first written, so that what was prepared stays where it is looked for.
+    # The names and structure that the first caches had, so that the hashes of existing caches stay the same.
     recorded = asdict(settings) | {name: faces[name] for name in ("enlarge", "alignment", "max_missing")}
     recorded |= {"faces": recorded.pop("backend"), "landmark_folder": faces["folder"], "version": PREPARATION}
     facts = {"preparation": recorded, "source": source, "backend": backend_version(settings.backend)}

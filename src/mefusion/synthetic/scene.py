@@ -15,7 +15,7 @@ from mefusion.synthetic.portraits import load_portraits, portrait_digests
 from mefusion.synthetic.render import Clip, Subject, act
 
 JPEG_QUALITY = 92  # of frames on disk
-RENDERING = 1  # raise it when the same settings come to give other frames
+RENDERING = 1  # raise it when a change of the code makes the same settings give other frames
 
 
 @dataclass(frozen=True)
@@ -71,9 +71,9 @@ class SyntheticClip:
     """One clip of a synthetic set, by its numbers from 0.
 
     Attributes:
-        subject: of the set.
-        emotion: of the scheme.
-        take: among the subject's clips of this emotion.
+        subject: number of the subject in the set.
+        emotion: number of the emotion in the scheme.
+        take: number among the subject's clips of this emotion.
     """
 
     subject: int
