@@ -278,7 +278,10 @@ def test_seeds_are_scored_one_by_one_and_averaged(tmp_path):
     assert (summary["clips"], summary["folds"]) == (6, 2)
     assert summary["subjects"][0] == {"dataset": "synthetic", "subject": "s1", "clips": 3, "acc": pytest.approx(5 / 6)}
     assert len(load_predictions(directory)) == 12
-    assert "6 clips and 2 seeds: UF1 0.778 ± 0.314 [0.778, 0.778] (majority class 0.167)" in results.headline(summary)
+    assert (
+        "6 clips and 2 seeds: UF1 0.778 (sd over seeds 0.314; 95 % interval over 2 subjects 0.778 to 0.778; "
+        "majority class 0.167), UAR"
+    ) in results.headline(summary)
 
     (directory / "folds" / "s2" / "seed4" / "DONE").unlink()
     with pytest.raises(MefusionError, match=r"1 of 4 folds are missing \(s2/seed4\)"):

@@ -164,6 +164,7 @@ def quiet_lightning() -> None:
         ".*does not have many workers.*",
         ".*Checkpoint directory .* exists.*",
         ".*Experiment logs directory.*",
+        ".*`srun` command is available on your system but is not used.*",  # folds need no srun
     ):
         warnings.filterwarnings("ignore", message=message)
 

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         0; or 1 if a directory or a figure could not be reported. stderr says why, and all others are reported.
     """
+    argv = sys.argv[1:] if argv is None else argv
     arguments = _parser().parse_args(argv)
     reported, errors = _read(arguments.directories, arguments.partial)
     if reported:
@@ -32,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         try:
             reference = find_reference(reported, arguments.reference) if arguments.reference else None
-            document, broken = make_document(reported, reference)
+            document, broken = make_document(reported, reference, shlex.join(["mefusion-report", *argv]))
             errors += broken
             output = arguments.output or _default_output([study.directory for study in reported])
             write_document(output, document, reported)

@@ -10,6 +10,20 @@ from mefusion.report.document import Table
 from mefusion.report.reading import ReportedStudy, same_study_under_other_rule, swept_keys, swept_settings
 from mefusion.studies.record import left_out_phrase
 
+MEAN_OF_FOLDS = "UF1, mean of folds"
+SCORES_NOTE = (
+    "UF1: mean F1 over the classes, F1 = 2TP / (2TP + FP + FN). UAR: mean recall over the classes. "
+    "ACC: share of clips predicted correctly. WF1: mean F1, where each class counts as often as it has clips."
+)
+
+_DEVIATION = "sd over seeds"
+_INTERVAL = "95 % over subjects"
+_RULES = {
+    "last": "last (those after the last training step)",
+    "average": "average (a moving average over the training)",
+    "inner_val": "inner_val (those of the best epoch on validation subjects, which do not train)",
+}
+
 
 def results_table(studies: Sequence[ReportedStudy]) -> Table:
     """One row for each study: the settings in which the studies differ, and the pooled scores.
@@ -21,8 +35,8 @@ def results_table(studies: Sequence[ReportedStudy]) -> Table:
         The table. If no setting differs, as for a single study, it shows the model and the tasks.
     """
     settings = _settings(studies)
-    deviation = ["sd"] if any("sd" in study.summary for study in studies) else []
-    titles = [*settings[0], "clips", "UF1", *deviation, "UF1 95 %", "UAR", "ACC", "WF1", "majority UF1"]
+    deviation = [_DEVIATION] if any("sd" in study.summary for study in studies) else []
+    titles = [*settings[0], "clips", "UF1", *deviation, f"UF1 {_INTERVAL}", "UAR", "ACC", "WF1", "majority UF1"]
     rows = []
     for study, own in zip(studies, settings, strict=True):
         summary = study.summary
@@ -77,7 +91,7 @@ def comparison_table(studies: Sequence[ReportedStudy], reference: ReportedStudy)
             continue
         row = (str(found["clips"]), f"{found['difference']:+.3f}", _range(found["interval"], "+.3f"))
         rows.append([*own.values(), *row, *_mcnemar(found)])
-    titles = [*_settings(studies)[0], "common clips", "UF1 difference", "95 %"]
+    titles = [*_settings(studies)[0], "common clips", "UF1 difference", _INTERVAL]
     titles += ["only this correct", "only reference correct", "McNemar p"]
     return Table(f"Compared with {reference.name}", titles, rows, text_columns=len(_settings(studies)[0])), refused
 
@@ -91,32 +105,32 @@ def oracle_table(studies: Sequence[ReportedStudy]) -> Table:
     """
     oracles = [study for study in studies if study.oracle]
     settings = _settings(oracles)
-    scores = [f"oracle_{name}" for name in metrics.SCORES]
-    titles = [*settings[0], "compared with", "clips", *scores, "oracle_uf1 minus UF1", "95 %"]
+    scores = [f"oracle {name.upper()}" for name in metrics.SCORES]
+    titles = [*settings[0], "compared with", "clips", *scores, "oracle UF1 minus UF1", _INTERVAL]
     rows = []
     for study, own in zip(oracles, settings, strict=True):
         honest = same_study_under_other_rule(study, studies)
-        name, added = "-", ["-", "-"]
+        compared_with, added = "-", ["-", "-"]
         if honest is not None:
             found = _compare(study, honest)
-            name, added = honest.name, [f"{found['difference']:+.3f}", _range(found["interval"], "+.3f")]
-        numbers = (f"{study.summary[score]:.3f}" for score in scores)
-        rows.append([*own.values(), name, str(study.summary["clips"]), *numbers, *added])
+            compared_with, added = honest.name, [f"{found['difference']:+.3f}", _range(found["interval"], "+.3f")]
+        numbers = (f"{study.summary[f'oracle_{name}']:.3f}" for name in metrics.SCORES)
+        rows.append([*own.values(), compared_with, str(study.summary["clips"]), *numbers, *added])
     return Table("Epoch chosen on the test subjects: not results", titles, rows, text_columns=len(settings[0]) + 1)
 
 
 def score_table(summary: dict[str, Any]) -> Table:
     """A study's four scores, with their intervals, for each seed and for the majority class; and the mean of folds."""
     seeds = summary.get("seeds", {})
-    deviation = ["sd"] if seeds else []
-    titles = ["score", "pooled", "95 % interval", *deviation, *(f"seed {seed}" for seed in seeds), "majority class"]
+    deviation = [_DEVIATION] if seeds else []
+    titles = ["score", "pooled", _INTERVAL, *deviation, *(f"seed {seed}" for seed in seeds), "majority class"]
     rows = []
     for name in metrics.SCORES:
         row = [name.upper(), f"{summary[name]:.3f}", _range(summary["intervals"].get(name))]
         row += [f"{summary['sd'][name]:.3f}"] if seeds else []
         row += [f"{scores[name]:.3f}" for scores in seeds.values()]
         rows.append([*row, f"{summary['majority'][name]:.3f}"])
-    rows.append(["mean_of_folds_uf1", f"{summary['mean_of_folds_uf1']:.3f}", *["-"] * (len(titles) - 2)])
+    rows.append([MEAN_OF_FOLDS, f"{summary['mean_of_folds_uf1']:.3f}", *["-"] * (len(titles) - 2)])
     return Table("Scores", titles, rows, study=summary["study"])
 
 
@@ -140,7 +154,7 @@ def dataset_table(summary: dict[str, Any]) -> Table:
         ]
         for name, part in summary["datasets"].items()
     ]
-    titles = ["dataset", "clips", *(name.upper() for name in metrics.SCORES), "UF1 95 %"]
+    titles = ["dataset", "clips", *(name.upper() for name in metrics.SCORES), f"UF1 {_INTERVAL}"]
     return Table("Datasets", titles, rows, study=summary["study"])
 
 
@@ -170,16 +184,21 @@ def results_notes(studies: Sequence[ReportedStudy]) -> list[str]:
     rules = sorted({summary["rule"] for summary in summaries})
     few = min(len(summary["subjects"]) for summary in summaries)
     lines = [
-        f"Each score is computed from the predictions of all folds together; rule for the weights: {', '.join(rules)}.",
-        f"95 %: interval by bootstrap over subjects, {bootstrap.RESAMPLES} resamples. Majority: always predicts the "
-        "most frequent class.",
+        SCORES_NOTE,
+        "Each score is computed from the predictions of all folds together. "
+        f"Rule for the weights: {'; '.join(_RULES.get(rule, rule) for rule in rules)}.",
+        f"{_INTERVAL}: interval by bootstrap over the test subjects, {bootstrap.RESAMPLES} resamples. It shows how "
+        "much the score depends on who was recorded. Majority UF1: UF1 of always predicting the most frequent class.",
     ]
     if few < 20:  # simulated: docs/results.md
         lines.append(
             f"An interval over {few} subjects is too narrow: less than 95 % of such intervals contain the true value."
         )
     if any("sd" in summary for summary in summaries):
-        lines.append("With several seeds, each score is the mean over the seeds, and sd is the standard deviation.")
+        lines.append(
+            "With several seeds, each score is the mean over the seeds, and sd over seeds is the standard deviation. "
+            "It shows how much repeated trainings differ; the interval over subjects is that of the mean."
+        )
     for summary in summaries:
         if missing := summary["missing_folds"]:
             lines.append(f"Warning: {summary['study']} is incomplete: its scores leave out {', '.join(missing)}.")

@@ -10,7 +10,6 @@ from typing import Any
 import jinja2
 import pandas as pd
 
-from mefusion import __version__
 from mefusion.common.files import replacing, write_table, write_text
 from mefusion.report.document import Document, Picture, Table
 from mefusion.report.latex import to_latex
@@ -52,7 +51,7 @@ def write_document(folder: Path, document: Document, studies: Sequence[ReportedS
 
 def to_markdown(document: Document) -> str:
     """The document as Markdown; it refers to the figures in figures/."""
-    lines = [f"# {document.title}"]
+    lines = [f"# {document.title}", "", *(f"- {name}: {text}" for name, text in document.facts.items())]
     for section in document.sections:
         lines += ["", f"## {section.title}"]
         for table in section.tables:
@@ -77,7 +76,7 @@ def to_html(document: Document, pictures: Mapping[str, bytes]) -> str:
     embedded = {name: base64.b64encode(data).decode() for name, data in pictures.items()}
     sizes = {picture.name: _css_width(picture) for section in document.sections for picture in section.pictures}
     template = environment.get_template("page.html.j2")
-    return template.render(document=document, pictures=embedded, widths=sizes, version=__version__)
+    return template.render(document=document, pictures=embedded, widths=sizes)
 
 
 def to_frame(studies: Sequence[ReportedStudy]) -> pd.DataFrame:
@@ -101,6 +100,7 @@ def print_document(document: Document) -> None:
 
     # A file or a pipe has no width.
     console = Console(width=None if sys.stdout.isatty() else 180, highlight=False)
+    console.print(Text(document.title, style="bold"))
     for section in document.sections:
         if section.brief:
             for table in section.tables:

@@ -149,14 +149,14 @@ def load_curves(directory: str | Path) -> pd.DataFrame | None:
 def headline(summary: Mapping[str, Any]) -> str:
     """Summarise a result in one line: the pooled scores, the score of the majority class, and the tasks' errors."""
     if summary["rule"] == "oracle":
-        names = (f"oracle_{name}" for name in metrics.SCORES)
-        numbers = ", ".join(f"{name} {summary[name]:.3f}" for name in names)
+        numbers = ", ".join(f"oracle {name.upper()} {summary[f'oracle_{name}']:.3f}" for name in metrics.SCORES)
         chosen = f"the epoch was chosen on the test subjects, so this is not a result: {numbers}"
         return "; ".join([chosen, *_of_different_code(summary)])
     seeds = f" and {len(summary['seeds'])} seeds" if "seeds" in summary else ""
+    majority = f"majority class {summary['majority']['uf1']:.3f}"
+    beside = "; ".join(text for text in (spread(summary, "uf1"), majority) if text)
     parts = [
-        f"pooled over {summary['clips']} clips{seeds}: UF1 {spread(summary, 'uf1')} (majority class "
-        f"{summary['majority']['uf1']:.3f}), "
+        f"pooled over {summary['clips']} clips{seeds}: UF1 {summary['uf1']:.3f} ({beside}), "
         + ", ".join(f"{name.upper()} {summary[name]:.3f}" for name in ("uar", "acc", "wf1"))
     ]
     parts += [report.phrase(summary) for report in task_reports(summary["provenance"]) if report.headline]
