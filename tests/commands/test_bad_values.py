@@ -83,7 +83,7 @@ def test_a_study_goes_on_when_there_is_room_again(tiny, tmp_path, stopped, capfd
         sentence = stopped(*arguments)
     assert "last.ckpt cannot be written (File too large): free disk space" in sentence
     left = {path.name for path in tmp_path.rglob("*") if path.is_file()}
-    assert left <= {"config.yaml", "study.json", "metrics.csv"}
+    assert left <= {"config.yaml", "study.json", "fold.json", "metrics.csv"}
     train.main()
     assert "fold 1/1 synthetic-sub01: " in capfd.readouterr().out
     assert len(list(tmp_path.rglob("DONE"))) == 1

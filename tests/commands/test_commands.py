@@ -75,6 +75,24 @@ def test_a_rerun_trains_nothing(trained, tiny, command):
     assert {path: path.stat().st_mtime_ns for path in (study / "folds").rglob("*") if path.is_file()} == before
 
 
+def test_clips_that_preparation_left_out_are_told_by_train_and_study(trained, tiny, command, tmp_path):
+    outputs = Path(shutil.copytree(trained[0] / "outputs", tmp_path / "outputs"))
+    (study,) = outputs.iterdir()
+    assert json.loads((study / "study.json").read_text())["left_out"] == {"clips": [], "of": 6, "lost_subjects": []}
+    cache = Path(shutil.copytree(tiny.cache, tmp_path / "cache" / "synthetic" / tiny.cache.name))
+    clip = {"dataset": "synthetic", "subject": "synthetic/sub07", "clip_id": "a", "path": "x", "emotion": "surprise"}
+    pd.DataFrame([clip | {"problem": "x: no face"}]).to_csv(cache / "failures.csv", index=False)
+    # Nothing is left to train: the study is the same, and says what is left out now.
+    done = command("mefusion-train", *tiny.overrides, *SMOKE, f"cache_dir={tmp_path / 'cache'}", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    phrase = "preparation left out 1 of 7 clips (synthetic/sub07 1; no clip is left of synthetic/sub07)"
+    assert lines[1] == f"{phrase}, see {cache / 'failures.csv'}"
+    assert lines[-1].endswith(f"; {phrase}")
+    summary = json.loads((study / "summary.json").read_text())
+    assert summary["provenance"]["left_out"]["clips"][0]["problem"] == "x: no face"
+
+
 def test_report_shows_what_train_pooled(trained, command, tmp_path):
     outputs = Path(shutil.copytree(trained[0] / "outputs", tmp_path / "outputs"))
     (study,) = outputs.iterdir()

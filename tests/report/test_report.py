@@ -157,6 +157,20 @@ def test_csv_has_the_numbers_in_full(outputs):
 
 
 @pytest.mark.usefixtures("no_pictures")
+def test_clips_that_preparation_left_out_are_listed(tmp_path, capsys):
+    clip = {"subject": "m/s1", "clip_id": "a", "problem": "x: no face"}
+    left_out = {"clips": [clip], "of": 7, "lost_subjects": []}
+    study = write_study(tmp_path / "mol-all", left_out=left_out)
+    assert report.main([str(study)]) == 0
+    sentence = "Warning: mol-all: preparation left out 1 of 7 clips (m/s1 1)."
+    assert sentence in capsys.readouterr().out
+    text = (study / "report" / "report.md").read_text()
+    assert sentence in text
+    assert "| m/s1 | a | x: no face |" in text
+    assert pd.read_csv(study / "report" / "results.csv")["clips_left_out"].tolist() == [1]
+
+
+@pytest.mark.usefixtures("no_pictures")
 def test_sweep_gives_one_table_with_its_settings(outputs, capsys):
     assert report.main([str(outputs)]) == 0
     path = outputs / "report" / "report.md"
@@ -243,11 +257,13 @@ def test_different_clips_and_rules_are_pointed_out(outputs, capsys):
 
 
 @pytest.mark.usefixtures("no_pictures")
-def test_folds_of_two_revisions_are_pointed_out(outputs, capsys):
-    write_run(outputs / "mol-all", fold_table("s1", study="mol-all"), git_revision="4567def")
+def test_folds_of_two_revisions_or_codes_are_pointed_out(outputs, capsys):
+    write_run(outputs / "mol-all", fold_table("s1", study="mol-all"), git_revision="4567def", code="a1")
+    write_run(outputs / "mol-all", fold_table("s2", study="mol-all"), code="b0")
     assert report.main([str(outputs)]) == 0
-    line = "Warning: folds of mol-all were run with different git_revision: 0123abc, 4567def."
-    assert line in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "Warning: folds of mol-all were run with different git_revision: 0123abc, 4567def." in printed
+    assert "Warning: folds of mol-all were run with different code: a1, b0." in printed
     assert not [name for name in pd.read_csv(outputs / "report" / "results.csv") if "differ" in name]
 
 

@@ -270,7 +270,7 @@ def test_another_apex_is_another_study(tiny):
     experiment = experiment_of(*tiny.overrides)
     index = tiny.index.assign(label=tiny.index["emotion"])
     names = [
-        composition.plan_study(experiment, SimpleNamespace(index=table, classes=CLASSES)).name
+        composition.plan_study(experiment, SimpleNamespace(index=table, classes=CLASSES, view=None)).name
         for table in (index, index, index.assign(apex_place=index["apex_place"] + 1))
     ]
     assert names[0] == names[1] != names[2]

@@ -37,6 +37,8 @@ def train(config: "DictConfig") -> float | None:
     from mefusion.common.distributed import rank
     from mefusion.configuration import building, composition, processes
     from mefusion.evaluation.folds import select_folds, select_shard
+    from mefusion.studies.code import require_same_code
+    from mefusion.studies.record import left_out_phrase
     from mefusion.studies.study import Builder, run_study
     from mefusion.training.callbacks import progress_bar
 
@@ -54,10 +56,14 @@ def train(config: "DictConfig") -> float | None:
     processes.start_processes(settings.trainer)
     first = rank() == 0
     say = functools.partial(print, flush=True) if first else lambda line: None
+    with processes.report_errors_once():
+        require_same_code(study, again=settings.again, accept=settings.accept_code, say=say)
     before = sum(run.done for run in study.runs)
     subjects = clips.index["subject"].nunique()
     tasks = " + ".join(experiment.tasks)
     say(f"{study.directory}: {len(clips.index)} clips of {subjects} subjects, {tasks}, {settings.protocol.name}")
+    if left_out := left_out_phrase(study.facts):
+        say(f"{left_out}, see {experiment.preparation.cache / 'failures.csv'}")
     if settings.rule == "oracle":
         say("rule=oracle selects the best epoch on the test subjects: its scores are named oracle and are not results")
     with processes.report_errors_once(), progress_bar(sum(not run.done for run in chosen)) as shown:

@@ -21,14 +21,18 @@ def label_clips(
     Raises:
         MefusionError: a class has no clip, an emotion belongs to two classes, or the datasets have different classes.
     """
-    parts = [_label(clips, scheme, str(dataset)) for dataset, clips in table.groupby("dataset", sort=False)]
-    labels = pd.concat(parts) if parts else pd.Series(dtype="string")
-    labelled = table.assign(label=labels.astype("string")).dropna(subset="label").reset_index(drop=True)
+    labelled = table.assign(label=classes_of_clips(table, scheme)).dropna(subset="label").reset_index(drop=True)
     names = scheme.class_names(table)
     absent = [name for name in names if name not in set(labelled["label"])]
     if absent or not names:
         raise MefusionError(_no_such_scheme(table, scheme, absent, known or {}))
     return labelled
+
+
+def classes_of_clips(table: pd.DataFrame, scheme: Scheme) -> pd.Series:
+    """The class of each clip of a clip table in the scheme, missing where it has none."""
+    parts = [_label(clips, scheme, str(dataset)) for dataset, clips in table.groupby("dataset", sort=False)]
+    return (pd.concat(parts) if parts else pd.Series()).astype("string")
 
 
 def _label(clips: pd.DataFrame, scheme: Scheme, dataset: str) -> pd.Series:

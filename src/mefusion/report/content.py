@@ -21,7 +21,7 @@ from mefusion.studies.results import load_curves
 CONTACT_SHEET_CLIPS = 4
 _PROVENANCE = (
     *("data", "labels", "protocol", "seeds", "rule"),
-    *("config_hash", "sample_list_hash", "git_revision", "device"),
+    *("config_hash", "sample_list_hash", "git_revision", "code", "device"),
 )
 
 
@@ -157,6 +157,8 @@ def _study_section(study: ReportedStudy, brief: bool) -> tuple[Section, list[str
     if "datasets" in summary:
         shown.append(tables.dataset_table(summary))
     shown.append(tables.subject_table(summary))
+    if left_out := tables.left_out_table(summary):
+        shown.append(left_out)
     facts = ", ".join(f"{key} {provenance[key]}" for key in _PROVENANCE if key in provenance)
     versions = ", ".join(f"{name} {version}" for name, version in provenance["versions"].items())
     notes = [

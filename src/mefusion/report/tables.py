@@ -8,6 +8,7 @@ from mefusion.evaluation import bootstrap, metrics
 from mefusion.evaluation.measures import Measure
 from mefusion.report.document import Table
 from mefusion.report.reading import ReportedStudy, same_study_under_other_rule, swept_keys, swept_settings
+from mefusion.studies.record import left_out_phrase
 
 MEAN_OF_FOLDS = "UF1, mean of folds"
 SCORES_NOTE = (
@@ -167,6 +168,16 @@ def subject_table(summary: dict[str, Any]) -> Table:
     return Table("Subjects", titles, rows, text_columns=2, long=True, study=summary["study"])
 
 
+def left_out_table(summary: dict[str, Any]) -> Table | None:
+    """The clips that preparation left out, each with the reason; None where it left out none, or it is not recorded."""
+    left_out = summary["provenance"]["left_out"]
+    if not left_out or not left_out["clips"]:
+        return None
+    rows = [[clip["subject"], clip["clip_id"], clip["problem"]] for clip in left_out["clips"]]
+    titles = ["subject", "clip", "reason"]
+    return Table("Clips that could not be prepared", titles, rows, text_columns=3, long=True, study=summary["study"])
+
+
 def results_notes(studies: Sequence[ReportedStudy]) -> list[str]:
     """Notes that explain `results_table`."""
     summaries = [study.summary for study in studies]
@@ -193,6 +204,8 @@ def results_notes(studies: Sequence[ReportedStudy]) -> list[str]:
             lines.append(f"Warning: {summary['study']} is incomplete: its scores leave out {', '.join(missing)}.")
         if partial := summary["provenance"]["partial"]:
             lines.append(f"{summary['study']} does not use the complete dataset: {', '.join(partial)}.")
+        if left_out := left_out_phrase(summary["provenance"]):
+            lines.append(f"Warning: {summary['study']}: {left_out}.")
         for key, values in summary["folds_differ"].items():
             lines.append(f"Warning: folds of {summary['study']} were run with different {key}: {', '.join(values)}.")
     lines += dict.fromkeys(report.note for study in studies for report in study.reports if report.note)

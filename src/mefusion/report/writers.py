@@ -86,6 +86,8 @@ def to_frame(studies: Sequence[ReportedStudy]) -> pd.DataFrame:
     for study in studies:
         provenance = study.summary["provenance"]
         origin = {key: provenance.get(key) for key in ("sample_list_hash", "config_hash", "git_revision", "device")}
+        if left_out := provenance["left_out"]:
+            origin["clips_left_out"] = len(left_out["clips"])
         settings = {f"setting_{name}": text for name, text in swept_settings(study, keys).items()}
         rows.append(_numbers(study.summary) | settings | origin)
     return pd.json_normalize(rows, sep="_")
