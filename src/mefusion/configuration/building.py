@@ -18,7 +18,7 @@ from mefusion.configuration.schema import TrainSettings
 from mefusion.evaluation.folds import Fold
 from mefusion.studies.runs import Run
 from mefusion.studies.study import Study
-from mefusion.training.loggers import csv_logger, log_settings, log_summary_to_wandb, require_packages
+from mefusion.training.loggers import MetricsFile, log_settings, log_summary_to_wandb, require_packages
 from mefusion.training.losses import Recognition, Task
 from mefusion.training.module import MERModule
 from mefusion.training.resume import AtomicCheckpointIO
@@ -93,7 +93,7 @@ def make_trainer(experiment: Experiment, study: Study, run: Run, callbacks: Sequ
     if rank() == 0:
         named = [instantiate(fill_placeholders(options, names)) for options in settings.logger.values()]
         log_settings(named, experiment.plain)
-        loggers = [csv_logger(run.folder), *named]
+        loggers = [MetricsFile(run.folder / "metrics.csv"), *named]
     options = dict(settings.trainer)
     if "sync_batchnorm" in options:
         options["sync_batchnorm"] = uses_sync_batchnorm(settings)
