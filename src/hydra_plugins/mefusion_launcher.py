@@ -14,9 +14,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,9 +28,10 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from mefusion.common.errors import MefusionError
+from mefusion.common.stopping import PARENT_VARIABLE, Stopped
 
 RESULT_VARIABLE = "MEFUSION_RESULT_FILE"  # environment variable: the file where a job leaves what came of it
-GRACE = 10  # seconds that jobs have to end by themselves once they are asked to
+GRACE = 1.5  # seconds that jobs have to end by themselves once they are asked to; this process has `stopping.LIMIT`
 
 
 @dataclass
@@ -64,7 +65,9 @@ class Outcome:
 
     @property
     def state(self) -> str:
-        """`done`, `complete before`, `folds missing`, `failed` or `killed`, with the signal."""
+        """`done`, `complete before`, `folds missing`, `failed`, `stopped`, or `killed` with the signal."""
+        if self.code in (128 + signal.SIGINT, 128 + signal.SIGTERM):
+            return "stopped"
         if self.code < 0:
             return f"killed by {signal.Signals(-self.code).name}"
         if self.code:
@@ -138,7 +141,7 @@ class ProcessLauncher(Launcher):
             finally:
                 places.put(place)
 
-        with ThreadPoolExecutor(at_once) as pool, _sigterm_as_interrupt():
+        with ThreadPoolExecutor(at_once) as pool:
             jobs = [pool.submit(run, number, overrides) for number, overrides in enumerate(job_overrides, first)]
             try:
                 return [job.result() for job in jobs]
@@ -155,10 +158,10 @@ class ProcessLauncher(Launcher):
         with path.open("w") as log:
             with self._lock:
                 if self._stopped:
-                    raise KeyboardInterrupt
+                    raise Stopped
                 process = subprocess.Popen(
                     [sys.executable, "-m", "mefusion.commands.train", *self._config_dir, *overrides],
-                    env=os.environ | environment | {RESULT_VARIABLE: str(result)},
+                    env=os.environ | environment | {RESULT_VARIABLE: str(result), PARENT_VARIABLE: str(os.getpid())},
                     stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
                     start_new_session=True,  # a group of its own: a signal to it reaches the job's own children too
                 )  # fmt: skip
@@ -188,13 +191,13 @@ class ProcessLauncher(Launcher):
             self._stopped, running = True, list(self._running)
         until = time.monotonic() + GRACE
         try:
-            for process in running:
-                _signal_group(process, signal.SIGTERM)
-            while any(process.returncode is None for process in running) and time.monotonic() < until:
+            for process in _unfinished(running):
+                _end_group(process, ask=True)
+            while _unfinished(running) and time.monotonic() < until:
                 time.sleep(0.05)
-        finally:  # at a second Ctrl-C too
-            for process in running:
-                _signal_group(process, signal.SIGKILL)
+        finally:
+            for process in _unfinished(running):
+                _end_group(process)
 
 
 def visible_gpus() -> list[str]:
@@ -210,32 +213,25 @@ def visible_gpus() -> list[str]:
 
 def _wait(process: subprocess.Popen[str]) -> None:
     """Wait for a job, then end what it left running, which would hold its output open."""
-    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # leaves the number of the group taken
-    _signal_group(process, signal.SIGKILL)
+    if hasattr(os, "waitid"):  # not on Windows, nor with every Python on macOS
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # leaves the number of the group taken
+    else:
+        process.wait()
+    _end_group(process)
     process.wait()
 
 
-def _signal_group(process: subprocess.Popen[str], number: signal.Signals) -> None:
-    if process.returncode is None:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, number)
+def _unfinished(processes: Sequence[subprocess.Popen[str]]) -> list[subprocess.Popen[str]]:
+    return [process for process in processes if process.returncode is None]
 
 
-@contextmanager
-def _sigterm_as_interrupt() -> Iterator[None]:
-    """SIGTERM ends a sweep as Ctrl-C does."""
-
-    def interrupt(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    if threading.current_thread() is not threading.main_thread():  # only it can take signals
-        yield
+def _end_group(process: subprocess.Popen[str], ask: bool = False) -> None:
+    """End a job with all its children; with `ask`, it may end by itself."""
+    if sys.platform == "win32":  # it has no signals, and kills a process with its children by a program
+        subprocess.run(["taskkill", "/F", "/T", "/PID", str(process.pid)], capture_output=True)
         return
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM if ask else signal.SIGKILL)
 
 
 def _distinct_overrides(jobs: Sequence[Sequence[str]]) -> list[str]:

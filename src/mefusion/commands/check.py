@@ -2,26 +2,27 @@
 
 from typing import TYPE_CHECKING
 
-from omegaconf import DictConfig
+# --help has to answer at once, and Ctrl-C from the start: what takes time to import comes in where it is used.
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 
 from mefusion.common.errors import MefusionError
-from mefusion.configuration.cli import run
+from mefusion.common.stopping import stoppable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import pandas as pd
+    from omegaconf import DictConfig
 
     from mefusion.datasets.reading.counts import CountsByScheme
 
 WIDE = 120  # characters of tables that go into a file
 
 
-def check(config: DictConfig) -> None:
+def check(config: "DictConfig") -> None:
     """Read a source's tables, look at its files and print what is found.
 
     Raises:
@@ -110,7 +111,10 @@ def _subject_table(labelled: "pd.DataFrame", names: list[str]) -> Table:
 
 def main() -> None:
     """Console script."""
-    run(check, config_name="check", program="mefusion-check")
+    with stoppable("mefusion-check", "it changes nothing: the same command checks again"):
+        from mefusion.configuration.cli import run
+
+        run(check, config_name="check", program="mefusion-check")
 
 
 if __name__ == "__main__":

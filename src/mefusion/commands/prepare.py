@@ -1,22 +1,25 @@
 """`mefusion-prepare`: from a source to the cache that training reads."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig
-from rich.console import Console
-from rich.markup import escape
-
+# --help has to answer at once, and Ctrl-C from the start: what takes time to import comes in where it is used.
 from mefusion.common.errors import MefusionError
 from mefusion.common.files import write_text
-from mefusion.configuration.cli import run
+from mefusion.common.stopping import stoppable
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 
-def prepare(config: DictConfig) -> None:
+def prepare(config: "DictConfig") -> None:
     """Prepare every clip of a source and say what became of them; or write a fake download and say what is next.
 
     Raises:
         MefusionError: clips failed; the others are prepared all the same.
     """
+    from rich.console import Console
+    from rich.markup import escape
+
     from mefusion.clips.table import clip_notes
     from mefusion.configuration.preparing import resolve_preparation
     from mefusion.preparation.clips import prepare_clips
@@ -52,7 +55,10 @@ def prepare(config: DictConfig) -> None:
 
 def main() -> None:
     """Console script."""
-    run(prepare, config_name="prepare", program="mefusion-prepare")
+    with stoppable("mefusion-prepare", "clips that are prepared are kept: the same command goes on"):
+        from mefusion.configuration.cli import run
+
+        run(prepare, config_name="prepare", program="mefusion-prepare")
 
 
 if __name__ == "__main__":

@@ -8,13 +8,11 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hydra.core.hydra_config import HydraConfig
-
-from hydra_plugins.mefusion_launcher import RESULT_VARIABLE
+# --help has to answer at once, and Ctrl-C from the start: what takes time to import comes in where it is used.
 from mefusion.common.errors import MefusionError
 from mefusion.common.files import write_text
 from mefusion.common.memory import reuse_freed_memory
-from mefusion.configuration.cli import run
+from mefusion.common.stopping import end_with_named_parent, stoppable
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -33,7 +31,6 @@ def train(config: "DictConfig") -> float | None:
     Raises:
         MefusionError: the data is not prepared, or the configuration makes no sense.
     """
-    # Imported here, so that --help does not wait for torch.
     from mefusion.common.distributed import rank
     from mefusion.configuration import building, composition, processes
     from mefusion.evaluation.folds import select_folds, select_shard
@@ -100,6 +97,8 @@ def require_one_study() -> None:
     Raises:
         MefusionError: a value that a sweep would set is not given.
     """
+    from hydra.core.hydra_config import HydraConfig
+
     hydra = HydraConfig.get()
     given = {override.split("=")[0] for override in hydra.overrides.task}
     if missing := [key for key in hydra.sweeper.params or () if key not in given]:
@@ -110,6 +109,8 @@ def require_one_study() -> None:
 
 def report_to_launcher(**result: float | None) -> None:
     """Tell the launcher, where this is a job of a sweep, what came of it."""
+    from hydra_plugins.mefusion_launcher import RESULT_VARIABLE
+
     if path := os.environ.get(RESULT_VARIABLE):
         write_text(Path(path), json.dumps(result))
 
@@ -129,7 +130,12 @@ def quiet_lightning() -> None:
 
 def main() -> None:
     """Console script."""
-    run(train, config_name="train", program="mefusion-train")
+    kept = "folds that are done are kept, and the others from their last checkpoint on: the same command goes on"
+    with stoppable("mefusion-train", kept):
+        end_with_named_parent()
+        from mefusion.configuration.cli import run
+
+        run(train, config_name="train", program="mefusion-train")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import lightning as L
 import pandas as pd
 import torch
 from hydra.utils import instantiate
+from lightning.fabric.plugins.environments import SLURMEnvironment
 from lightning.pytorch.loggers import Logger
 from torch import nn
 
@@ -110,6 +111,9 @@ def make_trainer(experiment: Experiment, study: Study, run: Run, callbacks: Sequ
     # With `max_steps`, Lightning takes each checkpoint for one from the middle of an epoch, and a resumed training gets
     # one more batch of that epoch. Our checkpoints are all from the end of an epoch.
     trainer.fit_loop._iteration_based_training = lambda: False
+    environment = trainer._accelerator_connector.cluster_environment
+    if isinstance(environment, SLURMEnvironment):  # it would write a checkpoint that every fold would start from
+        environment.auto_requeue = False
     return trainer
 
 

@@ -14,6 +14,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from hydra_plugins.mefusion_launcher import RESULT_VARIABLE
 from mefusion.common.distributed import rank
 from mefusion.common.errors import MefusionError
+from mefusion.common.stopping import end_with_parent
 
 
 def start_processes(options: Mapping[str, Any]) -> None:
@@ -42,6 +43,8 @@ def start_processes(options: Mapping[str, Any]) -> None:
             "trainer.devices=1, and the jobs run at the same time, each on a device of its own"
         )
     fabric.launch()
+    if rank() > 0:
+        end_with_parent()
 
 
 @contextmanager

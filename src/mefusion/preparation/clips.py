@@ -121,7 +121,7 @@ def _prepare_or_raise(
     n_frames = int(metadata["n_frames"])
     row = {
         **clip,
-        "file": str(target.relative_to(folder)),
+        "file": target.relative_to(folder).as_posix(),
         "content": metadata["content"],
         "n_frames": n_frames,
         "stride": max(n_frames // settings.clip_length, 1),

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mefusion.common.errors import MefusionError
+from mefusion.common.stopping import stoppable
 
 # --help has to answer at once: pandas, matplotlib and rich come in where they are used.
 if TYPE_CHECKING:
@@ -24,6 +25,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         0, or 1 where a directory or a figure could not be reported (its reason is on stderr; the others are reported).
     """
     arguments = _parser().parse_args(argv)
+    with stoppable("mefusion-report", "the studies are as before: the same command writes the report again"):
+        return _report(arguments)
+
+
+def _report(arguments: argparse.Namespace) -> int:
     reported, errors = _read(arguments.directories, arguments.partial)
     if reported:
         from mefusion.report.content import make_document

@@ -104,6 +104,8 @@ def run_study(study: Study, runs: Sequence[Run], clips: ClipStore, build: Builde
         build: makes the data, module and trainer of a fold.
         say: is called with one line of text for each fold.
     """
+    if rank() == 0:
+        remove_leftovers(study.directory)
     clock = Clock()
     for number, run in enumerate(runs, 1):
         with _claim_fold(run) as obstacle:
