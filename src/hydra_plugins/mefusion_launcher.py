@@ -31,7 +31,7 @@ from mefusion.common.errors import MefusionError
 from mefusion.common.stopping import PARENT_VARIABLE, Stopped
 
 RESULT_VARIABLE = "MEFUSION_RESULT_FILE"  # environment variable: the file where a job leaves what came of it
-GRACE = 1.5  # seconds that jobs have to end by themselves once they are asked to; this process has `stopping.LIMIT`
+GRACE = 1.2  # seconds that jobs have to end by themselves once they are asked to; this process has `stopping.LIMIT`
 
 
 @dataclass

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-LIMIT = 2.5  # seconds until a process that was asked to stop is ended
+LIMIT = 2.0  # seconds until a process that was asked to stop is ended
 PARENT_VARIABLE = "MEFUSION_PARENT"  # environment variable: the number of the process that this one must not outlive
 
 _NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
