@@ -1,14 +1,16 @@
 """Ctrl-C and SIGTERM: a command stops within seconds, says what is kept, and leaves no process behind."""
 
+import atexit
 import contextlib
 import ctypes
 import os
 import signal
 import socket
+import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 LIMIT = 2.0  # seconds until a process that was asked to stop is ended
@@ -16,6 +18,8 @@ PARENT_VARIABLE = "MEFUSION_PARENT"  # environment variable: the number of the p
 
 _NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
 _PR_SET_PDEATHSIG = 1  # of prctl.h
+
+_trained_with: list[subprocess.Popen[bytes]] = []
 
 
 class Stopped(BaseException):
@@ -44,6 +48,8 @@ def stoppable(program: str, kept: str) -> Iterator[None]:
 
     def stop(number: int, frame: object) -> None:
         received.append(number)
+        if _trained_with:
+            end(number)
         if len(received) == 1 and _is_first():  # once: a second signal must not interrupt the end
             raise Stopped
 
@@ -53,6 +59,8 @@ def stoppable(program: str, kept: str) -> Iterator[None]:
                 print(f"{program}: stopped by {_NAMES[signal.Signals(number)]}; {kept}", file=sys.stderr, flush=True)
 
     def end(number: int) -> None:
+        for process in _trained_with:
+            process.kill()
         say(number)
         os._exit(128 + number)
 
@@ -73,7 +81,18 @@ def stoppable(program: str, kept: str) -> Iterator[None]:
             end_watch()
     if received:
         say(received[0])
-        raise SystemExit(128 + received[0]) from None
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+        atexit._run_exitfuncs()
+        os._exit(128 + received[0])  # at once: with torch, Python's own end takes long
+
+
+def end_together(children: Iterable[subprocess.Popen[bytes]]) -> None:
+    """Let this process, when it is stopped, end its children and itself at once.
+
+    Processes that train together wait for each other: none of them can end in order.
+    """
+    _trained_with.extend(children)
 
 
 def _is_first() -> bool:

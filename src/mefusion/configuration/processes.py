@@ -14,7 +14,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from hydra_plugins.mefusion_launcher import RESULT_VARIABLE
 from mefusion.common.distributed import rank
 from mefusion.common.errors import MefusionError
-from mefusion.common.stopping import end_with_parent
+from mefusion.common.stopping import end_together, end_with_parent
 
 
 def start_processes(options: Mapping[str, Any]) -> None:
@@ -45,6 +45,7 @@ def start_processes(options: Mapping[str, Any]) -> None:
     fabric.launch()
     if rank() > 0:
         end_with_parent()
+    end_together(getattr(fabric.strategy.launcher, "procs", ()))  # none where torchrun started the processes
 
 
 @contextmanager
