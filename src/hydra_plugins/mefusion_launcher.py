@@ -127,7 +127,7 @@ class ProcessLauncher(Launcher):
         gpus = visible_gpus() if OmegaConf.select(self.config, "trainer.accelerator") != "cpu" else []
         cores = os.cpu_count() or 1
         at_once = min(len(job_overrides), self.n_jobs or len(gpus) or cores)
-        environment = {"PYTHONUNBUFFERED": "1"}
+        environment = {"PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"}
         if "OMP_NUM_THREADS" not in os.environ:
             environment["OMP_NUM_THREADS"] = str(max(1, cores // at_once))
         places: queue.SimpleQueue[dict[str, str]] = queue.SimpleQueue()  # where a job can run, one job each
@@ -155,14 +155,14 @@ class ProcessLauncher(Launcher):
         result.unlink(missing_ok=True)
         self._say(f"[{number}] {' '.join(overrides)}\n")
         last_line = ""
-        with path.open("w") as log:
+        with path.open("w", encoding="utf-8") as log:
             with self._lock:
                 if self._stopped:
                     raise Stopped
                 process = subprocess.Popen(
                     [sys.executable, "-m", "mefusion.commands.train", *self._config_dir, *overrides],
                     env=os.environ | environment | {RESULT_VARIABLE: str(result), PARENT_VARIABLE: str(os.getpid())},
-                    stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
+                    stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", errors="replace",
                     start_new_session=True,  # a group of its own: a signal to it reaches the job's own children too
                 )  # fmt: skip
                 self._running.add(process)

@@ -1,4 +1,3 @@
-import fcntl
 import json
 import os
 import re
@@ -239,7 +238,7 @@ def test_a_fold_that_another_process_is_at_is_left_to_it(copied, run, capsys):
 
 
 def test_a_lock_that_ended_while_it_was_waited_for_is_not_taken_twice(tmp_path, monkeypatch):
-    lock = fcntl.flock
+    lock = pytest.importorskip("fcntl").flock  # not on Windows
 
     def late(file, how):
         monkeypatch.setattr("fcntl.flock", lock)

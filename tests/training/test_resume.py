@@ -2,7 +2,6 @@
 
 import os
 import re
-import resource
 import shutil
 import signal
 import subprocess
@@ -175,6 +174,7 @@ def test_a_checkpoint_is_written_whole_or_not_at_all(tmp_path):
 
 
 def test_a_full_disk_is_one_sentence_and_leaves_the_checkpoint_as_it_was(tmp_path):
+    resource = pytest.importorskip("resource")  # not on Windows
     path = tmp_path / "last.ckpt"
     AtomicCheckpointIO().save_checkpoint({"epoch": 1}, path)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)

@@ -8,6 +8,7 @@ MEMORY = {
     "max_memory_allocated": "what torch.cuda.max_memory_allocated saw during the timed training steps",
     "VmHWM": "the largest resident size of the whole process during the timed training steps (VmHWM)",
     "ru_maxrss": "the largest resident size of the whole process since it started (getrusage)",
+    "none": "not measured on Windows",
 }
 """Ways to measure peak memory, and what the table says of them."""
 

@@ -17,7 +17,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from mefusion.clips.cache import read_index
-from mefusion.clips.table import KEY, clip_notes
+from mefusion.clips.table import KEY, clip_notes, folder_name
 from mefusion.common.errors import MefusionError
 from mefusion.configuration.preparing import Preparation, plan_preparation
 from mefusion.configuration.schema import ProtocolOptions, TrainSettings
@@ -210,7 +210,8 @@ def plan_study(experiment: Experiment, clips: ClipStore) -> Study:
         "device": provenance.device_name(settings.trainer["accelerator"]),
     }
     return Study(
-        directory=Path(settings.output_dir) / f"{settings.model.name}-{source.name}-{labels.name}-{digest}",
+        directory=Path(settings.output_dir)
+        / folder_name(f"{settings.model.name}-{source.name}-{labels.name}-{digest}"),
         config=experiment.yaml,
         facts=facts,
         folds=folds,

@@ -35,6 +35,8 @@ def start_processes(options: Mapping[str, Any]) -> None:
         fabric = L.Fabric(**given)
     except (ValueError, TypeError, RuntimeError, MisconfigurationException) as error:
         raise MefusionError(f"{text}: {str(error).strip().splitlines()[0]}") from error
+    if fabric.device.type == "mps":
+        raise MefusionError(f"{text}: Apple's GPUs (MPS) are not supported: give trainer.accelerator=cpu")
     if fabric.world_size == 1:
         return
     if RESULT_VARIABLE in os.environ or HydraConfig.get().mode is RunMode.MULTIRUN:

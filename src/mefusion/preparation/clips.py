@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from mefusion.clips.cache import PREPARED_COLUMNS, read_metadata, save_clip, settings_hash
-from mefusion.clips.table import KEY, file_name, frame_number
+from mefusion.clips.table import KEY, file_name, folder_name, frame_number
 from mefusion.clips.video import IMAGES, frame_place, list_frames, read_clip, read_image
 from mefusion.common.errors import MefusionError
 from mefusion.common.files import leads_outside, remove_leftovers, write_table
@@ -208,4 +208,4 @@ def cache_folder(cache_dir: Path, settings: PreparationSettings, *, data: str, s
     recorded = asdict(settings) | {name: faces[name] for name in ("enlarge", "alignment", "max_missing")}
     recorded |= {"faces": recorded.pop("backend"), "landmark_folder": faces["folder"], "version": PREPARATION}
     facts = {"preparation": recorded, "source": source, "backend": backend_version(settings.backend)}
-    return cache_dir / data / settings_hash(facts)
+    return cache_dir / folder_name(data) / settings_hash(facts)
