@@ -1,7 +1,7 @@
-"""`hydra/launcher=processes`: a Hydra launcher that gives each job of a sweep a process of its own.
+"""`hydra/launcher=processes`: a Hydra launcher that runs each job of a sweep in its own process.
 
-Under `-m` with its own launcher Hydra runs all jobs in one process, where Lightning's child processes would
-replay the whole sweep and loggers would share a run. Here each job is the same command in run mode.
+Hydra's own launcher runs all jobs of `-m` in one process. There, Lightning's child processes would repeat the whole
+sweep, and loggers would share one run. Here, each job is the same command without `-m`.
 """
 
 import json
@@ -30,13 +30,13 @@ from omegaconf import DictConfig, OmegaConf
 from mefusion.common.errors import MefusionError
 from mefusion.common.stopping import PARENT_VARIABLE, Stopped
 
-RESULT_VARIABLE = "MEFUSION_RESULT_FILE"  # environment variable: the file where a job leaves what came of it
-GRACE = 1.2  # seconds that jobs have to end by themselves once they are asked to; this process has `stopping.LIMIT`
+RESULT_VARIABLE = "MEFUSION_RESULT_FILE"  # environment variable with the file to which a job writes its result
+GRACE = 1.2  # seconds that jobs get to end by themselves after SIGTERM; this process has `stopping.LIMIT`
 
 
 @dataclass
 class LauncherConfig:
-    """`n_jobs`: processes at once; null is one a GPU where the trainer uses them, else one a core."""
+    """`n_jobs`: processes at once; null means one for each GPU if the trainer uses GPUs, else one for each core."""
 
     _target_: str = "hydra_plugins.mefusion_launcher.ProcessLauncher"
     n_jobs: int | None = None
@@ -44,16 +44,16 @@ class LauncherConfig:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a job.
+    """Outcome of a job.
 
     Attributes:
-        number: of the job.
-        code: exit code, negative for the signal that killed it.
-        seconds: it ran.
-        log: everything that it printed.
-        last_line: of what it printed.
-        result: what it left: whether its study is `complete`, `uf1` and `objective`, which may be null, and `trained`,
-            the folds that it ran.
+        number: number of the job.
+        code: exit code; the negative number of the signal if one killed the job.
+        seconds: duration of the job.
+        log: file with everything that the job printed.
+        last_line: the last line that it printed.
+        result: result that it wrote: `complete`, whether its study is; `uf1` and `objective`, which may be null; and
+            `trained`, the number of folds that it ran.
     """
 
     number: int
@@ -65,7 +65,7 @@ class Outcome:
 
     @property
     def state(self) -> str:
-        """`done`, `complete before`, `folds missing`, `failed`, `stopped`, or `killed` with the signal."""
+        """`done`, `complete before`, `folds missing`, `failed`, `stopped`, or `killed by` and the signal."""
         if self.code in (128 + signal.SIGINT, 128 + signal.SIGTERM):
             return "stopped"
         if self.code < 0:
@@ -78,7 +78,7 @@ class Outcome:
 
 
 class ProcessLauncher(Launcher):
-    """Runs the jobs of a sweep as processes, `n_jobs` at once, and prints their lines with the job's number."""
+    """Runs the jobs of a sweep as processes, `n_jobs` at once, and prints each line with the job's number."""
 
     def __init__(self, n_jobs: int | None = None) -> None:
         self.n_jobs = n_jobs
@@ -90,29 +90,22 @@ class ProcessLauncher(Launcher):
         """Called by Hydra before `launch`."""
         self.config = config
 
-    @property
-    def _config_dir(self) -> list[str]:
-        """`--config-dir` of the sweep's own command, for its jobs."""
-        sources = OmegaConf.select(self.config, "hydra.runtime.config_sources") or ()
-        found = [source.path for source in sources if source.provider == "command-line"]
-        return ["--config-dir", found[0]] if found else []
-
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Run every job to its end; a job that fails does not stop the others.
+        """Run all jobs. A job that fails does not stop the others.
 
         Raises:
-            MefusionError: jobs failed or were killed; names each.
+            MefusionError: jobs failed or were killed; the message names each.
         """
         if self.n_jobs is not None and self.n_jobs < 1:
-            raise MefusionError(f"hydra.launcher.n_jobs={self.n_jobs}: give a number above 0, or null for one a core")
+            raise MefusionError(f"hydra.launcher.n_jobs={self.n_jobs}: give a number above 0, or null for the default")
         logs = Path(self.config.hydra.sweep.dir).absolute()
         logs.mkdir(parents=True, exist_ok=True)
         outcomes, names = self._run_all(job_overrides, initial_job_idx, logs), _distinct_overrides(job_overrides)
         _summarise(outcomes, names)
         if failed := [f"job {o.number} ({name})" for o, name in zip(outcomes, names, strict=True) if o.code]:
             raise MefusionError(
-                f"{len(failed)} of {len(outcomes)} jobs failed: {'; '.join(failed)}; see the log of each in {logs}, "
-                "mend the cause and give the same command again: it does only what is missing"
+                f"{len(failed)} of {len(outcomes)} jobs failed: {'; '.join(failed)}; see their logs in {logs}, solve "
+                "the problem and run the same command again: it runs only what is missing"
             )
         return [
             JobReturn(
@@ -130,7 +123,7 @@ class ProcessLauncher(Launcher):
         environment = {"PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"}
         if "OMP_NUM_THREADS" not in os.environ:
             environment["OMP_NUM_THREADS"] = str(max(1, cores // at_once))
-        places: queue.SimpleQueue[dict[str, str]] = queue.SimpleQueue()  # where a job can run, one job each
+        places: queue.SimpleQueue[dict[str, str]] = queue.SimpleQueue()  # environments that run one job at a time
         for place in range(at_once):
             places.put({"CUDA_VISIBLE_DEVICES": gpus[place % len(gpus)]} if gpus else {})
 
@@ -159,11 +152,12 @@ class ProcessLauncher(Launcher):
             with self._lock:
                 if self._stopped:
                     raise Stopped
+                options = config_dir_option(self.config.get("hydra"))
                 process = subprocess.Popen(
-                    [sys.executable, "-m", "mefusion.commands.train", *self._config_dir, *overrides],
+                    [sys.executable, "-m", "mefusion.commands.train", *options, *overrides],
                     env=os.environ | environment | {RESULT_VARIABLE: str(result), PARENT_VARIABLE: str(os.getpid())},
                     stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", errors="replace",
-                    start_new_session=True,  # a group of its own: a signal to it reaches the job's own children too
+                    start_new_session=True,  # its own process group: signals reach the job's child processes too
                 )  # fmt: skip
                 self._running.add(process)
             waiting = threading.Thread(target=_wait, args=(process,))
@@ -182,11 +176,11 @@ class ProcessLauncher(Launcher):
         return Outcome(number, code, time.monotonic() - start, path, last_line, left)
 
     def _say(self, line: str) -> None:
-        with self._lock:  # lines of jobs that speak at once stay whole
+        with self._lock:  # otherwise lines of several jobs could be mixed
             print(line, end="", flush=True)
 
     def _stop(self) -> None:
-        """End the jobs with all their children: ask first, then do not ask."""
+        """End the jobs and all their child processes: with SIGTERM, and after some seconds with SIGKILL."""
         with self._lock:
             self._stopped, running = True, list(self._running)
         until = time.monotonic() + GRACE
@@ -200,8 +194,19 @@ class ProcessLauncher(Launcher):
                 _end_group(process)
 
 
+def config_dir_option(hydra: Any) -> list[str]:
+    """`--config-dir` of a command, as its jobs and the commands that it names take it too; none if it had none.
+
+    Args:
+        hydra: the node `hydra` of its configuration, or None.
+    """
+    sources = OmegaConf.select(hydra or OmegaConf.create(), "runtime.config_sources") or ()
+    found = [source.path for source in sources if source.provider == "command-line"]
+    return ["--config-dir", found[0]] if found else []
+
+
 def visible_gpus() -> list[str]:
-    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them; asked of the driver, not of torch."""
+    """Names of the GPUs that this process may use, as in CUDA_VISIBLE_DEVICES; found without importing torch."""
     if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
         names = [name.strip() for name in visible.split(",")]
         return [] if "-1" in names else [name for name in names if name]
@@ -212,9 +217,9 @@ def visible_gpus() -> list[str]:
 
 
 def _wait(process: subprocess.Popen[str]) -> None:
-    """Wait for a job, then end what it left running, which would hold its output open."""
+    """Wait for a job, then end child processes that it left: they would keep its output open."""
     if hasattr(os, "waitid"):  # not on Windows, nor with every Python on macOS
-        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # leaves the number of the group taken
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # so the system cannot give the group's id to another
     else:
         process.wait()
     _end_group(process)
@@ -235,13 +240,13 @@ def _end_group(process: subprocess.Popen[str], ask: bool = False) -> None:
 
 
 def _distinct_overrides(jobs: Sequence[Sequence[str]]) -> list[str]:
-    """What tells each job from the others."""
+    """The overrides of each job that not all jobs have."""
     shared = set.intersection(*map(set, jobs)) if len(jobs) > 1 else set()
     return [" ".join(override for override in job if override not in shared) for job in jobs]
 
 
 def _summarise(outcomes: Sequence[Outcome], names: Sequence[str]) -> None:
-    """Print a table of the jobs, and below it each failure with its last line and its log."""
+    """Print a table of the jobs, and below it the last line and the log of each job that failed."""
     from rich.console import Console
     from rich.table import Table
 
@@ -254,8 +259,8 @@ def _summarise(outcomes: Sequence[Outcome], names: Sequence[str]) -> None:
     console.print(table)
     for outcome in outcomes:
         if outcome.code:
-            said = outcome.last_line or "it printed nothing"
-            console.print(f"[{outcome.number}] {outcome.state}: {said} ({outcome.log})")
+            line = outcome.last_line or "it printed nothing"
+            console.print(f"[{outcome.number}] {outcome.state}: {line} ({outcome.log})")
 
 
 ConfigStore.instance().store(group="hydra/launcher", name="processes", node=LauncherConfig, provider="mefusion")

@@ -28,13 +28,7 @@ def start_processes(options: Mapping[str, Any]) -> None:
     Raises:
         MefusionError: the devices do not exist, or there are several in a sweep.
     """
-    names = ("accelerator", "devices", "num_nodes", "strategy")
-    given = {name: options[name] for name in names if name in options}
-    text = " ".join(f"trainer.{name}={value}" for name, value in given.items())
-    try:
-        fabric = L.Fabric(**given)
-    except (ValueError, TypeError, RuntimeError, MisconfigurationException) as error:
-        raise MefusionError(f"{text}: {str(error).strip().splitlines()[0]}") from error
+    fabric, text = _fabric(options)
     if fabric.device.type == "mps":
         raise MefusionError(f"{text}: Apple's GPUs (MPS) are not supported: give trainer.accelerator=cpu")
     if fabric.world_size == 1:
@@ -48,6 +42,31 @@ def start_processes(options: Mapping[str, Any]) -> None:
     if rank() > 0:
         end_with_parent()
     end_together(getattr(fabric.strategy.launcher, "procs", ()))  # none where torchrun started the processes
+
+
+def require_one_process(options: Mapping[str, Any]) -> None:
+    """Check that a training needs no more than this process.
+
+    Args:
+        options: arguments of Lightning's Trainer.
+
+    Raises:
+        MefusionError: the devices do not exist, or there are several.
+    """
+    fabric, text = _fabric(options)
+    if fabric.world_size > 1:
+        raise MefusionError(f"{text}: --estimate measures one device: give trainer.devices=1, or trainer=gpu or cpu")
+
+
+def _fabric(options: Mapping[str, Any]) -> tuple[L.Fabric, str]:
+    """Lightning's Fabric for the devices of a trainer, and the settings that name them, for messages."""
+    names = ("accelerator", "devices", "num_nodes", "strategy")
+    given = {name: options[name] for name in names if name in options}
+    text = " ".join(f"trainer.{name}={value}" for name, value in given.items())
+    try:
+        return L.Fabric(**given), text
+    except (ValueError, TypeError, RuntimeError, MisconfigurationException) as error:
+        raise MefusionError(f"{text}: {str(error).strip().splitlines()[0]}") from error
 
 
 @contextmanager
