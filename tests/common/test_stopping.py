@@ -225,9 +225,8 @@ def test_prepare_is_stopped_and_goes_on(tmp_path, number):
     arguments = command("commands.prepare", "data.subjects=2", "data.clips_per_class=1", "data.frames=[8,9]")
     pictures = tmp_path / "data"
     took, err = stopped(arguments, number, lambda: [*pictures.rglob("*.jpg")], tmp_path, number == signal.SIGINT)
-    assert err == (
-        f"mefusion-prepare: stopped by {name_of(number)}; clips that are prepared are kept: the same command goes on\n"
-    )
+    kept = "prepared clips are kept: run the same command to go on"
+    assert err == f"mefusion-prepare: stopped by {name_of(number)}; {kept}\n"
     assert took < 20  # 3 s, but for what else runs here
 
 
@@ -242,7 +241,7 @@ def test_training_is_stopped_and_goes_on(tiny, tmp_path, number, sweep):
     jobs = 2 if sweep else 1
     took, err = stopped(arguments, number, lambda: len([*tmp_path.rglob("last.ckpt")]) == jobs, tmp_path)
     assert err.startswith(f"mefusion-train: stopped by {name_of(number)}; ")
-    assert "the same command goes on" in err
+    assert "run the same command to go on" in err
     assert len(err.splitlines()) == 1
     assert took < 20  # 3 s, but for what else runs here
     assert not [*tmp_path.rglob("DONE")]

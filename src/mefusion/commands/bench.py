@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         argv: the command line's arguments; by default those of the process.
     """
     arguments = _parser().parse_intermixed_args(argv)
-    with stoppable(PROGRAM, "no figure is kept: the same command measures again"):
+    with stoppable(PROGRAM, "no figure is kept: run the same command to measure again"):
         from mefusion.configuration.cli import exit_on_error
 
         with exit_on_error(PROGRAM):

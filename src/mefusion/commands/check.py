@@ -143,7 +143,7 @@ def _subject_table(labelled: "pd.DataFrame", names: list[str]) -> Table:
 def main() -> None:
     """Console script; `--prepared` is short for `prepared=true`."""
     sys.argv[1:] = ["prepared=true" if argument == "--prepared" else argument for argument in sys.argv[1:]]
-    with stoppable("mefusion-check", "no data has changed: the same command checks again"):
+    with stoppable("mefusion-check", "no data has changed: run the same command to check again"):
         from mefusion.configuration.cli import run
 
         run(check, config_name="check", program="mefusion-check")

@@ -57,7 +57,7 @@ def prepare(config: "DictConfig") -> None:
 
 def main() -> None:
     """Console script."""
-    with stoppable("mefusion-prepare", "clips that are prepared are kept: the same command goes on"):
+    with stoppable("mefusion-prepare", "prepared clips are kept: run the same command to go on"):
         from mefusion.configuration.cli import run
 
         run(prepare, config_name="prepare", program="mefusion-prepare")

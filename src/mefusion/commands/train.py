@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 PROGRAM = "mefusion-train"
 ESTIMATE = "--estimate"
-KEPT = "folds that are done are kept, and the others from their last checkpoint on: the same command goes on"
+KEPT = "finished folds and the last checkpoint of the others are kept: run the same command to go on"
 
 
 def train(config: "DictConfig") -> float | None:

@@ -115,7 +115,7 @@ def _watch(end: Callable[[int], None]) -> Callable[[], None]:
     def wait() -> None:
         while number := reader.recv(1):
             if number[0] in [*_NAMES]:
-                time.sleep(LIMIT)
+                time.sleep(LIMIT if _is_first() else LIMIT + 1)
                 end(number[0])
 
     def end_watch() -> None:

@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     argv = sys.argv[1:] if argv is None else argv
     arguments = _parser().parse_args(argv)
-    with stoppable("mefusion-report", "the studies are as before: the same command writes the report again"):
+    with stoppable("mefusion-report", "the studies are as before: run the same command to write the report"):
         return _report(arguments, shlex.join(["mefusion-report", *argv]))
 
 
