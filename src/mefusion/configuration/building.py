@@ -8,6 +8,7 @@ import lightning as L
 import pandas as pd
 import torch
 from hydra.utils import instantiate
+from lightning.fabric.plugins.environments import SLURMEnvironment
 from lightning.pytorch.loggers import Logger
 from torch import nn
 
@@ -19,7 +20,7 @@ from mefusion.configuration.schema import TrainSettings
 from mefusion.evaluation.folds import Fold
 from mefusion.studies.runs import Run
 from mefusion.studies.study import Builder, Study
-from mefusion.training.loggers import csv_logger, log_settings, log_summary_to_wandb, require_packages
+from mefusion.training.loggers import MetricsFile, log_settings, log_summary_to_wandb, require_packages
 from mefusion.training.losses import Recognition, Task
 from mefusion.training.module import MERModule
 from mefusion.training.resume import AtomicCheckpointIO
@@ -110,7 +111,7 @@ def make_trainer(experiment: Experiment, study: Study, run: Run, callbacks: Sequ
     if rank() == 0:
         named = [instantiate(fill_placeholders(options, names)) for options in settings.logger.values()]
         log_settings(named, experiment.plain)
-        loggers = [csv_logger(run.folder), *named]
+        loggers = [MetricsFile(run.folder / "metrics.csv"), *named]
     options = dict(settings.trainer)
     if "sync_batchnorm" in options:
         options["sync_batchnorm"] = uses_sync_batchnorm(settings)
@@ -127,6 +128,9 @@ def make_trainer(experiment: Experiment, study: Study, run: Run, callbacks: Sequ
     # With `max_steps`, Lightning takes each checkpoint for one from the middle of an epoch, and a resumed training gets
     # one more batch of that epoch. Our checkpoints are all from the end of an epoch.
     trainer.fit_loop._iteration_based_training = lambda: False
+    environment = trainer._accelerator_connector.cluster_environment
+    if isinstance(environment, SLURMEnvironment):  # it would write a checkpoint that every fold would start from
+        environment.auto_requeue = False
     return trainer
 
 
