@@ -9,22 +9,21 @@ import textwrap
 from mefusion.clips.cache import read_index
 
 WITHOUT_UNIX = """
-    import importlib, json, os, pkgutil, signal, sys
+    import importlib, json, os, pkgutil, sys
     for name in ("fcntl", "resource", "pwd", "grp", "termios"):
         sys.modules[name] = None
-    import torch, lightning, multiprocessing.util  # they look at what there is by themselves
-    for name in ("killpg", "waitid", "sched_getaffinity", "getuid"):
-        delattr(os, name)
-    del signal.pthread_sigmask
 
-    import mefusion, hydra_plugins.mefusion_launcher, hydra_plugins.mefusion_sweeper
-    for module in pkgutil.walk_packages(mefusion.__path__, "mefusion."):
-        if not module.name.endswith("__main__"):
-            importlib.import_module(module.name)
-    from mefusion.common.files import try_lock
-    with try_lock(mefusion.common.files.Path("folder")) as mine:
-        assert mine
-    if __name__ == "__main__":
+    if __name__ == "__main__":  # not in the workers, which run this file too
+        import torch, lightning  # they look at what there is by themselves
+        for name in ("killpg", "waitid", "sched_getaffinity", "getuid"):
+            delattr(os, name)
+        import mefusion, hydra_plugins.mefusion_launcher, hydra_plugins.mefusion_sweeper
+        for module in pkgutil.walk_packages(mefusion.__path__, "mefusion."):
+            if not module.name.endswith("__main__"):
+                importlib.import_module(module.name)
+        from mefusion.common.files import Path, try_lock
+        with try_lock(Path("folder")) as mine:
+            assert mine
         sys.argv[1:] = json.loads(sys.argv[1])
         from mefusion.commands import prepare
         prepare.main()
