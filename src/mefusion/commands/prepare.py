@@ -7,7 +7,6 @@ from rich.console import Console
 from rich.markup import escape
 
 from mefusion.common.errors import MefusionError
-from mefusion.common.files import write_text
 from mefusion.configuration.cli import run
 
 
@@ -17,6 +16,7 @@ def prepare(config: DictConfig) -> None:
     Raises:
         MefusionError: clips failed; the others are prepared all the same.
     """
+    from mefusion.clips.cache import record_source
     from mefusion.clips.table import clip_notes
     from mefusion.configuration.preparing import resolve_preparation
     from mefusion.preparation.clips import prepare_clips
@@ -31,7 +31,7 @@ def prepare(config: DictConfig) -> None:
     table = source.table(workers=workers)
     digest = source.digest()  # of what is prepared: the list may be edited meanwhile
     index, failures, notes = prepare_clips(table, folder, settings, workers=workers)
-    write_text(folder / "source.txt", f"{digest}\n")
+    record_source(folder, digest)
     for line in [*clip_notes(index), *notes]:
         console.print(f"[yellow]note[/] {escape(line)}")
     for stand_in, clips in index[index["apex_from"] != "table"].groupby("apex_from"):

@@ -16,7 +16,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from mefusion.clips.cache import read_index
+from mefusion.clips.cache import read_index, recorded_source
 from mefusion.clips.table import KEY, clip_notes
 from mefusion.common.errors import MefusionError
 from mefusion.configuration.preparing import Preparation, plan_preparation
@@ -27,6 +27,7 @@ from mefusion.datasets.reading.source import Source
 from mefusion.evaluation.folds import make_folds
 from mefusion.evaluation.predictions import sample_list_hash
 from mefusion.faces.detectors import backend_version
+from mefusion.preparation.checking import require_prepared
 from mefusion.preparation.clips import PREPARATION
 from mefusion.studies import provenance
 from mefusion.studies.identity import study_content, study_hash
@@ -123,19 +124,21 @@ def load_clips(experiment: Experiment) -> ClipStore:
     """Load the prepared clips that have a class in the label scheme, as the model sees them.
 
     Raises:
-        MefusionError: the clips are not prepared, some of the download are missing, or they lack what the model needs.
+        MefusionError: the clips are not prepared or their files are damaged, some of the download are missing, or they
+            lack what the model needs.
     """
     settings, source = experiment.settings, experiment.preparation.source
     labels, folder = settings.labels, experiment.preparation.cache
     index = read_index(folder, command=experiment.prepare_command)
-    recorded = folder / "source.txt"
-    if recorded.exists() and source.digest() not in (None, recorded.read_text().strip()):
+    recorded = recorded_source(folder, command=experiment.prepare_command)
+    if recorded and source.digest() not in (None, recorded):
         raise MefusionError(
             f"the list of clips of data={source.name} has changed since it was prepared: "
             f"run {experiment.prepare_command}"
         )
     labelled = label_clips(index, labels, known=source.official)
     require_official_clips(labelled, source, labels.name, failures=folder / "failures.csv")
+    require_prepared(labelled, folder, experiment.preparation.settings, command=experiment.prepare_command)
     view = make_view(
         settings.model.view,
         image_size=settings.model.network["image_size"],

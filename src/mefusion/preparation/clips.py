@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from mefusion.clips.cache import PREPARED_COLUMNS, read_metadata, save_clip, settings_hash
+from mefusion.clips.cache import PREPARED_COLUMNS, is_finite, read_header, save_clip, settings_hash
 from mefusion.clips.table import KEY, file_name, frame_number
 from mefusion.clips.video import IMAGES, frame_place, list_frames, read_clip, read_image
 from mefusion.common.errors import MefusionError
@@ -19,6 +19,7 @@ from mefusion.faces.alignment import fill_missing
 from mefusion.faces.detectors import FaceBackend, backend_version, make_backend
 from mefusion.faces.landmark_files import KnownLandmarks, clip_landmarks, with_landmark_files
 from mefusion.preparation.arrays import blend_in_time, flow_image_arrays, interpolate_in_time, prepare_clip
+from mefusion.preparation.checking import is_whole, stride_of
 from mefusion.preparation.settings import PreparationSettings, ShortClips
 
 PREPARATION = 2  # raise it when the same settings come to give other arrays
@@ -104,8 +105,9 @@ def _prepare_or_raise(
     landmarks = _landmark_file(clip, settings)
     files = _files([path] if landmarks is None else [path, landmarks], root=Path(str(clip["root"])))
     state = _fingerprint(files, numbers)
-    metadata = read_metadata(target)
-    if metadata.get("state") != state:
+    header = read_header(target)
+    metadata = header.metadata
+    if metadata.get("state") != state or not is_whole(target, header, settings):
         if path.suffix.lower() in IMAGES:
             arrays, facts = _from_flow_image(path)
         else:
@@ -117,6 +119,8 @@ def _prepare_or_raise(
             points = clip_landmarks(landmarks, path, used=len(frames), **limits) if landmarks else None
             arrays, facts = _from_frames(path, frames, points, backend, settings, apex=apex)
         metadata = facts | {"state": state}
+        if broken := [name for name, array in arrays.items() if not is_finite(array)]:
+            raise MefusionError(f"its {broken[0]} came out with values that are not finite")
         save_clip(target, arrays, metadata)
     n_frames = int(metadata["n_frames"])
     row = {
@@ -124,7 +128,7 @@ def _prepare_or_raise(
         "file": str(target.relative_to(folder)),
         "content": metadata["content"],
         "n_frames": n_frames,
-        "stride": max(n_frames // settings.clip_length, 1),
+        "stride": stride_of(n_frames, settings),
         "apex_from": metadata["apex"],
         "apex_place": int(metadata["apex_place"]),
     }
