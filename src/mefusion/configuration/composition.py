@@ -13,13 +13,13 @@ from typing import Any
 
 import pandas as pd
 from hydra.core.hydra_config import HydraConfig
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from mefusion.clips.cache import read_index, recorded_source
 from mefusion.clips.table import KEY, clip_notes
 from mefusion.common.errors import MefusionError
-from mefusion.configuration.preparing import Preparation, plan_preparation
+from mefusion.configuration.objects import check_target, make
+from mefusion.configuration.preparing import Preparation, plan_preparation, require_folder_name, typed_settings
 from mefusion.configuration.schema import ProtocolOptions, TrainSettings
 from mefusion.datasets.labels import label_clips
 from mefusion.datasets.reading.counts import differences
@@ -65,9 +65,12 @@ def resolve_experiment(config: DictConfig) -> Experiment:
     Raises:
         MefusionError: a value is not allowed.
     """
-    settings: Any = OmegaConf.to_object(config)
-    if not settings.seeds or len(set(settings.seeds)) < len(settings.seeds):
-        raise MefusionError(f"seeds={settings.seeds}: give one or more different whole numbers, as [0,1,2]")
+    settings: TrainSettings = typed_settings(config)
+    seeds = settings.seeds
+    if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
+        raise MefusionError(f"seeds={seeds}: give one or more different whole numbers from 0 up, as [0,1,2]")
+    require_folder_name("model.name", settings.model.name)
+    require_folder_name("labels.name", settings.labels.name)
     plain: Any = OmegaConf.to_container(config, resolve=True, enum_to_str=True)
     return Experiment(
         settings=settings,
@@ -91,13 +94,14 @@ def resolve_tasks(settings: TrainSettings) -> dict[str, Task]:
             raise MefusionError(
                 f"tasks.{name} is not a task: give tasks.{name}._target_=CLASS and tasks.{name}.weight=1"
             )
+        check_target(f"tasks.{name}", options, Task)
         weight = options.get("weight")
         if weight is None or name not in own:
             weight = own.get(name, 0)
         if not isinstance(weight, int | float) or weight < 0:
             raise MefusionError(f"tasks.{name}.weight={weight}: give a number from 0 up")
         if weight:
-            tasks[name] = instantiate(options, weight=float(weight))
+            tasks[name] = make(f"tasks.{name}", options, Task, weight=float(weight))  # type: ignore[type-abstract]
     if "recognition" not in tasks:
         raise MefusionError("tasks.recognition is off, but a study is scored by it: give it a weight above 0")
     return tasks
@@ -141,7 +145,7 @@ def load_clips(experiment: Experiment) -> ClipStore:
     require_prepared(labelled, folder, experiment.preparation.settings, command=experiment.prepare_command)
     view = make_view(
         settings.model.view,
-        image_size=settings.model.network["image_size"],
+        image_size=settings.model.image_size,
         dual_phase=settings.model.training.windows == Windows.dual_phase,
     )
     clips = ClipStore(

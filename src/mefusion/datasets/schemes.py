@@ -8,6 +8,8 @@ from mefusion.common.errors import MefusionError
 if TYPE_CHECKING:
     import pandas as pd
 
+COLUMNS = ("emotion", "objective_class", "action_units")  # of the clip table, that can be labelled
+
 Classes = dict[str, list[str]]  # class -> the emotions that count as it
 
 
@@ -33,12 +35,19 @@ class Scheme:
         classes: class -> the emotions that count as it; empty makes every value of the column a class.
         column: of the clip table that is labelled.
         datasets: what differs in single datasets.
+
+    Raises:
+        MefusionError: the column is none that can be labelled.
     """
 
     name: str = ""
     classes: Classes = field(default_factory=dict)
     column: str = "emotion"
     datasets: dict[str, DatasetLabels] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.column not in COLUMNS:
+            raise MefusionError(f"labels.column={self.column}: choose from {', '.join(COLUMNS)}")
 
     def classes_of(self, dataset: str) -> Classes:
         """Class -> emotions in a dataset."""
