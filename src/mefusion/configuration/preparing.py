@@ -71,7 +71,7 @@ def require_folder_name(key: str, value: Any) -> None:
     Raises:
         MefusionError: it cannot name a folder, or would name one elsewhere.
     """
-    if not isinstance(value, str) or value != Path(value).name or value == ".." or "\0" in value:
+    if not isinstance(value, str) or value in ("", "..") or value != Path(value).name or "\0" in value:
         raise MefusionError(f"{key}={value}: give a name without slashes, since folders are named by it")
 
 
