@@ -44,7 +44,7 @@ test: setup ## run the tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 
 coverage: setup ## run the tests and tell which lines of the package they run
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --cov=mefusion --cov=hydra_plugins --cov-report=term:skip-covered
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --cov=src --cov-report=term:skip-covered
 
 test-versions: ## run the tests with the lowest allowed versions of all packages, or RESOLUTION=highest (needs uv)
 	uv pip compile --quiet --python-version 3.11 --all-extras --resolution $(RESOLUTION) $(addprefix --no-emit-package ,opencv-python) \

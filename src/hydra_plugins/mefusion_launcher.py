@@ -1,7 +1,7 @@
-"""`hydra/launcher=processes`: a Hydra launcher that gives each job of a sweep a process of its own.
+"""`hydra/launcher=processes`: a Hydra launcher that runs each job of a sweep in its own process.
 
-Under `-m` with its own launcher Hydra runs all jobs in one process, where Lightning's child processes would
-replay the whole sweep and loggers would share a run. Here each job is the same command in run mode.
+Hydra's own launcher runs all jobs of `-m` in one process. There, Lightning's child processes would repeat the whole
+sweep, and loggers would share one run. Here, each job is the same command without `-m`.
 """
 
 import json
@@ -29,13 +29,13 @@ from omegaconf import DictConfig, OmegaConf
 
 from mefusion.common.errors import MefusionError
 
-RESULT_VARIABLE = "MEFUSION_RESULT_FILE"  # environment variable: the file where a job leaves what came of it
-GRACE = 10  # seconds that jobs have to end by themselves once they are asked to
+RESULT_VARIABLE = "MEFUSION_RESULT_FILE"  # environment variable with the file to which a job writes its result
+GRACE = 10  # seconds that jobs get to end by themselves after SIGTERM
 
 
 @dataclass
 class LauncherConfig:
-    """`n_jobs`: processes at once; null is one a GPU where the trainer uses them, else one a core."""
+    """`n_jobs`: processes at once; null means one for each GPU if the trainer uses GPUs, else one for each core."""
 
     _target_: str = "hydra_plugins.mefusion_launcher.ProcessLauncher"
     n_jobs: int | None = None
@@ -43,16 +43,16 @@ class LauncherConfig:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a job.
+    """Outcome of a job.
 
     Attributes:
-        number: of the job.
-        code: exit code, negative for the signal that killed it.
-        seconds: it ran.
-        log: everything that it printed.
-        last_line: of what it printed.
-        result: what it left: whether its study is `complete`, `uf1` and `objective`, which may be null, and `trained`,
-            the folds that it ran.
+        number: number of the job.
+        code: exit code; the negative number of the signal if one killed the job.
+        seconds: duration of the job.
+        log: file with everything that the job printed.
+        last_line: the last line that it printed.
+        result: result that it wrote: `complete`, whether its study is; `uf1` and `objective`, which may be null; and
+            `trained`, the number of folds that it ran.
     """
 
     number: int
@@ -64,7 +64,7 @@ class Outcome:
 
     @property
     def state(self) -> str:
-        """`done`, `complete before`, `folds missing`, `failed` or `killed`, with the signal."""
+        """`done`, `complete before`, `folds missing`, `failed`, or `killed by` and the signal."""
         if self.code < 0:
             return f"killed by {signal.Signals(-self.code).name}"
         if self.code:
@@ -75,7 +75,7 @@ class Outcome:
 
 
 class ProcessLauncher(Launcher):
-    """Runs the jobs of a sweep as processes, `n_jobs` at once, and prints their lines with the job's number."""
+    """Runs the jobs of a sweep as processes, `n_jobs` at once, and prints each line with the job's number."""
 
     def __init__(self, n_jobs: int | None = None) -> None:
         self.n_jobs = n_jobs
@@ -87,29 +87,22 @@ class ProcessLauncher(Launcher):
         """Called by Hydra before `launch`."""
         self.config = config
 
-    @property
-    def _config_dir(self) -> list[str]:
-        """`--config-dir` of the sweep's own command, for its jobs."""
-        sources = OmegaConf.select(self.config, "hydra.runtime.config_sources") or ()
-        found = [source.path for source in sources if source.provider == "command-line"]
-        return ["--config-dir", found[0]] if found else []
-
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Run every job to its end; a job that fails does not stop the others.
+        """Run all jobs. A job that fails does not stop the others.
 
         Raises:
-            MefusionError: jobs failed or were killed; names each.
+            MefusionError: jobs failed or were killed; the message names each.
         """
         if self.n_jobs is not None and self.n_jobs < 1:
-            raise MefusionError(f"hydra.launcher.n_jobs={self.n_jobs}: give a number above 0, or null for one a core")
+            raise MefusionError(f"hydra.launcher.n_jobs={self.n_jobs}: give a number above 0, or null for the default")
         logs = Path(self.config.hydra.sweep.dir).absolute()
         logs.mkdir(parents=True, exist_ok=True)
         outcomes, names = self._run_all(job_overrides, initial_job_idx, logs), _distinct_overrides(job_overrides)
         _summarise(outcomes, names)
         if failed := [f"job {o.number} ({name})" for o, name in zip(outcomes, names, strict=True) if o.code]:
             raise MefusionError(
-                f"{len(failed)} of {len(outcomes)} jobs failed: {'; '.join(failed)}; see the log of each in {logs}, "
-                "mend the cause and give the same command again: it does only what is missing"
+                f"{len(failed)} of {len(outcomes)} jobs failed: {'; '.join(failed)}; see their logs in {logs}, solve "
+                "the problem and run the same command again: it runs only what is missing"
             )
         return [
             JobReturn(
@@ -127,7 +120,7 @@ class ProcessLauncher(Launcher):
         environment = {"PYTHONUNBUFFERED": "1"}
         if "OMP_NUM_THREADS" not in os.environ:
             environment["OMP_NUM_THREADS"] = str(max(1, cores // at_once))
-        places: queue.SimpleQueue[dict[str, str]] = queue.SimpleQueue()  # where a job can run, one job each
+        places: queue.SimpleQueue[dict[str, str]] = queue.SimpleQueue()  # environments that run one job at a time
         for place in range(at_once):
             places.put({"CUDA_VISIBLE_DEVICES": gpus[place % len(gpus)]} if gpus else {})
 
@@ -156,11 +149,12 @@ class ProcessLauncher(Launcher):
             with self._lock:
                 if self._stopped:
                     raise KeyboardInterrupt
+                options = config_dir_option(self.config.get("hydra"))
                 process = subprocess.Popen(
-                    [sys.executable, "-m", "mefusion.commands.train", *self._config_dir, *overrides],
+                    [sys.executable, "-m", "mefusion.commands.train", *options, *overrides],
                     env=os.environ | environment | {RESULT_VARIABLE: str(result)},
                     stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
-                    start_new_session=True,  # a group of its own: a signal to it reaches the job's own children too
+                    start_new_session=True,  # its own process group: signals reach the job's child processes too
                 )  # fmt: skip
                 self._running.add(process)
             waiting = threading.Thread(target=_wait, args=(process,))
@@ -179,11 +173,11 @@ class ProcessLauncher(Launcher):
         return Outcome(number, code, time.monotonic() - start, path, last_line, left)
 
     def _say(self, line: str) -> None:
-        with self._lock:  # lines of jobs that speak at once stay whole
+        with self._lock:  # otherwise lines of several jobs could be mixed
             print(line, end="", flush=True)
 
     def _stop(self) -> None:
-        """End the jobs with all their children: ask first, then do not ask."""
+        """End the jobs and all their child processes: with SIGTERM, and after some seconds with SIGKILL."""
         with self._lock:
             self._stopped, running = True, list(self._running)
         until = time.monotonic() + GRACE
@@ -192,13 +186,24 @@ class ProcessLauncher(Launcher):
                 _signal_group(process, signal.SIGTERM)
             while any(process.returncode is None for process in running) and time.monotonic() < until:
                 time.sleep(0.05)
-        finally:  # at a second Ctrl-C too
+        finally:  # also after a second Ctrl-C
             for process in running:
                 _signal_group(process, signal.SIGKILL)
 
 
+def config_dir_option(hydra: Any) -> list[str]:
+    """`--config-dir` of a command, as its jobs and the commands that it names take it too; none if it had none.
+
+    Args:
+        hydra: the node `hydra` of its configuration, or None.
+    """
+    sources = OmegaConf.select(hydra or OmegaConf.create(), "runtime.config_sources") or ()
+    found = [source.path for source in sources if source.provider == "command-line"]
+    return ["--config-dir", found[0]] if found else []
+
+
 def visible_gpus() -> list[str]:
-    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them; asked of the driver, not of torch."""
+    """Names of the GPUs that this process may use, as in CUDA_VISIBLE_DEVICES; found without importing torch."""
     if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
         names = [name.strip() for name in visible.split(",")]
         return [] if "-1" in names else [name for name in names if name]
@@ -209,8 +214,8 @@ def visible_gpus() -> list[str]:
 
 
 def _wait(process: subprocess.Popen[str]) -> None:
-    """Wait for a job, then end what it left running, which would hold its output open."""
-    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # leaves the number of the group taken
+    """Wait for a job, then end child processes that it left: they would keep its output open."""
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # so the system cannot give the group's id to another
     _signal_group(process, signal.SIGKILL)
     process.wait()
 
@@ -223,12 +228,12 @@ def _signal_group(process: subprocess.Popen[str], number: signal.Signals) -> Non
 
 @contextmanager
 def _sigterm_as_interrupt() -> Iterator[None]:
-    """SIGTERM ends a sweep as Ctrl-C does."""
+    """Let SIGTERM end a sweep like Ctrl-C."""
 
     def interrupt(number: int, frame: object) -> None:
         raise KeyboardInterrupt
 
-    if threading.current_thread() is not threading.main_thread():  # only it can take signals
+    if threading.current_thread() is not threading.main_thread():  # only the main thread can handle signals
         yield
         return
     before = signal.signal(signal.SIGTERM, interrupt)
@@ -239,13 +244,13 @@ def _sigterm_as_interrupt() -> Iterator[None]:
 
 
 def _distinct_overrides(jobs: Sequence[Sequence[str]]) -> list[str]:
-    """What tells each job from the others."""
+    """The overrides of each job that not all jobs have."""
     shared = set.intersection(*map(set, jobs)) if len(jobs) > 1 else set()
     return [" ".join(override for override in job if override not in shared) for job in jobs]
 
 
 def _summarise(outcomes: Sequence[Outcome], names: Sequence[str]) -> None:
-    """Print a table of the jobs, and below it each failure with its last line and its log."""
+    """Print a table of the jobs, and below it the last line and the log of each job that failed."""
     from rich.console import Console
     from rich.table import Table
 
@@ -258,8 +263,8 @@ def _summarise(outcomes: Sequence[Outcome], names: Sequence[str]) -> None:
     console.print(table)
     for outcome in outcomes:
         if outcome.code:
-            said = outcome.last_line or "it printed nothing"
-            console.print(f"[{outcome.number}] {outcome.state}: {said} ({outcome.log})")
+            line = outcome.last_line or "it printed nothing"
+            console.print(f"[{outcome.number}] {outcome.state}: {line} ({outcome.log})")
 
 
 ConfigStore.instance().store(group="hydra/launcher", name="processes", node=LauncherConfig, provider="mefusion")

@@ -1,6 +1,6 @@
-"""`hydra/sweeper=search`: a Hydra sweeper that lets Optuna look for the values that do best on validation subjects.
+"""`hydra/sweeper=search`: a Hydra sweeper in which Optuna searches the values that are best on validation subjects.
 
-The searched values are those of `hydra.sweeper.params` and of the command line, in Hydra's own words: `interval(0, 1)`,
+The values are given in `hydra.sweeper.params` or on the command line, in Hydra's syntax: `interval(0, 1)`,
 `tag(log, interval(1e-4, 1e-2))`, `range(1, 9)`, `choice(a, b)`.
 """
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class SearchConfig:
-    """`n_trials`: in all, those of earlier runs included; `at_once`: trials that run side by side."""
+    """`n_trials`: number of trials, including those of earlier runs; `at_once`: trials that run at the same time."""
 
     _target_: str = "hydra_plugins.mefusion_sweeper.SearchSweeper"
     n_trials: int = 20
@@ -38,7 +38,7 @@ class SearchConfig:
 
 
 class SearchSweeper(Sweeper):
-    """Runs trials through the launcher, keeps them in a SQLite file below the output directory, and goes on from it."""
+    """Runs trials with the launcher, saves them in a SQLite file below the output directory, and resumes from it."""
 
     def __init__(self, n_trials: int, at_once: int, seed: int, params: dict[str, str]) -> None:
         self.n_trials, self.at_once, self.seed, self.params = n_trials, at_once, seed, dict(params)
@@ -51,11 +51,11 @@ class SearchSweeper(Sweeper):
         )
 
     def sweep(self, arguments: list[str]) -> None:
-        """Run the trials that are missing and tell the best.
+        """Run the missing trials and print the best one.
 
         Raises:
-            MefusionError: optuna is not installed, nothing is searched, the score would be that of test subjects,
-                another process is at this search, or trials failed.
+            MefusionError: optuna is not installed, no values are searched, the rule is not inner_val, another process
+                runs the same search, or trials failed.
         """
         try:
             import optuna
@@ -64,15 +64,15 @@ class SearchSweeper(Sweeper):
         assert self.config is not None
         if self.config.rule != "inner_val":
             raise MefusionError(
-                f"rule={self.config.rule}: a search maximises the UF1 of validation subjects, which rule=inner_val "
-                "takes out of the training subjects"
+                f"rule={self.config.rule}: a search maximises the UF1 of validation subjects, so it needs "
+                "rule=inner_val, which takes them from the training subjects"
             )
         for name in ("n_trials", "at_once"):
             if getattr(self, name) < 1:
                 raise MefusionError(f"hydra.sweeper.{name}={getattr(self, name)}: give a number above 0")
         fixed, space = self._split(arguments)
         if not space:
-            raise MefusionError("nothing is searched: give values as model.optimizer.lr=interval(1e-4,1e-2)")
+            raise MefusionError("no values are searched: give some, for example model.optimizer.lr=interval(1e-4,1e-2)")
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         places = ("output_dir=", "cache_dir=", "workers=", "logger")
         content = [sorted(text for text in fixed if not text.startswith(places)), sorted(map(str, space.items()))]
@@ -80,7 +80,7 @@ class SearchSweeper(Sweeper):
         folder = Path(self.config.output_dir) / f"search-{digest}"
         with try_lock(folder) as mine:
             if not mine:
-                raise MefusionError(f"{folder}: another process is at this search")
+                raise MefusionError(f"{folder}: another process runs this search; wait for it, or end it")
             study = optuna.create_study(
                 storage=f"sqlite:///{(folder / 'trials.sqlite').absolute()}",
                 study_name=digest, direction="maximize", load_if_exists=True,
@@ -89,7 +89,7 @@ class SearchSweeper(Sweeper):
             _report_best(study, folder)
 
     def _split(self, arguments: list[str]) -> "tuple[list[str], dict[str, Any]]":
-        """Overrides that all trials share, and the distributions of the searched ones."""
+        """Overrides that are the same in all trials, and the distributions of the values that are searched."""
         assert self.hydra_context is not None
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
         given = [f"{key}={value}" for key, value in self.params.items()] + arguments
@@ -102,9 +102,10 @@ class SearchSweeper(Sweeper):
         from optuna.trial import TrialState
 
         assert self.launcher is not None
-        for left in study.get_trials(states=(TrialState.RUNNING,)):  # by a search that was killed
+        for left in study.get_trials(states=(TrialState.RUNNING,)):  # trials of a search that was killed
             _retry_later(study, left.number, left.params)
-        study.sampler = TPESampler(seed=self.seed + len(study.trials))  # not what an earlier run began with
+        # The seed depends on the number of trials, so that a resumed search does not repeat its first draws.
+        study.sampler = TPESampler(seed=self.seed + len(study.trials))
         while (missing := self.n_trials - len(study.get_trials(states=(TrialState.COMPLETE,)))) > 0:
             trials = [study.ask(space) for _ in range(min(self.at_once, missing))]
             jobs = [[*fixed, *overrides_of(trial.params)] for trial in trials]
@@ -112,7 +113,7 @@ class SearchSweeper(Sweeper):
                 self.validate_batch_is_legal(jobs)
                 results = [job.return_value for job in self.launcher.launch(jobs, initial_job_idx=trials[0].number)]
                 if None in results:
-                    raise MefusionError("a trial has no score, since folds are missing: a search runs all of them")
+                    raise MefusionError("a trial has no score because folds are missing: a search must run all folds")
             except BaseException:
                 for trial in trials:
                     _retry_later(study, trial.number, trial.params)
@@ -123,10 +124,10 @@ class SearchSweeper(Sweeper):
 
 
 def distribution(override: Override) -> Any:
-    """Optuna's distribution of the values that an override sweeps over.
+    """Make Optuna's distribution of the values that an override sweeps over.
 
     Raises:
-        MefusionError: Optuna has none for it.
+        MefusionError: Optuna has no such distribution.
     """
     from optuna import distributions
 
@@ -144,12 +145,12 @@ def distribution(override: Override) -> Any:
 
 
 def overrides_of(params: dict[str, Any]) -> list[str]:
-    """Values of a trial as a command line has them."""
+    """Overrides of the command line that set the values of a trial."""
     return [f"{key}={value}" for key, value in params.items()]
 
 
 def _retry_later(study: "optuna.Study", number: int, params: dict[str, Any]) -> None:
-    """Give up a trial, and let the next one try its values: what it finished is kept in its study."""
+    """Mark a trial as failed, and let the next one use the same values: it resumes the study of the failed trial."""
     from optuna.trial import TrialState
 
     study.tell(number, state=TrialState.FAIL)
@@ -159,8 +160,8 @@ def _retry_later(study: "optuna.Study", number: int, params: dict[str, Any]) -> 
 def _report_best(study: "optuna.Study", folder: Path) -> None:
     best = study.best_trial
     overrides = overrides_of(best.params)
-    told = {"validation_uf1": best.value, "trial": best.number, "overrides": overrides}
-    write_text(folder / "best.yaml", OmegaConf.to_yaml(OmegaConf.create(told)))
+    content = {"validation_uf1": best.value, "trial": best.number, "overrides": overrides}
+    write_text(folder / "best.yaml", OmegaConf.to_yaml(OmegaConf.create(content)))
     print(f"best on the validation subjects, UF1 {best.value:.3f}: {' '.join(overrides)} ({folder / 'best.yaml'})")
 
 

@@ -113,6 +113,15 @@ def test_a_model_alone_has_its_memory_measured(script, tmp_path):
     assert done.stdout.count("aten::") <= 3
 
 
+def test_a_model_of_one_s_own_is_measured_wherever_its_folder_is_named(monkeypatch, capsys):
+    monkeypatch.chdir(Path(__file__).parents[2] / "examples" / "own_model")
+    few = ("--batch-size", "2", "--steps", "1", "--warmup", "0")
+    bench.main(["model=difference", *few, "--config-dir", ".", "labels=five", "--against", "model=difference"])
+    printed = capsys.readouterr().out
+    assert "A: model=difference labels=five" in printed
+    assert "B: model=difference" in printed
+
+
 def test_help_comes_within_two_seconds_without_torch(tmp_path):
     times = []
     for _ in range(3):
@@ -148,6 +157,7 @@ def test_a_bad_override_is_one_line_on_stderr(script, tmp_path):
         (["--batch-size", "0"], ["--batch-size=0"]),
         (["model.training.batch_size=0"], ["model.training.batch_size=0"]),
         (["--steps", "0"], ["--steps=0"]),
+        (["--config-dir", "nowhere"], ["--config-dir=nowhere"]),
         (["--warmup", "-1"], ["--warmup=-1"]),
         (["--threads", "0"], ["--threads=0"]),
         (["model=majority"], ["model=majority", "no parameters"]),
@@ -167,7 +177,7 @@ def test_what_cannot_be_measured_is_one_sentence(arguments, parts):
 
 def test_a_gpu_that_is_not_there_is_one_sentence(monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    with pytest.raises(SystemExit, match=r"^mefusion-bench: --device=cuda: torch sees no GPU here"):
+    with pytest.raises(SystemExit, match=r"^mefusion-bench: --device=cuda: torch finds no GPU"):
         bench.main(["--device", "cuda"])
 
 

@@ -83,7 +83,7 @@ def test_a_study_goes_on_when_there_is_room_again(tiny, tmp_path, stopped, capfd
         sentence = stopped(*arguments)
     assert "last.ckpt cannot be written (File too large): free disk space" in sentence
     left = {path.name for path in tmp_path.rglob("*") if path.is_file()}
-    assert left <= {"config.yaml", "study.json", "metrics.csv"}
+    assert left <= {"config.yaml", "study.json", "fold.json", "metrics.csv"}
     train.main()
     assert "fold 1/1 synthetic-sub01: " in capfd.readouterr().out
     assert len(list(tmp_path.rglob("DONE"))) == 1
@@ -113,7 +113,7 @@ def test_a_scheme_that_the_data_do_not_have_is_named_with_those_they_have(tiny, 
         (["-m", "hydra.launcher.n_jobs=0"], ["hydra.launcher.n_jobs=0"]),
         (["-m", "hydra.launcher.n_jobs=many"], ["n_jobs", "many"]),
         (["-m", "model=mol_tiny,nothing"], ["model=nothing", "mol_tiny"]),
-        (["+ablation=neighbors"], ["model.network.neighbors has several values", "give -m"]),
+        (["+ablation=neighbors"], ["model.network.neighbors has several values", "add -m"]),
         (["+ablation=neighbors", "model.network.neighbors=999"], ["neighbors = 999"]),
         (["+reproduce=mol_casme9"], ["reproduce=mol_casme9", "mol_casme2_five"]),
     ],

@@ -95,7 +95,7 @@ def test_a_subject_without_clips_in_the_scheme_is_noted(checked, whole, tmp_path
     (tmp_path / "own" / "manifest.csv").write_text("\n".join(["subject,clip_id,path,emotion", *rows]))
     printed, sentence = checked("data=manifest", f"data.root={tmp_path / 'own'}")
     assert sentence is None
-    assert "manifest/s2 has no clip in labels=three" in lines(printed, "note")
+    assert "manifest/s2 has no clip with labels=three" in lines(printed, "note")
 
 
 def clip_of(root):
@@ -226,7 +226,7 @@ def test_numbers_of_a_manifest_are_checked(checked, tmp_path, numbers, part):
         (["data=casme2", "data.root=nowhere"], ["nowhere is no folder"]),
         (["data=casme2", "data.root=."], ["official download"]),
         (["data=smic", "data.root=.", "data.modality=UV"], ["UV", "HS, VIS, NIR"]),
-        (["data=flow_images", "data.root=."], ["must hold one CSV"]),
+        (["data=flow_images", "data.root=."], ["must have one CSV"]),
         (["data=megc2019", "data.sources.casme2.root=."], ["data.sources.samm.root"]),
         (["data=casme9"], ["casme9", "cas_me_2", "flow_images", "megc2019"]),
     ],

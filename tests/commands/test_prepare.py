@@ -118,7 +118,7 @@ def test_baselines_train_on_flow_images(flow_images, given, command):
 def test_models_of_frames_say_that_they_need_frames(flow_images, model, command):
     folder, overrides, _ = flow_images
     sentence = refused(command, "mefusion-train", *overrides, f"model={model}", cwd=folder)
-    assert "holds a flow image and no frames" in sentence
+    assert "is a flow image and has no frames" in sentence
     assert "model=ststnet" in sentence
 
 

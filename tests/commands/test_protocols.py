@@ -52,7 +52,7 @@ def test_a_protocol_tests_each_clip_of_its_subjects_once(tiny, tmp_path, monkeyp
 def test_folds_of_several_subjects_run_one_by_one(tiny, tmp_path, monkeypatch, capsys):
     protocol = ("protocol=kfold", "protocol.k=2")
     study = run(monkeypatch, tmp_path, *tiny.overrides, *protocol, "protocol.folds=[fold2]")
-    assert "still lacks the folds fold1" in capsys.readouterr().out
+    assert "is incomplete: the folds fold1 are missing" in capsys.readouterr().out
     run(monkeypatch, tmp_path, *tiny.overrides, *protocol)
     assert len(load_predictions(study)) == 6
 

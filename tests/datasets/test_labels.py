@@ -88,7 +88,7 @@ def test_a_scheme_without_classes_takes_the_values_of_its_column():
     scheme = Scheme("objective", {}, column="objective_class")
     assert label_clips(clips, scheme)["label"].tolist() == ["II", "I"]
     assert scheme.class_names(clips) == ["I", "II"]
-    with pytest.raises(MefusionError, match=r"labels=objective .* objective classes are missing throughout"):
+    with pytest.raises(MefusionError, match=r"labels=objective .* objective classes are all missing"):
         label_clips(table("x"), scheme)
 
 

@@ -60,7 +60,7 @@ def test_what_a_source_lists_and_is_called_tells_pools_apart(manifest, tmp_path)
 
 def test_a_dataset_comes_from_one_source(manifest):
     one, other = manifest("x", "manifest", ("sub01", "c1")), manifest("y", "manifest", ("sub01", "c2"))
-    with pytest.raises(MefusionError, match=r"data\.sources\.a and data\.sources\.b both hold the dataset manifest"):
+    with pytest.raises(MefusionError, match=r"data\.sources\.a and data\.sources\.b both have the dataset manifest"):
         PooledSource(sources={"a": one, "b": other}).table()
 
 

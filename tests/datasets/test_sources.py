@@ -223,7 +223,7 @@ def test_subjects_are_one_however_the_cell_is_written(tmp_path, cell):
 def test_an_apex_that_is_no_number_is_left_open(tmp_path, cell):
     table = casme2(tmp_path, ("04", "EP12_01f", 10, cell, 21, "?", "disgust")).table()
     assert limits(table) == [[10, None, 21]]
-    assert table["notes"][0] == f"apex '{(cell or '').strip()}' is not in 10..21: it is left open"
+    assert table["notes"][0] == f"apex '{(cell or '').strip()}' is not in 10..21: it is treated as unknown"
     assert table["action_unit_remarks"][0] == "?"
 
 
@@ -237,7 +237,7 @@ def test_an_apex_at_an_end_stays(tmp_path, apex):
 def test_an_apex_outside_is_left_open(tmp_path):
     table = casme2(tmp_path, ("05", "EP09_05f", 10, 9, 20, 4, "disgust")).table()
     assert limits(table) == [[10, None, 20]]
-    assert clip_notes(table) == ["casme2/sub05/EP09_05f: apex '9' is not in 10..20: it is left open"]
+    assert clip_notes(table) == ["casme2/sub05/EP09_05f: apex '9' is not in 10..20: it is treated as unknown"]
 
 
 def test_an_onset_that_is_no_number_is_left_open(tmp_path):
@@ -501,8 +501,8 @@ def test_cas_me_2_names_a_clip_by_its_onset_too(tmp_path):
 @pytest.mark.parametrize(
     ("numbers", "mended", "note"),
     [
-        ((10, 14, 0), [10, 14, 14], "offset 0 was not coded: the apex 14 is taken"),
-        ((10, 0, 20), [10, None, 20], "apex '0' is not in 10..20: it is left open"),
+        ((10, 14, 0), [10, 14, 14], "offset 0 means that it was not coded: the apex 14 is used"),
+        ((10, 0, 20), [10, None, 20], "apex '0' is not in 10..20: it is treated as unknown"),
     ],
 )
 def test_cas_me_2_mends_what_was_not_coded(tmp_path, numbers, mended, note):

@@ -101,7 +101,7 @@ def test_a_search_that_was_killed_tries_its_values_again(search, tmp_path):
     ("arguments", "part"),
     [
         ([*SPACE, "rule=last"], "rule=last: a search maximises the UF1 of validation subjects"),
-        (["model.optimizer.lr=0.1"], "nothing is searched"),
+        (["model.optimizer.lr=0.1"], "no values are searched"),
         ([*SPACE, "hydra.sweeper.n_trials=0"], "hydra.sweeper.n_trials=0"),
         (["model.optimizer.lr=range(0.1,0.5,0.1)"], "model.optimizer.lr=range(0.1,0.5,0.1) cannot be searched"),
         ([*SPACE, "model.network.nonsense=choice(1,2)"], "nonsense"),

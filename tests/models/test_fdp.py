@@ -724,7 +724,7 @@ def test_load_released_from_a_file(checkpoint, tmp_path):
         assert (tensor == checkpoint[name].to(tensor.dtype)).all(), name
 
 
-def test_load_released_names_missing_surplus_and_misshapen_tensors(checkpoint):
+def test_load_released_names_missing_unexpected_and_wrongly_shaped_tensors(checkpoint):
     faulty = dict(checkpoint)
     del faulty["frame_rep.features.3.norm.bias"]
     faulty["frame_rep.features.20.norm.bias"] = torch.zeros(768)
@@ -733,8 +733,8 @@ def test_load_released_names_missing_surplus_and_misshapen_tensors(checkpoint):
         FDP.load_released(faulty)
     message = str(caught.value)
     assert "missing: frame_rep.features.3.norm.bias" in message
-    assert "surplus: frame_rep.features.20.norm.bias" in message
-    assert "misshapen: mer.conv3d.weight [8, 8, 3, 3] for [8, 1, 3, 3, 8]" in message
+    assert "not expected: frame_rep.features.20.norm.bias" in message
+    assert "wrong shape: mer.conv3d.weight [8, 8, 3, 3] instead of [8, 1, 3, 3, 8]" in message
 
 
 def test_load_released_refuses_another_model(tmp_path):
@@ -743,5 +743,5 @@ def test_load_released_refuses_another_model(tmp_path):
     with pytest.raises(ValueError, match=r"missing: dyimg_net\.bn11\.bias"):
         FDP.load_released({"mer.fc2.weight": torch.zeros(5, 256)})
     torch.save([torch.zeros(1)], tmp_path / "list.pth")
-    with pytest.raises(ValueError, match=r"list\.pth holds a list, not a state dict"):
+    with pytest.raises(ValueError, match=r"list\.pth contains a list, not a state dict"):
         FDP.load_released(tmp_path / "list.pth")

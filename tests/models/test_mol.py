@@ -429,7 +429,7 @@ def test_read_tensors_from_safetensors(tmp_path):
     assert read_tensors(str(tmp_path / "some.safetensors"))["weight"].tolist() == [0, 1, 2]
 
 
-def test_load_released_names_missing_surplus_and_misshapen_tensors(checkpoint):
+def test_load_released_names_missing_unexpected_and_wrongly_shaped_tensors(checkpoint):
     faulty = dict(checkpoint)
     del faulty["FCC_2.ffn.4.bias"]
     faulty["FCC_3.meta_pe_1_H"] = torch.zeros(1)
@@ -438,8 +438,8 @@ def test_load_released_names_missing_surplus_and_misshapen_tensors(checkpoint):
         MOL.load_released(faulty)
     message = str(caught.value)
     assert "missing: FCC_2.ffn.4.bias" in message
-    assert "surplus: FCC_3.meta_pe_1_H" in message
-    assert "misshapen: flownet.conv4.0.weight [512, 256, 3] for [512, 256, 3, 3]" in message
+    assert "not expected: FCC_3.meta_pe_1_H" in message
+    assert "wrong shape: flownet.conv4.0.weight [512, 256, 3] instead of [512, 256, 3, 3]" in message
 
 
 def test_load_released_refuses_another_model():

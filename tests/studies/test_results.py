@@ -77,7 +77,7 @@ def test_scores_of_dynamic_image_and_rank_are_means_over_clips(tmp_path):
     assert "dynamic image 22.0 dB (flat grey 16.0); frame pairs in order 0.50 (chance 0.50)" in headline
     bad = table.assign(dynamic_image_ssim=-2.0)
     folder = write_study(tmp_path / "bad" / "mol-fake", [bad], measures=measures)
-    with pytest.raises(MefusionError, match=r"dynamic_image_ssim.* no number from -1 up"):
+    with pytest.raises(MefusionError, match=r"dynamic_image_ssim.* not a number from -1 up"):
         results.pool(folder)
 
 
@@ -99,6 +99,33 @@ def test_the_complete_folds_of_an_incomplete_study_are_pooled_when_asked(tmp_pat
     alone = results.pool(write_study(tmp_path / "alone" / "mol-fake", [fold_table("s1")])).summary
     assert summary["uf1"] == alone["uf1"]
     assert alone["missing_folds"] == []
+
+
+LEFT_OUT = {
+    "clips": [
+        {"subject": "m/s1", "clip_id": "a", "problem": "x: no face"},
+        {"subject": "m/s9", "clip_id": "b", "problem": "y: is empty"},
+        {"subject": "m/s9", "clip_id": "c", "problem": "z: is empty"},
+    ],
+    "of": 9,
+    "lost_subjects": ["m/s9"],
+}
+
+
+def test_clips_that_preparation_left_out_are_in_headline_and_summary(tmp_path):
+    directory = write_study(tmp_path / "mol-fake", left_out=LEFT_OUT)
+    summary = results.pool(directory).summary
+    assert json.loads((directory / "summary.json").read_text())["provenance"]["left_out"] == LEFT_OUT
+    phrase = "; preparation left out 3 of 9 clips (m/s1 1, m/s9 2; no clip is left of m/s9)"
+    assert results.headline(summary).endswith(phrase)
+
+
+def test_a_study_without_that_fact_stays_readable(tmp_path):
+    for name, entries in (("old", {}), ("none", {"left_out": LEFT_OUT | {"clips": []}})):
+        summary = results.pool(write_study(tmp_path / name, **entries)).summary
+        assert "left out" not in results.headline(summary)
+    with pytest.raises(MefusionError, match="no usable 'left_out'"):
+        record.load_study(write_study(tmp_path / "bad", left_out=[3]))
 
 
 def test_a_fold_that_lacks_a_seed_is_left_out_with_every_seed(tmp_path):
@@ -125,7 +152,7 @@ def test_validation_clips_are_pooled_over_the_folds(tmp_path):
     # Negative and positive have TP 1, FP 1, FN 1 each; nobody shows surprise.
     assert results.validation_uf1([tmp_path / "one", tmp_path / "two"]) == pytest.approx((0.5 + 0.5 + 0) / 3)
     (tmp_path / "two" / "validation.parquet").write_bytes(b"PAR1")
-    with pytest.raises(MefusionError, match=r"two/validation\.parquet is no readable Parquet table"):
+    with pytest.raises(MefusionError, match=r"two/validation\.parquet is not a readable Parquet table"):
         results.validation_uf1([tmp_path / "one", tmp_path / "two"])
 
 
@@ -192,19 +219,19 @@ def test_dataset_without_a_class_keeps_the_schemes_denominator(tmp_path):
             lambda table: table[[c for c in table if not c.startswith("prob")]],
             "no column 'probability_<class>'",
         ),
-        (lambda table: table.iloc[:0], "holds no prediction"),
+        (lambda table: table.iloc[:0], "has no predictions"),
         (lambda table: table.assign(label=["negative", "joy", "surprise"]), "the label 'joy'"),
         (lambda table: table.assign(prediction="disgust"), "the prediction 'disgust'"),
         (lambda table: table.assign(label=["negative", None, "surprise"]), "empty cell in column 'label'"),
-        (lambda table: table.assign(label=[[name] for name in CLASSES]), "in column 'label' that is no text"),
-        (lambda table: table.assign(subject=1), "in column 'subject' that is no text"),
-        (lambda table: table.assign(dataset=b"synthetic"), "in column 'dataset' that is no text"),
-        (lambda table: table.assign(prediction=CLASSES[::-1]), "clip 's1_0' that is not the one of the largest prob"),
-        (lambda table: table.assign(probability_negative=0.9), "do not add up to 1"),
-        (lambda table: table.assign(probability_negative=np.nan), "'probability_negative' that is no number"),
-        (lambda table: table.assign(flow_epe=[0.1, np.inf, 0.1]), "'flow_epe' that is no number"),
-        (lambda table: table.assign(landmarks_nme="4 %"), "'landmarks_nme' that is no number"),
-        (lambda table: table.assign(flow_epe=pd.array([0.1, None, 0.1], "Float64")), "'flow_epe' that is no number"),
+        (lambda table: table.assign(label=[[name] for name in CLASSES]), "in column 'label' that is not a text"),
+        (lambda table: table.assign(subject=1), "in column 'subject' that is not a text"),
+        (lambda table: table.assign(dataset=b"synthetic"), "in column 'dataset' that is not a text"),
+        (lambda table: table.assign(prediction=CLASSES[::-1]), "clip 's1_0' that does not have the largest prob"),
+        (lambda table: table.assign(probability_negative=0.9), "whose sum is not 1"),
+        (lambda table: table.assign(probability_negative=np.nan), "'probability_negative' that is not a number"),
+        (lambda table: table.assign(flow_epe=[0.1, np.inf, 0.1]), "'flow_epe' that is not a number"),
+        (lambda table: table.assign(landmarks_nme="4 %"), "'landmarks_nme' that is not a number"),
+        (lambda table: table.assign(flow_epe=pd.array([0.1, None, 0.1], "Float64")), "'flow_epe' that is not a number"),
         (lambda table: pd.concat([table, table.iloc[:1]]), "clip 's1_0' of subject 's1' twice"),
     ],
 )
@@ -221,13 +248,13 @@ def test_unreadable_and_missing_tables(tmp_path):
     with pytest.raises(MefusionError, match="does not exist"):
         load_predictions(tmp_path)
     path.write_bytes(b"PAR1 cut off")
-    with pytest.raises(MefusionError, match="no readable Parquet table"):
+    with pytest.raises(MefusionError, match="not a readable Parquet table"):
         load_predictions(path)
     # What pandas notes of the columns is damaged: it stumbles over it in ways of its own.
     for note in ('{"index_columns": [], "columns": [{}]}', '{"index_columns": [{"kind": "range"}], "columns": []}'):
         table = pa.Table.from_pandas(fold_table("s1")).replace_schema_metadata({"pandas": note})
         pq.write_table(table, path)
-        with pytest.raises(MefusionError, match="no readable Parquet table"):
+        with pytest.raises(MefusionError, match="not a readable Parquet table"):
             load_predictions(path)
 
 
@@ -251,7 +278,10 @@ def test_seeds_are_scored_one_by_one_and_averaged(tmp_path):
     assert (summary["clips"], summary["folds"]) == (6, 2)
     assert summary["subjects"][0] == {"dataset": "synthetic", "subject": "s1", "clips": 3, "acc": pytest.approx(5 / 6)}
     assert len(load_predictions(directory)) == 12
-    assert "6 clips and 2 seeds: UF1 0.778 ± 0.314 [0.778, 0.778] (majority class 0.167)" in results.headline(summary)
+    assert (
+        "6 clips and 2 seeds: UF1 0.778 (sd over seeds 0.314; 95 % interval over 2 subjects 0.778 to 0.778; "
+        "majority class 0.167), UAR"
+    ) in results.headline(summary)
 
     (directory / "folds" / "s2" / "seed4" / "DONE").unlink()
     with pytest.raises(MefusionError, match=r"1 of 4 folds are missing \(s2/seed4\)"):
@@ -324,6 +354,18 @@ def test_folds_without_a_task_s_column_or_of_other_classes_are_refused(tmp_path)
         results.pool(directory)
 
 
+def test_folds_of_different_code_are_told(tmp_path):
+    directory = write_study(tmp_path / "mol-fake", code="b0")
+    write_run(directory, fold_table("s1"), code="b0")
+    assert results.pool(directory).summary["folds_differ"] == {}  # the code of s2 is not known
+    write_run(directory, fold_table("s2"), code="a1+b0")
+    summary = results.pool(directory).summary
+    assert summary["folds_differ"] == {"code": ["a1+b0", "b0"]}
+    assert results.headline(summary).endswith("; made by different code: a1+b0, b0")
+    chosen = {"rule": "oracle", "oracle_uf1": 1, "oracle_uar": 1, "oracle_acc": 1, "oracle_wf1": 1}
+    assert results.headline(summary | chosen).endswith("; made by different code: a1+b0, b0")
+
+
 def test_folds_of_different_origins_are_told(tmp_path):
     directory = write_study(tmp_path / "mol-fake")
     assert results.pool(directory).summary["folds_differ"] == {}
@@ -357,7 +399,7 @@ def test_other_clips_or_labels_than_the_study_is_about_are_refused(tmp_path, cha
         directory = write_study(tmp_path / name, tables)
         assert results.pool(directory).summary["uf1"] == 1
         write_run(directory, change(tables[-1]), several=len(seeds) > 1)
-        with pytest.raises(MefusionError, match=f"the folds of seed {seeds[-1]} hold other clips or labels"):
+        with pytest.raises(MefusionError, match=f"the folds of seed {seeds[-1]} have other clips or labels"):
             results.pool(directory)
 
 

@@ -232,7 +232,7 @@ def test_a_fold_that_another_process_is_at_is_left_to_it(copied, run, capsys):
         run(copied.parent)
         printed = capsys.readouterr().out
         assert "synthetic-sub02: another process is working on it" in printed
-        assert "still lacks the folds synthetic-sub02" in printed
+        assert "is incomplete: the folds synthetic-sub02 are missing" in printed
     run(copied.parent)
     assert "pooled over 6 clips" in capsys.readouterr().out
     assert not list(copied.rglob(".claimed"))
@@ -270,7 +270,7 @@ def test_another_apex_is_another_study(tiny):
     experiment = experiment_of(*tiny.overrides)
     index = tiny.index.assign(label=tiny.index["emotion"])
     names = [
-        composition.plan_study(experiment, SimpleNamespace(index=table, classes=CLASSES)).name
+        composition.plan_study(experiment, SimpleNamespace(index=table, classes=CLASSES, view=None)).name
         for table in (index, index, index.assign(apex_place=index["apex_place"] + 1))
     ]
     assert names[0] == names[1] != names[2]
@@ -298,7 +298,7 @@ def test_folds_may_run_one_by_one_and_in_any_order(finished, run, tmp_path, caps
     study = run(tmp_path / "outputs", "protocol.folds=[sub02]")
     assert study.name == finished.name
     assert not (study / "summary.json").exists()
-    assert "still lacks the folds synthetic-sub01" in capsys.readouterr().out
+    assert "is incomplete: the folds synthetic-sub01 are missing" in capsys.readouterr().out
     run(tmp_path / "outputs", "protocol.folds=[sub01]")
     pd.testing.assert_frame_equal(table_of(study), table_of(finished), rtol=1e-4)
 
@@ -319,7 +319,7 @@ def test_several_seeds_make_one_study(finished, run, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "fold 1/2 synthetic-sub02/seed0: " in printed
     assert "fold 2/2 synthetic-sub02/seed1: " in printed
-    assert "lacks the folds synthetic-sub01/seed0, synthetic-sub01/seed1: nothing is pooled" in printed
+    assert "the folds synthetic-sub01/seed0, synthetic-sub01/seed1 are missing, so nothing is scored" in printed
 
 
 def test_shards_are_the_folds_and_seeds_of_one_study(run, tmp_path, capsys):

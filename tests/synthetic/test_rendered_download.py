@@ -28,7 +28,7 @@ def files(folder):
         (lambda folder: write_rendered_download("casme", folder / "new", SMALL), "data.layout=casme"),
         (lambda folder: write_rendered_download("smic", folder / "new", MANY), "data.subjects=17"),
         (lambda folder: SyntheticSource(root="x", layout="samm"), "data.write_to=None"),
-        (lambda folder: SyntheticSource(root="x", layout="samm", write_to="y").digest(), "nothing to train on"),
+        (lambda folder: SyntheticSource(root="x", layout="samm", write_to="y").digest(), "cannot be trained on"),
         (lambda folder: write_rendered_download("samm", folder, SMALL), "is not empty"),
     ],
 )

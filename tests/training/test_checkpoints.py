@@ -95,7 +95,7 @@ def test_the_best_epoch_predicts(run, monkeypatch, capsys, rule):
     tested = sorted(load_predictions(fold)["clip_id"])
     about = json.loads((fold / "fold.json").read_text())
     if rule == "oracle":
-        assert "rule=oracle looks for the best epoch on the test subjects" in capsys.readouterr().out
+        assert "rule=oracle selects the best epoch on the test subjects" in capsys.readouterr().out
         assert len(seen[0]) == len(tested)
         assert "validation" not in about
     else:

@@ -368,7 +368,7 @@ def test_a_checkpoint_of_something_else_is_one_sentence(tmp_path, checkpoint, se
 @pytest.mark.parametrize("content", [[1, 2], {"weights": 1}])
 def test_a_file_that_is_no_checkpoint_is_one_sentence(tmp_path, content):
     torch.save(content, tmp_path / "last.ckpt")
-    with pytest.raises(MefusionError, match="no checkpoint of a training"):
+    with pytest.raises(MefusionError, match="not a checkpoint of a training"):
         last_checkpoint(tmp_path, ORIGIN, SMALL_MODULE)
 
 

@@ -161,7 +161,7 @@ def test_all_is_off_by_default_and_draws_nothing(tmp_path):
         ("small", {"temporal_jitter": -2}, "model.training.temporal_jitter=-2"),
         ("canvas", {"temporal_jitter": 2}, "model.training.temporal_jitter=2: .* windows=random"),
         ("flow_image", {"temporal_jitter": 2}, "model.training.temporal_jitter=2: .* flow"),
-        ("flow_image", {"contrast": 0.1}, "model.training.contrast=0.1 changes grey levels, and this model sees flow"),
+        ("flow_image", {"contrast": 0.1}, "model.training.contrast=0.1 changes grey levels, but this model's input"),
         ("flow_image", {"noise": 1}, "model.training.noise=1"),
     ],
 )

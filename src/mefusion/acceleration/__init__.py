@@ -1,4 +1,4 @@
-"""The same networks, computed faster."""
+"""Faster computation of the same networks."""
 
 from mefusion.acceleration.layers import channels_last, use_cpu_layers, use_plain_layers
 

@@ -1,7 +1,7 @@
-"""The same networks, computed faster: layers for a CPU, memory order for a GPU.
+"""Faster computation of the same networks: layers for a CPU, memory order for a GPU.
 
-The networks are written with PyTorch's own layers. `use_cpu_layers` gives those that are slow on a CPU one of the
-classes below, and `use_plain_layers` gives them back their own.
+The networks are written with PyTorch's own layers. `use_cpu_layers` changes layers that are slow on a CPU to the
+classes below, and `use_plain_layers` changes them back.
 """
 
 from itertools import product
@@ -18,11 +18,11 @@ from mefusion.models.mol.flow_net import FlowNet
 
 Network = TypeVar("Network", bound=nn.Module)
 
-SMALL_MAP = 4  # positions; of larger maps, PyTorch's transposed convolution is faster
+SMALL_MAP = 4  # positions; for larger maps, PyTorch's transposed convolution is faster
 
 
 class WinogradConv2d(nn.Conv2d):
-    """A 3x3 convolution, padded by 1, by Winograd's algorithm where that is faster."""
+    """A 3x3 convolution, padded by 1, with Winograd's algorithm if that is faster."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``[n, inputs, h, w]`` to ``[n, outputs, h, w]``."""
@@ -30,10 +30,10 @@ class WinogradConv2d(nn.Conv2d):
 
 
 class ChannelSubsetConv2d(nn.Conv2d):
-    """A 3x3 convolution, padded by 1, that leaves out input channels which are always zero.
+    """A 3x3 convolution, padded by 1, that skips input channels which are always zero.
 
     Attributes:
-        channels: The numbers of the other input channels.
+        channels: Indices of the other input channels.
     """
 
     channels: Tensor
@@ -46,13 +46,13 @@ class ChannelSubsetConv2d(nn.Conv2d):
 
 
 class FlowConv2d(nn.Conv2d):
-    """A 3x3 convolution, padded by 1, without bias, to as few channels as the two of flow."""
+    """A 3x3 convolution, padded by 1, without bias, with only few output channels, such as the two of flow."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``[n, inputs, h, w]`` to ``[n, outputs, h, w]``."""
         if not _on_cpu(x):
             return super().forward(x)
-        # A product with every tap, then the taps' maps shifted and added: PyTorch's own takes four times as long.
+        # Multiply by each tap of the kernel, then shift and add the maps: PyTorch's own takes four times as long.
         taps = rearrange(self.weight.flip(2, 3), "o c k l -> (o k l) c").expand(x.shape[0], -1, -1)
         return F.fold(taps @ x.flatten(2), x.shape[2:], 3, padding=1)
 
@@ -65,8 +65,8 @@ class SmallMapConvTranspose2d(nn.ConvTranspose2d):
         n, _, height, width = x.shape
         if not _on_cpu(x) or height * width > SMALL_MAP:
             return super().forward(x, output_size)
-        # Its definition, a product with every tap, laid over one another: of a large kernel and a tiny map PyTorch's
-        # own takes three times as long.
+        # Multiply by each tap of the kernel, then add the overlapping results, as in the definition. For a large
+        # kernel and a small map, PyTorch's own takes three times as long.
         taps = rearrange(x, "n c h w -> (n h w) c") @ self.weight.flatten(1)
         taps = rearrange(taps, "(n p) okl -> n okl p", n=n)
         return F.fold(taps, (2 * height, 2 * width), 4, stride=2, padding=1)
@@ -81,22 +81,22 @@ PLAIN: dict[type[nn.Module], type[nn.Module]] = {
 
 
 def use_cpu_layers(network: Network) -> Network:
-    """Let a finished network compute the same results faster on a CPU.
+    """Change a network's layers so that it computes the same results faster on a CPU.
 
-    The network is changed in place. Its layers change their class and nothing else: parameters stay the same objects
-    with the same names and values, so that optimizers and state dicts see no difference. The results of a layer differ
-    by about 1e-5 of its largest value. On other devices and while exporting the layers compute as PyTorch's own do.
+    The network is changed in place. Only the class of its layers changes: parameters stay the same objects with the
+    same names and values, so optimizers and state dicts stay valid. The results of a layer differ by about 1e-5 of
+    its largest value. On other devices, and during export, the layers compute as PyTorch's own do.
 
     Args:
-        network: A network of this package, or a module that holds one. It may be trained, copied and moved to another
-            device before and after.
+        network: A network of this package, or a module that contains one. It may be trained, copied and moved to
+            another device before and after.
 
     Returns:
         The same network.
     """
     for module in network.modules():
         if isinstance(module, FDP):
-            # Convolutions of many channels on few positions are fastest where a position's channels are together.
+            # Convolutions of many channels on few positions are fastest in channels-last memory.
             module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         elif isinstance(module, FlowNet):
             _leave_out_zero_maps(module)
@@ -114,7 +114,7 @@ def use_plain_layers(network: Network) -> Network:
     """Undo `use_cpu_layers`: all layers are PyTorch's own again.
 
     Args:
-        network: A network, or a module that holds one; it is changed in place.
+        network: A network, or a module that contains one; it is changed in place.
 
     Returns:
         The same network.
@@ -129,7 +129,7 @@ def use_plain_layers(network: Network) -> Network:
 
 
 def _leave_out_zero_maps(flow_net: FlowNet) -> None:
-    """Let the convolution after the correlation skip the maps whose displacement leads outside from everywhere."""
+    """Let the convolution after the correlation skip maps whose displacement leads outside from every position."""
     layer, redir, correlation = flow_net.conv3_1[0], flow_net.conv_redir[0], flow_net.correlation
     assert isinstance(layer, nn.Conv2d)
     assert isinstance(redir, nn.Conv2d)
@@ -153,15 +153,15 @@ def _doubles(layer: nn.ConvTranspose2d) -> bool:
 
 
 def _on_cpu(x: Tensor) -> bool:
-    """Whether to compute the faster way: on a CPU, and not while exporting.
+    """Whether to use the faster computation: on a CPU, except during export.
 
-    An exported network would keep the way that was chosen for the example's batch size.
+    An exported network would always compute in the way that was chosen for the batch size of the example.
     """
     return x.device.type == "cpu" and not torch.compiler.is_exporting()
 
 
 def channels_last(network: nn.Module) -> None:
-    """Keep a position's channels together in the weights of two-dimensional convolutions, whose outputs follow."""
+    """Set the memory order of 2D convolutions to channels-last: a position's channels are adjacent."""
     for parameter in network.parameters():
         if parameter.dim() == 4:
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)

@@ -29,17 +29,17 @@ ROWS_2 = ((1, 1), (0, 1), (1, 0))
 TAPS_2 = ((0, 1, 0), (0, -1, 1), (1, -1, 0))
 COLUMNS_2 = ((1, 1, 0), (1, 0, 1))
 
-# On a CPU the transforms were measured to cost as much as they save outside these.
+# Limits from measurements on a CPU: outside them, the transforms cost as much time as they save.
 LEAST_CHANNELS = 128
 LEAST_POSITIONS = 1024
 LARGEST_SIZE = 16
 
 
 def conv3x3(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """``F.conv2d(x, weight, bias, padding=1)`` of a 3x3 weight, by Winograd's algorithm where that is faster.
+    """``F.conv2d(x, weight, bias, padding=1)`` with a 3x3 weight, by Winograd's algorithm if that is faster.
 
-    Single precision is kept: the results differ by about 1e-5 of the largest value; under autocast they do not differ.
-    A training step of deep layers on small maps takes half the time; on 2x2 maps, an eighth.
+    The results differ by about 1e-5 of the largest value, within single precision. Under autocast they do not differ.
+    A training step of deep layers on small maps takes half the time; on 2x2 maps it takes an eighth.
     """
     if not _is_faster(x, weight):
         return F.conv2d(x, weight, bias, padding=1)
@@ -60,9 +60,9 @@ def _is_faster(x: Tensor, weight: Tensor) -> bool:
 class WinogradConv3x3(torch.autograd.Function):
     """``F.conv2d(x, weight, padding=1)`` for square maps of size 2 or a multiple of 4.
 
-    Takes x ``[n, c, h, h]``, best in channels-last memory, and weight ``[o, c, 3, 3]``; gives ``[n, o, h, h]`` in
-    channels-last memory. The steps are linear, so the gradients are their transposes. The backward pass makes the
-    transformed input and weight anew, for they are larger than input and weight.
+    Takes x ``[n, c, h, h]``, best in channels-last memory, and weight ``[o, c, 3, 3]``; returns ``[n, o, h, h]`` in
+    channels-last memory. The steps are linear, so the gradients are their transposes. The backward pass transforms
+    input and weight again, because the transformed ones are larger and would need more memory.
     """
 
     @staticmethod
@@ -86,13 +86,13 @@ class WinogradConv3x3(torch.autograd.Function):
 
 
 def _filters(weight: Tensor, taps: Tensor) -> Tensor:
-    """A matrix over the channels for every pair of points of the two axes: ``[i j, o, c]``."""
+    """Transform the weight: a matrix over the channels for each pair of points of the two axes, ``[i j, o, c]``."""
     filters = taps @ rearrange(weight, "o c k l -> (k l) (o c)")
     return rearrange(filters, "ij (o c) -> ij o c", o=len(weight))
 
 
 def _spread(x: Tensor, matrix: Tensor) -> Tensor:
-    """Take maps ``[n, c, h, h]`` to the points of all tiles by a matrix ``[i t, h]``: ``[i j, n t u, c]``."""
+    """Transform maps ``[n, c, h, h]`` to the points of all tiles, ``[i j, n t u, c]``, by a matrix ``[i t, h]``."""
     n, channels, size, _ = x.shape
     x = matrix @ rearrange(x, "n c h w -> (n h) w c")
     x = matrix @ rearrange(x, "(n h) ju c -> n h (ju c)", n=n)
@@ -101,7 +101,7 @@ def _spread(x: Tensor, matrix: Tensor) -> Tensor:
 
 
 def _join(products: Tensor, matrix: Tensor, n: int) -> Tensor:
-    """Take the points of all tiles to maps by a matrix ``[h, i t]``: the transpose of ``_spread``."""
+    """Transform the points of all tiles to maps by a matrix ``[h, i t]``: the transpose of ``_spread``."""
     size, channels = len(matrix), products.shape[2]
     points = len(TAPS_2 if size == 2 else TAPS_4)
     tiles = matrix.shape[1] // points
@@ -111,14 +111,18 @@ def _join(products: Tensor, matrix: Tensor, n: int) -> Tensor:
 
 
 def _matrices(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Rows ``[i t, h]`` and columns ``[h, i t]`` of an axis of maps x, of t tiles; taps ``[i j, k l]`` of both axes."""
+    """Matrices of Winograd's algorithm for maps x with t tiles along an axis.
+
+    Returns:
+        Rows ``[i t, h]`` and columns ``[h, i t]`` of one axis; taps ``[i j, k l]`` of both axes.
+    """
     size = x.shape[2]
     given = (ROWS_2, TAPS_2, COLUMNS_2) if size == 2 else (ROWS_4, TAPS_4, COLUMNS_4)
     rows, taps, columns = (x.new_tensor(matrix) for matrix in given)
     taps = torch.kron(taps, taps)
     if size == 2:
         return rows, taps, columns
-    # Entry h, t, k: whether place h is the k-th that tile t looks at.
+    # Entry h, t, k: 1 if place h is the k-th input of tile t, else 0.
     window = F.pad(torch.eye(size).to(x), (1, 1)).unfold(1, 6, 4)
     tiles = torch.eye(size // 4).to(x)
     rows = rearrange(einsum(rows, window, "i k, h t k -> i t h"), "i t h -> (i t) h")

@@ -1,1 +1,1 @@
-"""What `mefusion-bench` measures."""
+"""Measurements of `mefusion-bench`: time, memory, parameters and FLOPs of models."""

@@ -1,4 +1,4 @@
-"""What a model takes: time, memory, parameters and FLOPs of its forward pass and of a training step."""
+"""Measure a model: time, memory, parameters and FLOPs of its forward pass and of a training step."""
 
 import copy
 import dataclasses
@@ -39,17 +39,17 @@ _MATRIX_SIDE = 8192
 
 @dataclass(frozen=True)
 class Measurement:
-    """What a model takes.
+    """Measurements of a model.
 
     Attributes:
-        overrides: of the configuration.
-        model: its name.
+        overrides: overrides of the configuration.
+        model: name of the model.
         batch_size, device, precision: see `Settings`.
-        parameters: those that learn and those that do not.
-        gflop_per_clip: of a forward pass; a multiply-add counts as 2.
+        parameters: number of parameters, also of those that are not trained.
+        gflop_per_clip: billions of FLOPs of a clip's forward pass; a multiply-add counts as 2.
         forward_times, training_times: seconds of each timed step.
-        peak_memory: bytes; None where two models share the process.
-        memory_measure: a key of `MEMORY`; None as above.
+        peak_memory: bytes; None if two models share the process.
+        memory_measure: how the peak was measured, a key of `MEMORY`; None if it was not.
     """
 
     overrides: tuple[str, ...]
@@ -76,37 +76,38 @@ class Measurement:
 
     @property
     def clips_per_second(self) -> float:
-        """Clips trained a second."""
+        """Clips per second in training."""
         return self.batch_size / self.training_step
 
     @property
     def training_flops_rate(self) -> float:
-        """FLOP a second of a training step, taken as three forward passes: one forward, two backward."""
+        """FLOPs per second of a training step; the backward pass counts as two forward passes."""
         return 3 * self.gflop_per_clip * 1e9 * self.clips_per_second
 
 
 class BenchModel:
-    """A model with its optimiser and a batch of made-up clips, on the device.
+    """A model with its optimiser and a batch of random clips, on the device.
 
     Args:
-        overrides: of conf/train.yaml.
-        settings: how to measure.
+        overrides: overrides of conf/train.yaml.
+        settings: settings of the measurement.
+        config_dir: a folder that is added to conf/.
 
     Raises:
-        MefusionError: the model has no parameters, or the label scheme takes its classes from the data.
+        MefusionError: the model has no parameters, or the classes of the label scheme depend on the data.
     """
 
-    def __init__(self, overrides: Sequence[str], settings: Settings):
-        # A network is made for the device that it is trained on.
+    def __init__(self, overrides: Sequence[str], settings: Settings, config_dir: Path | None = None):
+        # The layers of a network depend on the device that it is trained on.
         accelerator = "gpu" if settings.device == "cuda" else settings.device
-        experiment: Any = typed_settings(compose([*overrides, f"trainer.accelerator={accelerator}"]))
+        experiment: Any = typed_settings(compose([*overrides, f"trainer.accelerator={accelerator}"], config_dir))
         self.overrides, self.settings, self.name = tuple(overrides), settings, experiment.model.name
         self.batch_size = settings.batch_size or experiment.model.training.batch_size
         torch.manual_seed(experiment.seeds[0])
         num_classes = len(experiment.labels.classes)
         if not num_classes:
             raise MefusionError(
-                f"labels={experiment.labels.name} takes its classes from the data: choose another scheme"
+                f"the classes of labels={experiment.labels.name} depend on the data: choose another scheme"
             )
         module = make_module(experiment, resolve_tasks(experiment), _made_up_statistics(num_classes))
         self.parameters = sum(parameter.numel() for parameter in module.parameters())
@@ -118,12 +119,12 @@ class BenchModel:
         self.batch = random_batch(experiment, self.batch_size).to(self.device)
 
     def forward(self) -> None:
-        """A forward pass without gradients; in evaluation mode if the caller has set that."""
+        """Run a forward pass without gradients. The caller sets the mode (training or evaluation)."""
         with torch.no_grad(), self._autocast():
             self.module(self.batch.inputs)
 
     def training_step(self) -> None:
-        """Forward pass, losses, backward pass and a step of the optimiser."""
+        """Run the forward pass, the losses, the backward pass and a step of the optimiser."""
         self.optimizer.zero_grad()
         with self._autocast():
             loss = self.module.step(self.batch).loss
@@ -134,8 +135,8 @@ class BenchModel:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.precision == "bf16-mixed")
 
     def gflop_per_clip(self) -> float:
-        """FLOPs of the forward pass of one clip, in billions: the network's own, whatever it is run by."""
-        # The counter sees what is dispatched: a copy is not compiled, and plain layers multiply as they are written.
+        """Billions of FLOPs of the forward pass of one clip, without compilation and without faster layers."""
+        # The counter counts the operations that run. So it gets a copy that is not compiled, with PyTorch's own layers.
         plain = use_plain_layers(copy.deepcopy(self.module)).eval()
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
             plain(self.batch.inputs[:1])
@@ -152,7 +153,7 @@ def _made_up_statistics(num_classes: int) -> Statistics:
 
 
 def random_batch(experiment: TrainSettings, batch_size: int) -> Batch:
-    """A batch of noise as the model sees it, with every target of its view."""
+    """Make a batch of random inputs and labels in the model's view, with all targets of this view."""
     model, length = experiment.model, experiment.clip_length
     size, dual = model.image_size, model.training.windows == Windows.dual_phase
     row = {"file": "clip.safetensors", "label": "a", "stride": 1, "apex_place": length // 2}
@@ -167,10 +168,10 @@ def random_batch(experiment: TrainSettings, batch_size: int) -> Batch:
 
 
 def measure(models: Sequence[BenchModel], settings: Settings) -> list[Measurement]:
-    """Time forward passes, then training steps, of one or of several models in turn.
+    """Time forward passes and then training steps, of one model or of several in turn.
 
-    Several models share the process and the caches of its allocators, so what one of them alone would take cannot
-    be told: peak memory is measured of a model that runs alone.
+    Peak memory is measured only for a single model, because several models in one process share memory that the
+    allocators keep.
     """
     wait = _wait(settings.device)
     for model in models:
@@ -207,7 +208,7 @@ def measure(models: Sequence[BenchModel], settings: Settings) -> list[Measuremen
 
 
 def _wait(device: str) -> Callable[[], None]:
-    """What returns once the device has done all it was asked for."""
+    """A function that waits until the device has finished all its work."""
     return torch.cuda.synchronize if device == "cuda" else lambda: None
 
 
@@ -220,14 +221,17 @@ def _warm_up(actions: Sequence[Callable[[], None]], steps: int) -> None:
 def time_in_turn(
     actions: Sequence[Callable[[], None]], *, steps: int, wait: Callable[[], None] = lambda: None
 ) -> list[list[float]]:
-    """Seconds of each of `steps` runs of each action, one run of each in turn.
+    """Time each action `steps` times, in turn: one run of each, then the next run of each.
 
-    What else the machine does then slows all of them alike.
+    So other work of the machine slows all actions equally.
 
     Args:
-        actions: what to run.
-        steps: runs of each.
-        wait: returns once what an action has started is done.
+        actions: functions to time.
+        steps: number of runs of each.
+        wait: function that waits until the work of an action is finished.
+
+    Returns:
+        Seconds of each run, one list for each action.
     """
     times: list[list[float]] = [[] for _ in actions]
     for _ in range(steps):
@@ -241,23 +245,23 @@ def time_in_turn(
 
 
 def reset_peak_memory(device: str) -> str:
-    """Start to watch for the peak anew, where that can be done.
+    """Reset the peak of memory, if the system allows it.
 
     Returns:
-        How it is measured, a key of `MEMORY`, for `peak_memory`.
+        How the peak is measured: a key of `MEMORY`, for `peak_memory`.
     """
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
         return "max_memory_allocated"
     try:
-        Path("/proc/self/clear_refs").write_text("5")  # Linux: the peak becomes the present size
+        Path("/proc/self/clear_refs").write_text("5")  # Linux: sets the peak to the current size
     except OSError:
         return "ru_maxrss"
     return "VmHWM"
 
 
 def peak_memory(memory_measure: str) -> int:
-    """Peak memory in bytes, since `reset_peak_memory` or as `MEMORY` says."""
+    """Peak memory in bytes; `MEMORY` says since when."""
     if memory_measure == "max_memory_allocated":
         return torch.cuda.max_memory_allocated()
     if memory_measure == "VmHWM":
@@ -268,7 +272,7 @@ def peak_memory(memory_measure: str) -> int:
 
 
 def matrix_rate(device: str, precision: str, *, side: int = _MATRIX_SIDE) -> float:
-    """FLOP a second of the device in a product of large square matrices."""
+    """Measure the FLOPs per second of the device in a product of large square matrices."""
     dtype = torch.bfloat16 if precision == "bf16-mixed" else torch.float32
     matrix = torch.randn(side, side, device=device, dtype=dtype)
 
@@ -281,7 +285,7 @@ def matrix_rate(device: str, precision: str, *, side: int = _MATRIX_SIDE) -> flo
 
 
 def ratios(first: Measurement, second: Measurement) -> dict[str, float]:
-    """Median seconds a clip of the first over those of the second; of steps, where the batches are of one size."""
+    """Ratios of the median times per clip, first model to second. With equal batch sizes, also those of the steps."""
     sizes = second.batch_size / first.batch_size
     return {
         "forward": first.forward / second.forward * sizes,
@@ -290,7 +294,7 @@ def ratios(first: Measurement, second: Measurement) -> dict[str, float]:
 
 
 def profile(model: BenchModel, rows: int) -> str:
-    """The profiler's table of a training step, its costliest operations first."""
+    """The profiler's table of a training step, with the slowest operations first."""
     kinds, order = [ProfilerActivity.CPU], "self_cpu_time_total"
     if model.device.type == "cuda":
         kinds, order = [*kinds, ProfilerActivity.CUDA], "self_cuda_time_total"

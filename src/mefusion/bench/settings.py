@@ -1,26 +1,26 @@
-"""How a model is measured; without torch, so that `mefusion-bench --help` answers at once."""
+"""Settings of a measurement. Does not import torch, so that `mefusion-bench --help` answers at once."""
 
 from dataclasses import dataclass
 
 DEVICES = ("cpu", "cuda")
 PRECISIONS = ("32-true", "bf16-mixed")
 MEMORY = {
-    "max_memory_allocated": "what torch.cuda.max_memory_allocated saw during the timed training steps",
-    "VmHWM": "the largest resident size of the whole process during the timed training steps (VmHWM)",
-    "ru_maxrss": "the largest resident size of the whole process since it started (getrusage)",
+    "max_memory_allocated": "largest GPU memory of tensors in the timed training steps (max_memory_allocated of torch)",
+    "VmHWM": "largest resident memory of the whole process in the timed training steps (VmHWM)",
+    "ru_maxrss": "largest resident memory of the whole process since its start (getrusage)",
 }
-"""Ways to measure peak memory, and what the table says of them."""
+"""Ways to measure peak memory, each with its explanation below the table."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How to measure.
+    """Settings of a measurement.
 
     Attributes:
-        batch_size: clips a batch; the model's own where None.
+        batch_size: clips in a batch; None means the model's own.
         device, precision: one of `DEVICES` and one of `PRECISIONS`.
-        steps: timed steps.
-        warmup: steps before them.
+        steps: number of timed steps.
+        warmup: number of steps before them.
     """
 
     batch_size: int | None = None

@@ -1,4 +1,4 @@
-"""What was measured, as a table in the terminal and as plain data."""
+"""Measurements as a table in the terminal and as plain data."""
 
 import shlex
 import sys
@@ -30,11 +30,11 @@ COLUMNS = (
 )
 CONVENTION = "GFLOP/clip: of the forward pass of one clip in evaluation; a multiply-add counts as 2."
 
-_PIPE_WIDTH = 160  # characters: a file or a pipe has no width of its own
+_PIPE_WIDTH = 160  # characters; a file or a pipe has no width
 
 
 def table_row(measurement: Measurement) -> list[str]:
-    """Texts under `COLUMNS`."""
+    """Cells of a measurement, one for each of `COLUMNS`."""
     peak = measurement.peak_memory
     return [
         measurement.model,
@@ -51,7 +51,7 @@ def table_row(measurement: Measurement) -> list[str]:
 
 
 def summarise(measurements: Sequence[Measurement], settings: Settings) -> dict[str, Any]:
-    """All numbers, and what they were measured on."""
+    """All numbers of the measurements, with the device, the settings and the version of torch."""
     summary: dict[str, Any] = {
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
@@ -78,7 +78,7 @@ def summarise(measurements: Sequence[Measurement], settings: Settings) -> dict[s
 
 
 def notes(measurements: Sequence[Measurement], summary: dict[str, Any]) -> list[str]:
-    """What has to be known to read the table, and what compares its rows."""
+    """Notes below the table: how it was measured, and how the rows compare."""
     names = "AB"[: len(measurements)]
     lines = [f"{name}: {shlex.join(item.overrides)}" for name, item in zip(names, measurements, strict=True)]
     lines = lines if len(lines) > 1 else []
@@ -88,23 +88,23 @@ def notes(measurements: Sequence[Measurement], summary: dict[str, Any]) -> list[
     )
     how = measurements[0].memory_measure
     if how is None:
-        lines.append("Peak memory: not measured where two models share a process; run each alone.")
+        lines.append("Peak memory: not measured if two models share a process; measure each model alone.")
     else:
         lines.append(f"Peak memory: {MEMORY[how]}.")
     if "ratios" in summary:
         forward, training = (summary["ratios"][key] for key in ("forward", "training_step"))
-        lines.append(f"Time a clip, A / B: forward {forward:.3f}, training step {training:.3f}; below 1: A is faster.")
+        lines.append(f"Time per clip, A / B: forward {forward:.3f}, training step {training:.3f}; below 1 A is faster.")
     for measurement, share in zip(measurements, summary.get("share_of_matrix_rate", []), strict=False):
         lines.append(
-            f"{measurement.model} trains at {measurement.training_flops_rate / 1e12:.3g} TFLOP/s (three forward "
-            f"passes a step), {share:.1%} of the {summary['matrix_rate'] / 1e12:.3g} TFLOP/s of a large matrix "
-            f"product in {measurement.precision}; convolutions may use TF32 where products do not."
+            f"{measurement.model} trains at {measurement.training_flops_rate / 1e12:.3g} TFLOP/s (a training step "
+            f"counts as three forward passes), {share:.1%} of the {summary['matrix_rate'] / 1e12:.3g} TFLOP/s of a "
+            f"large matrix product in {measurement.precision}; convolutions may use TF32 even if products do not."
         )
     return lines
 
 
 def print_table(measurements: Sequence[Measurement], summary: dict[str, Any]) -> None:
-    """Print a row a model, and what has to be known to read it."""
+    """Print the table, one row for each model, and its notes."""
     console = Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH)
     console.print(Text(CONVENTION))
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))

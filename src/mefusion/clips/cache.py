@@ -24,8 +24,24 @@ from mefusion.common.errors import MefusionError
 from mefusion.common.files import replacing, write_text
 
 PREPARED_COLUMNS = ("file", "content", "n_frames", "stride", "apex_from", "apex_place")
-"""Columns of a cache's index beside the clip table's: the clip's file, the hash of its frames, their number, the frames
-from one of a window to the next, and where its apex comes from and is."""
+"""Columns that a cache's index has in addition to the clip table's: the clip's file, the hash of its frames, their
+number, the stride of its windows, and where its apex comes from and its index."""
+
+
+RECORDED_COLUMNS = {
+    "frames_read": "Int64",
+    "frames_past_end": "Int64",
+    "faces": "Int64",
+    "frames_without_face": "Int64",
+    "edge": "Float64",
+}
+"""Further columns of a cache's index, with their types: what only preparation can see of a clip. Missing in caches of
+version 0.1, and where it does not apply. Frames from onset to offset; frames that the offset lies past the last one;
+most faces in a picture; frames without a face, whose landmarks are interpolated; smallest distance of a landmark from
+the picture's edge, in inter-ocular distances (below 0: outside)."""
+
+LEFT_OUT_COLUMNS = [*KEY, "path", "problem"]
+"""First columns of a cache's `failures.csv`: the clips that preparation left out, each with the reason."""
 
 _USED_COLUMNS = ("path", "emotion", "objective_class", "notes")  # of the clip table, once clips are prepared
 
@@ -145,15 +161,36 @@ def recorded_source(folder: Path, *, command: str) -> str | None:
     return lines[0] if lines else None
 
 
+def read_left_out(path: Path) -> pd.DataFrame:
+    """Clips that preparation left out of a cache, as text: `LEFT_OUT_COLUMNS`, then the clip table's others.
+
+    Caches of version 0.1 have no others.
+
+    Args:
+        path: the cache's `failures.csv`; where it is not there, nothing was left out.
+
+    Raises:
+        MefusionError: the file is broken.
+    """
+    if not path.exists():
+        return pd.DataFrame(columns=LEFT_OUT_COLUMNS)
+    try:
+        left_out = pd.read_csv(path, dtype=str)
+        left_out = left_out[[*LEFT_OUT_COLUMNS, *left_out.columns.difference(LEFT_OUT_COLUMNS, sort=False)]]
+    except (OSError, ValueError, KeyError) as error:
+        raise MefusionError(f"{path} is broken: delete it and run mefusion-prepare again") from error
+    return left_out
+
+
 def read_index(folder: Path, *, command: str) -> pd.DataFrame:
-    """Index of a cache: the clip table with `PREPARED_COLUMNS`.
+    """Read the index of a cache: the clip table with `PREPARED_COLUMNS`.
 
     Args:
         folder: the cache's folder.
-        command: the command that makes it, for messages.
+        command: the command that makes the cache, for error messages.
 
     Raises:
-        MefusionError: there is none, or it is not as it was written; says how to make it.
+        MefusionError: the index is missing, damaged or not as it was written; the message says how to make it.
     """
     path = folder / "index.parquet"
     if not path.exists():

@@ -1,4 +1,4 @@
-"""What is wrong with a clip's files, seen from their names, sizes, first and last bytes."""
+"""Find problems of a clip's files from their names, sizes, and first and last bytes."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -13,23 +13,23 @@ from mefusion.common.files import leads_outside
 
 _TAIL = 64  # bytes
 _ENDS = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}
-_NAMED = 5  # frame numbers that a sentence names before it only counts
+_NAMED = 5  # a message lists at most this many frame numbers
 
 
 @dataclass
 class Findings:
-    """Sentences on a clip: `problems` must be mended, `notes` are worth knowing."""
+    """Messages about a clip: `problems` must be corrected, `notes` are for information only."""
 
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
 
 def inspect_clip(clip: Mapping[str, object], *, clip_length: int) -> Findings:
-    """Look at one clip's numbers and files without decoding its frames.
+    """Check the frame numbers and files of one clip, without decoding its images.
 
     Args:
         clip: row of the clip table.
-        clip_length: frames of a window; shorter clips are noted.
+        clip_length: number of frames of a window; a shorter clip gets a note.
     """
     findings, path, root = Findings(), Path(str(clip["path"])), Path(str(clip["root"]))
     onset, apex, offset = (frame_number(clip[name]) for name in ("onset", "apex", "offset"))
@@ -64,7 +64,7 @@ def _inspect_folder(
     if missing:
         named = ", ".join(map(str, missing[:_NAMED])) + (", ..." if len(missing) > _NAMED else "")
         sentence = f"{path} lacks {len(missing)} of its {last - first + 1} frames ({named})"
-        # Official copies lack single frames; half a clip is a copy that broke off.
+        # Official downloads lack single frames; if more than half is missing, copying was interrupted.
         if 2 * len(missing) > last - first + 1:
             findings.problems.append(f"{sentence}: copy it anew")
         else:
@@ -75,7 +75,7 @@ def _inspect_folder(
 
 
 def _image_problems(files: list[Path], root: Path) -> Iterator[str]:
-    """A sentence for each kind of problem: the first file that has it, and how many more."""
+    """Yield one message for each kind of problem, with the first file that has it and the number of others."""
     by_kind: dict[str, list[Path]] = {}
     sizes: dict[tuple[int, int], Path] = {}
     for file in files:
@@ -92,7 +92,7 @@ def _image_problems(files: list[Path], root: Path) -> Iterator[str]:
 
 
 def _size(file: Path, root: Path) -> tuple[int, int]:
-    """Width and height by the file's header; raises what is wrong with it."""
+    """Read width and height from the file's header; raises a MefusionError if the file is damaged."""
     if file.is_symlink() and leads_outside(file, root):
         raise MefusionError(f"is a link that leaves {root}: data.root must hold the files themselves")
     length = file.stat().st_size

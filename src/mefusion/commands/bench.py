@@ -1,6 +1,6 @@
-"""`mefusion-bench [OVERRIDE ...]`: time, memory, parameters and FLOPs of a model, alone or against another one.
+"""`mefusion-bench [OVERRIDE ...]`: measure time, memory, parameters and FLOPs of a model, or compare two models.
 
-What is timed is the model: no data is read, and there is no logging and no deterministic mode of the trainer's.
+Only the model is timed: no data is read, nothing is logged, and the trainer's deterministic mode is off.
 """
 
 import argparse
@@ -18,7 +18,7 @@ PROGRAM = "mefusion-bench"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Measure a model, or two in turn, and print the table; an error is one sentence and exit code 1.
+    """Measure one model, or two in turn, and print a table. An error is printed as one sentence, with exit code 1.
 
     Args:
         argv: the command line's arguments; by default those of the process.
@@ -31,10 +31,10 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def bench(arguments: argparse.Namespace) -> None:
-    """Measure what the command line names.
+    """Measure the models of the command line.
 
     Raises:
-        MefusionError: a value is out of its range, there is no GPU, or its memory does not suffice.
+        MefusionError: a value is out of its range, there is no GPU, or the memory is too small.
     """
     # Imported here, so that --help does not wait for torch.
     import torch
@@ -44,7 +44,7 @@ def bench(arguments: argparse.Namespace) -> None:
 
     _check(arguments)
     if arguments.device == "cuda" and not torch.cuda.is_available():
-        raise MefusionError("--device=cuda: torch sees no GPU here; choose cpu")
+        raise MefusionError("--device=cuda: torch finds no GPU; choose cpu")
     if arguments.threads is not None:
         torch.set_num_threads(arguments.threads)
     if arguments.device == "cpu":
@@ -60,7 +60,7 @@ def bench(arguments: argparse.Namespace) -> None:
     if arguments.against is not None:
         given.append(_split(arguments.against))
     try:
-        models = [BenchModel(overrides, settings) for overrides in given]
+        models = [BenchModel(overrides, settings, arguments.config_dir) for overrides in given]
         measurements = measure(models, settings)
         summary = summarise(measurements, settings)
         print_table(measurements, summary)
@@ -84,32 +84,35 @@ def _split(text: str) -> list[str]:
     try:
         return shlex.split(text)
     except ValueError as error:
-        raise MefusionError(f"--against={text!r} cannot be read: a quotation mark has no partner") from error
+        raise MefusionError(f"--against={text!r} cannot be read: close the quotation mark") from error
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
         description="Measure a model: forward pass, training step, peak memory, parameters and FLOPs.",
-        epilog="mefusion-train --help shows what can be overridden; the settings of trainer and data change nothing.",
+        epilog="mefusion-train --help shows the settings; here those of trainer and data have no effect.",
     )
     parser.add_argument(
-        "overrides", metavar="OVERRIDE", nargs="*", help="of conf/train.yaml, such as model=mol model.compile=true"
+        "overrides", metavar="OVERRIDE", nargs="*", help="a setting of conf/train.yaml, such as model.compile=true"
     )
     parser.add_argument(
         "--against",
         metavar='"OVERRIDE ..."',
-        help="time another configuration in turn with the first and print the ratio of their medians",
+        help="measure a second configuration too, in turn with the first, and print the ratio of the median times",
     )
-    parser.add_argument("--batch-size", metavar="N", type=int, help="default: the model's training.batch_size")
+    parser.add_argument(
+        "--batch-size", metavar="N", type=int, help="clips in a batch (default: model.training.batch_size)"
+    )
+    parser.add_argument("--config-dir", "-cd", metavar="DIR", type=Path, help="a folder of your own, added to conf/")
     parser.add_argument("--device", choices=DEVICES, default="cpu", help="default: cpu")
     parser.add_argument("--precision", choices=PRECISIONS, default="32-true", help="default: 32-true")
-    parser.add_argument("--steps", metavar="N", type=int, default=5, help="steps to time (default: 5)")
-    parser.add_argument("--warmup", metavar="N", type=int, default=2, help="steps before them (default: 2)")
-    parser.add_argument("--threads", metavar="N", type=int, help="of torch on the CPU")
-    parser.add_argument("--json", metavar="FILE", type=Path, help="write all numbers there")
+    parser.add_argument("--steps", metavar="N", type=int, default=5, help="number of timed steps (default: 5)")
+    parser.add_argument("--warmup", metavar="N", type=int, default=2, help="steps before the timed ones (default: 2)")
+    parser.add_argument("--threads", metavar="N", type=int, help="number of CPU threads of torch")
+    parser.add_argument("--json", metavar="FILE", type=Path, help="write all numbers to this file")
     parser.add_argument(
-        "--profile", metavar="N", type=int, help="print the N costliest operations of a training step too"
+        "--profile", metavar="N", type=int, help="also print the N slowest operations of a training step"
     )
     return parser
 

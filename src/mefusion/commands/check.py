@@ -1,7 +1,9 @@
-"""`mefusion-check`: what a download holds, and what is wrong with it."""
+"""`mefusion-check`: list the contents of a dataset's download, and find errors in it or in its prepared clips."""
 
+import sys
 from typing import TYPE_CHECKING
 
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 from rich.console import Console
 from rich.markup import escape
@@ -16,16 +18,17 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from mefusion.configuration.preparing import Preparation
     from mefusion.datasets.reading.counts import CountsByScheme
 
-WIDE = 120  # characters of tables that go into a file
+WIDE = 120  # width of the tables in characters if the output is not a terminal
 
 
 def check(config: DictConfig) -> None:
-    """Read a source's tables, look at its files and print what is found.
+    """Read a source's tables, check its files and print what is found; with `prepared`, see `check_prepared`.
 
     Raises:
-        MefusionError: something is wrong.
+        MefusionError: there are problems.
     """
     from mefusion.clips.table import clip_notes
     from mefusion.configuration.preparing import resolve_preparation
@@ -37,6 +40,9 @@ def check(config: DictConfig) -> None:
     if not console.is_terminal:
         console.width = max(console.width, WIDE)
     preparation = resolve_preparation(config)
+    if config.prepared:
+        check_prepared(preparation, console)
+        return
     source, options = preparation.source, preparation.options
     scheme = options.labels
     table = source.table(workers=options.workers)
@@ -51,7 +57,7 @@ def check(config: DictConfig) -> None:
     problems, notes = _inspect(table, options.clip_length, console)
     notes = [*clip_notes(table), *notes]
     absent = sorted(set(table["subject"]) - set(labelled["subject"]))
-    notes += [f"{subject} has no clip in labels={scheme.name}" for subject in absent]
+    notes += [f"{subject} has no clip with labels={scheme.name}" for subject in absent]
     wrong = differences(labelled, scheme=scheme.name, datasets=source.required_counts)
     problems += wrong
     partial = differences(labelled, scheme=scheme.name, datasets=source.official)
@@ -63,8 +69,32 @@ def check(config: DictConfig) -> None:
     console.print(f"sample list {sample_list_hash(labelled)}: {len(labelled)} clips with labels={scheme.name}")
     if problems:
         raise MefusionError(
-            f"{len(problems)} problems in data={source.name} ({source.root}), see above: mend them and check again"
+            f"{len(problems)} problems in data={source.name} ({source.root}), see above: solve them and check again"
         )
+
+
+def check_prepared(preparation: "Preparation", console: Console) -> None:
+    """Write `check.html` into the cache: a strip of every prepared clip, with what to look at; and print the counts.
+
+    Raises:
+        MefusionError: the clips are not prepared.
+    """
+    from mefusion.clips.cache import read_index, read_left_out
+    from mefusion.report.prepared import check_clips, write_page
+
+    folder = preparation.cache
+    given = [text for text in HydraConfig.get().overrides.task if not text.startswith("prepared=")]
+    index = read_index(folder, command=" ".join(["mefusion-prepare", *given]))
+    left_out = read_left_out(folder / "failures.csv")
+    clips = check_clips(index, folder, workers=preparation.options.workers)
+    write_page(folder / "check.html", clips, left_out, title=f"Prepared clips of {preparation.source.name}")
+    for clip in clips:
+        name = f"{clip.row['subject']}/{clip.row['clip_id']}"
+        for _, sentence in clip.warnings:
+            console.print(f"[yellow]look[/] {escape(f'{name}: {sentence}')}")
+    warned = sum(bool(clip.warnings) for clip in clips)
+    console.print(escape(f"{warned} of {len(clips)} prepared clips have warnings; {len(left_out)} are left out"))
+    console.print(escape(f"Page: {folder / 'check.html'}"))
 
 
 def _inspect(table: "pd.DataFrame", clip_length: int, console: Console) -> tuple[list[str], list[str]]:
@@ -73,7 +103,7 @@ def _inspect(table: "pd.DataFrame", clip_length: int, console: Console) -> tuple
     problems: list[str] = []
     notes: list[str] = []
     clips = table.to_dict("records")
-    for clip in track(clips, "Looking at files", console=console, transient=True, disable=not console.is_terminal):
+    for clip in track(clips, "Checking files", console=console, transient=True, disable=not console.is_terminal):
         found = inspect_clip(clip, clip_length=clip_length)
         name = f"{clip['subject']}/{clip['clip_id']}"
         problems += [f"{name}: {line}" for line in found.problems]
@@ -109,7 +139,8 @@ def _subject_table(labelled: "pd.DataFrame", names: list[str]) -> Table:
 
 
 def main() -> None:
-    """Console script."""
+    """Console script; `--prepared` is short for `prepared=true`."""
+    sys.argv[1:] = ["prepared=true" if argument == "--prepared" else argument for argument in sys.argv[1:]]
     run(check, config_name="check", program="mefusion-check")
 
 

@@ -1,4 +1,4 @@
-"""`mefusion-prepare`: from a source to the cache that training reads."""
+"""`mefusion-prepare`: prepare the clips of a source, and write the cache that training reads."""
 
 from typing import Any
 
@@ -11,31 +11,33 @@ from mefusion.configuration.cli import run
 
 
 def prepare(config: DictConfig) -> None:
-    """Prepare every clip of a source and say what became of them; or write a fake download and say what is next.
+    """Prepare all clips of a source and print the result; or write a synthetic download and print the next command.
 
     Raises:
-        MefusionError: clips failed; the others are prepared all the same.
+        MefusionError: OpenCV lacks TV-L1, or some clips could not be prepared; then the others are prepared.
     """
     from mefusion.clips.cache import record_source
+    from mefusion.clips.motion import require_tvl1
     from mefusion.clips.table import clip_notes
     from mefusion.configuration.preparing import resolve_preparation
     from mefusion.preparation.clips import prepare_clips
 
+    require_tvl1()
     console = Console(soft_wrap=True, highlight=False)
     preparation = resolve_preparation(config)
     source: Any = preparation.source
     settings, folder, workers = preparation.settings, preparation.cache, preparation.options.workers
     if getattr(source, "layout", None) is not None:
-        console.print(escape(f"{source.write_to} is written; next: {source.write_download(workers=workers)}"))
+        console.print(escape(f"{source.write_to} is written; next command: {source.write_download(workers=workers)}"))
         return
     table = source.table(workers=workers)
-    digest = source.digest()  # of what is prepared: the list may be edited meanwhile
+    digest = source.digest()  # read now, since the user may edit the list during the preparation
     index, failures, notes = prepare_clips(table, folder, settings, workers=workers)
     record_source(folder, digest)
     for line in [*clip_notes(index), *notes]:
         console.print(f"[yellow]note[/] {escape(line)}")
     for stand_in, clips in index[index["apex_from"] != "table"].groupby("apex_from"):
-        console.print(f"[yellow]note[/] missing_apex={stand_in} stands for the apex of {len(clips)} clips")
+        console.print(f"[yellow]note[/] {len(clips)} clips have no annotated apex: missing_apex={stand_in} is used")
     for line in failures["problem"]:
         console.print(f"[red]failed[/] {escape(line)}")
     subjects = index["subject"].nunique()
@@ -46,7 +48,7 @@ def prepare(config: DictConfig) -> None:
     if len(failures):
         raise MefusionError(
             f"{len(failures)} of {len(table)} clips could not be prepared, see {folder / 'failures.csv'}: "
-            "mend them and run again, or train without them"
+            "solve the problems and run again, or train without these clips"
         )
 
 

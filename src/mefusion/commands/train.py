@@ -1,9 +1,10 @@
-"""`mefusion-train`: one study, or a sweep of them with `-m`."""
+"""`mefusion-train`: run one study, or a sweep of studies with `-m`."""
 
 import functools
 import json
 import logging
 import os
+import sys
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,25 +21,60 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from mefusion.configuration.composition import Experiment
+    from mefusion.studies.runs import Run
     from mefusion.studies.study import Study
+    from mefusion.windows.store import ClipStore
+
+PROGRAM = "mefusion-train"
+ESTIMATE = "--estimate"
 
 
 def train(config: "DictConfig") -> float | None:
-    """Run a study over its folds and print its pooled metrics.
+    """Run the folds of a study and print its pooled metrics.
 
     Returns:
-        Pooled UF1, for a sweeper, with `rule=inner_val` that of the validation subjects; None while folds are missing,
-        or where the rule looked at the test subjects.
+        The value that a sweeper maximises: the pooled UF1, or with `rule=inner_val` the UF1 of the validation subjects.
+        None if folds are missing, or if the rule selects on the test subjects.
+
+    Raises:
+        MefusionError: the data are not prepared, or settings are wrong.
+    """
+    # Imported here, so that --help does not wait for torch.
+    from mefusion.common.distributed import rank
+    from mefusion.configuration import building, processes
+    from mefusion.studies.code import require_same_code
+    from mefusion.studies.record import left_out_phrase
+    from mefusion.studies.study import run_study
+    from mefusion.training.callbacks import progress_bar
+
+    experiment, clips, study, chosen = plan(config)
+    settings = experiment.settings
+    processes.start_processes(settings.trainer)
+    first = rank() == 0
+    say = functools.partial(print, flush=True) if first else lambda line: None
+    with processes.report_errors_once():
+        require_same_code(study, again=settings.again, accept=settings.accept_code, say=say)
+    before = sum(run.done for run in study.runs)
+    subjects = clips.index["subject"].nunique()
+    tasks = " + ".join(experiment.tasks)
+    say(f"{study.directory}: {len(clips.index)} clips of {subjects} subjects, {tasks}, {settings.protocol.name}")
+    if left_out := left_out_phrase(study.facts):
+        say(f"{left_out}, see {experiment.preparation.cache / 'failures.csv'}")
+    if settings.rule == "oracle":
+        say("rule=oracle selects the best epoch on the test subjects: its scores are named oracle and are not results")
+    with processes.report_errors_once(), progress_bar(sum(not run.done for run in chosen)) as shown:
+        run_study(study, chosen, clips, building.make_builder(experiment, clips, study, shown), say)
+    return finish(experiment, study, done_before=before) if first else None
+
+
+def plan(config: "DictConfig") -> "tuple[Experiment, ClipStore, Study, list[Run]]":
+    """What a configuration describes: the experiment, its clips, its study, and the runs that are this command's.
 
     Raises:
         MefusionError: the data is not prepared, or the configuration makes no sense.
     """
-    # Imported here, so that --help does not wait for torch.
-    from mefusion.common.distributed import rank
-    from mefusion.configuration import building, composition, processes
+    from mefusion.configuration import building, composition
     from mefusion.evaluation.folds import select_folds, select_shard
-    from mefusion.studies.study import Builder, run_study
-    from mefusion.training.callbacks import progress_bar
 
     quiet_lightning()
     require_one_study()
@@ -51,30 +87,33 @@ def train(config: "DictConfig") -> float | None:
     study = composition.plan_study(experiment, clips)
     names = {fold.name for fold in select_folds(study.folds, settings.protocol.folds)}
     chosen = select_shard([run for run in study.runs if run.fold in names], settings.protocol.shard)
-    processes.start_processes(settings.trainer)
-    first = rank() == 0
-    say = functools.partial(print, flush=True) if first else lambda line: None
-    before = sum(run.done for run in study.runs)
-    subjects = clips.index["subject"].nunique()
-    tasks = " + ".join(experiment.tasks)
-    say(f"{study.directory}: {len(clips.index)} clips of {subjects} subjects, {tasks}, {settings.protocol.name}")
-    if settings.rule == "oracle":
-        say("rule=oracle looks for the best epoch on the test subjects: its scores are called oracle and are no result")
-    with processes.report_errors_once(), progress_bar(sum(not run.done for run in chosen)) as shown:
-        build = Builder(
-            data=functools.partial(building.make_data, experiment, clips),
-            module=functools.partial(building.make_module, settings, experiment.tasks),
-            trainer=lambda run, callbacks: building.make_trainer(experiment, study, run, [*callbacks, *shown]),
-        )
-        run_study(study, chosen, clips, build, say)
-    return finish(experiment, study, done_before=before) if first else None
+    return experiment, clips, study, chosen
+
+
+def estimate(config: "DictConfig") -> None:
+    """Say what the folds that are not done take here, in time, memory and disk, and write nothing.
+
+    Raises:
+        MefusionError: as `train`; or several devices would share a training.
+    """
+    from mefusion.bench.estimate import estimate as measured
+    from mefusion.configuration import processes
+
+    experiment, clips, study, chosen = plan(config)
+    processes.require_one_process(experiment.settings.trainer)
+    left = [run for run in chosen if not run.done]
+    if not left:
+        print(f"{study.directory}: {len(chosen)} folds are done, none is left to run")
+        return
+    _, lines = measured(experiment, study, clips, left)
+    print("\n".join(lines))
 
 
 def finish(experiment: "Experiment", study: "Study", *, done_before: int) -> float | None:
-    """Score a study that is complete, print and log the scores, and tell the launcher; name the folds that are missing.
+    """Score a complete study, print and log the scores, and report them to the launcher; or print the missing folds.
 
     Returns:
-        As `train`.
+        The same as `train`.
     """
     from mefusion.configuration import building
     from mefusion.studies.results import headline, pool, validation_uf1
@@ -82,40 +121,42 @@ def finish(experiment: "Experiment", study: "Study", *, done_before: int) -> flo
     missing = [run.name for run in study.runs if not run.done]
     trained = len(study.runs) - len(missing) - done_before
     if missing:
-        print(f"{study.directory} still lacks the folds {', '.join(missing)}: nothing is pooled")
+        print(f"{study.directory} is incomplete: the folds {', '.join(missing)} are missing, so nothing is scored")
         report_to_launcher(complete=False, uf1=None, objective=None, trained=trained)
         return None
     result = pool(study.directory)
     print(headline(result.summary))
     building.log_study(experiment, study, result.summary, result.predictions)
-    uf1 = result.summary.get("uf1")  # what is chosen on the test subjects has no say in a sweep
+    # None under the rule oracle: a sweep must not maximise a score that was selected on the test subjects.
+    uf1 = result.summary.get("uf1")
     objective = validation_uf1([run.folder for run in study.runs]) if study.rule == "inner_val" else uf1
     report_to_launcher(complete=True, uf1=uf1, objective=objective, trained=trained)
     return objective
 
 
 def require_one_study() -> None:
-    """Refuse a sweep that is not run as one, as `+ablation=tasks` without `-m`, which would leave its values out.
+    """Refuse the settings of a sweep without `-m`, as in `+ablation=tasks`: the values of the sweep would be ignored.
 
     Raises:
-        MefusionError: a value that a sweep would set is not given.
+        MefusionError: a setting that the sweep would set has no value.
     """
     hydra = HydraConfig.get()
     given = {override.split("=")[0] for override in hydra.overrides.task}
     if missing := [key for key in hydra.sweeper.params or () if key not in given]:
         raise MefusionError(
-            f"{missing[0]} has several values, for a sweep: give -m, or {missing[0]}=VALUE for one study"
+            f"{missing[0]} has several values, as for a sweep: add -m to run the sweep, or {missing[0]}=VALUE for one "
+            "study"
         )
 
 
 def report_to_launcher(**result: float | None) -> None:
-    """Tell the launcher, where this is a job of a sweep, what came of it."""
+    """Write the result for the launcher, if this process is a job of a sweep."""
     if path := os.environ.get(RESULT_VARIABLE):
         write_text(Path(path), json.dumps(result))
 
 
 def quiet_lightning() -> None:
-    """Leave the terminal to the study's own lines; warnings that users can act on stay."""
+    """Hide Lightning's messages, except warnings that need the user's attention."""
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     for message in (
@@ -123,13 +164,20 @@ def quiet_lightning() -> None:
         ".*does not have many workers.*",
         ".*Checkpoint directory .* exists.*",
         ".*Experiment logs directory.*",
+        ".*`srun` command is available on your system but is not used.*",  # folds need no srun
     ):
         warnings.filterwarnings("ignore", message=message)
 
 
 def main() -> None:
-    """Console script."""
-    run(train, config_name="train", program="mefusion-train")
+    """Console script; `--estimate` is not one of Hydra's options, so it is taken out of the command line."""
+    task = train
+    if ESTIMATE in sys.argv:
+        task = estimate
+        sys.argv[1:] = [argument for argument in sys.argv[1:] if argument != ESTIMATE]
+        if {"-m", "--multirun"} & {*sys.argv}:
+            sys.exit(f"{PROGRAM}: {ESTIMATE} measures one study: give it without -m, with the values of one job")
+    run(task, config_name="train", program=PROGRAM)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Do the same work on many clips, in several processes, with a progress bar."""
+"""Do the same work on many clips, in several processes, and tell how far it has come."""
 
 import functools
 import multiprocessing
@@ -10,19 +10,12 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
 import cv2
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
-from rich.text import Text
 
 from mefusion.common.errors import MefusionError
+from mefusion.common.progress import track
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-
-
-class _Rate(ProgressColumn):
-    def render(self, task: Task) -> Text:
-        speed = task.finished_speed or task.speed
-        return Text(f"{speed:.1f} clips/s" if speed else "")
 
 
 def parallel_map(
@@ -34,12 +27,12 @@ def parallel_map(
     initialise: Callable[..., None] | None = None,
     arguments: tuple[Any, ...] = (),
 ) -> Iterator[tuple[Item, Result]]:
-    """Yield (item, work(item)) for each item as soon as it is done, in any order, and show a progress bar.
+    """Yield (item, work(item)) for each item as soon as it is done, in any order, and tell the progress.
 
     Args:
         work: a function at the top level of a module: worker processes find it by its name.
         items: what to work on.
-        description: text of the progress bar.
+        description: what is done, for `mefusion.common.progress.track`.
         workers: number of processes; None means one for each core. With 1, the work is done in this process.
         initialise, arguments: a function, and its arguments, that is called once in each process before the work.
 
@@ -51,11 +44,8 @@ def parallel_map(
     if workers is not None and workers < 1:
         raise MefusionError(f"workers={workers}: give a number above 0, or null to use every core")
     count = min(len(items), workers or os.cpu_count() or 1)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
     run = _in_this_process if count == 1 else functools.partial(_in_processes, count)
-    with Progress(*columns) as progress:
-        results = run(work, items, initialise, arguments)
-        yield from progress.track(results, total=len(items), description=description)
+    yield from track(run(work, items, initialise, arguments), total=len(items), description=description)
 
 
 def _in_this_process(

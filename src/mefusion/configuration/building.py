@@ -1,5 +1,6 @@
 """Build what a fold needs: its data, the network with its tasks, the trainer with callbacks and loggers."""
 
+import functools
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -18,7 +19,7 @@ from mefusion.configuration.objects import check_target, make
 from mefusion.configuration.schema import TrainSettings
 from mefusion.evaluation.folds import Fold
 from mefusion.studies.runs import Run
-from mefusion.studies.study import Study
+from mefusion.studies.study import Builder, Study
 from mefusion.training.loggers import (
     csv_logger,
     log_settings,
@@ -106,6 +107,22 @@ def make_module(settings: TrainSettings, tasks: Mapping[str, Task], statistics: 
     module = MERModule(network, all_tasks, settings.model.optimizer, mean_shape=settings.model.mean_shape)
     module.initialise(statistics)
     return module
+
+
+def make_builder(experiment: Experiment, clips: ClipStore, study: Study, callbacks: Sequence[L.Callback]) -> Builder:
+    """What makes the data, module and trainer of each fold of a study.
+
+    Args:
+        experiment: the study's experiment.
+        clips: all clips of the study.
+        study: the study.
+        callbacks: see `make_trainer`.
+    """
+    return Builder(
+        data=functools.partial(make_data, experiment, clips),
+        module=functools.partial(make_module, experiment.settings, experiment.tasks),
+        trainer=lambda run, needed: make_trainer(experiment, study, run, [*needed, *callbacks]),
+    )
 
 
 def make_trainer(experiment: Experiment, study: Study, run: Run, callbacks: Sequence[L.Callback]) -> L.Trainer:

@@ -28,13 +28,7 @@ def start_processes(options: Mapping[str, Any]) -> None:
     Raises:
         MefusionError: the devices do not exist, or there are several in a sweep.
     """
-    names = ("accelerator", "devices", "num_nodes", "strategy")
-    given = {name: options[name] for name in names if name in options}
-    text = " ".join(f"trainer.{name}={value}" for name, value in given.items())
-    try:
-        fabric = L.Fabric(**given)
-    except (ValueError, TypeError, RuntimeError, ImportError, MisconfigurationException) as error:
-        raise MefusionError(f"{text}: {str(error).strip().splitlines()[0]}") from error
+    fabric, text = _fabric(options)
     if fabric.world_size == 1:
         return
     if options.get("num_nodes", 1) > 1 and isinstance(
@@ -56,6 +50,31 @@ def _require_nodes(text: str) -> None:
             f"{text}: {missing[0]} is not set, so the machines cannot find each other; start the command by SLURM or "
             "torchrun on each of them, or give trainer.num_nodes=1"
         )
+
+
+def require_one_process(options: Mapping[str, Any]) -> None:
+    """Check that a training needs no more than this process.
+
+    Args:
+        options: arguments of Lightning's Trainer.
+
+    Raises:
+        MefusionError: the devices do not exist, or there are several.
+    """
+    fabric, text = _fabric(options)
+    if fabric.world_size > 1:
+        raise MefusionError(f"{text}: --estimate measures one device: give trainer.devices=1, or trainer=gpu or cpu")
+
+
+def _fabric(options: Mapping[str, Any]) -> tuple[L.Fabric, str]:
+    """Lightning's Fabric for the devices of a trainer, and the settings that name them, for messages."""
+    names = ("accelerator", "devices", "num_nodes", "strategy")
+    given = {name: options[name] for name in names if name in options}
+    text = " ".join(f"trainer.{name}={value}" for name, value in given.items())
+    try:
+        return L.Fabric(**given), text
+    except (ValueError, TypeError, RuntimeError, ImportError, MisconfigurationException) as error:
+        raise MefusionError(f"{text}: {str(error).strip().splitlines()[0]}") from error
 
 
 @contextmanager

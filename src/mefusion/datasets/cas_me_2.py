@@ -31,7 +31,7 @@ class CasmeSquaredSource(OfficialSource):
     tables = ("CAS(ME)^2code_final(Updated).xlsx", "CAS(ME)^2code_final (Updated).xlsx", "CAS(ME)^2code_final.xlsx")
 
     def table_rows(self) -> Iterator[dict[str, str]]:
-        """Codes of micro-expressions, with the `subject` and the code of its `video` by the two naming rules."""
+        """Cells of each micro-expression; the sheets of naming rules give its `subject` and the code of its `video`."""
         codes, subject_rule, video_rule = self._sheets()
         subjects = {row[2]: row[1] for row in subject_rule if row[2:] and row[2].isdigit()}
         videos = {row[1].lower(): row[0].zfill(4) for row in video_rule if row[1:]}  # anger1 -> 0401
@@ -42,7 +42,7 @@ class CasmeSquaredSource(OfficialSource):
             if cells["index"] not in subjects:
                 raise MefusionError(
                     f"{self.table_file()} has no subject of index {cells['index']} in its first naming rule: "
-                    "copy the table anew from the download"
+                    "copy the table again from the download"
                 )
             video = cells["clip"].rsplit("_", 1)[0].lower()
             yield {**cells, "subject": subjects[cells["index"]], "video": videos.get(video, cells["clip"])}
@@ -52,18 +52,18 @@ class CasmeSquaredSource(OfficialSource):
         if len(sheets) < 3 or not all(sheets[:3]) or len(sheets[0][0]) < len(CODES):
             raise MefusionError(
                 f"{self.table_file()} must have a sheet of codes with {len(CODES)} columns and two sheets of "
-                "naming rules: copy it anew from the download"
+                "naming rules: copy it again from the download"
             )
         return sheets[:3]
 
     def clip_id(self, cells: Mapping[str, str]) -> str:
-        """As `anger1_1_557`."""
+        """Clip and onset, such as `anger1_1_557`."""
         return f"{cells['clip']}_{cells['onset']}"
 
     def clip_folder(self, tree: Path, subject: str, cells: Mapping[str, str]) -> Path:
-        """See `OfficialSource.clip_folder`; a folder of `raw` is a whole video."""
+        """See `OfficialSource.clip_folder`; a folder of `raw` frames is a whole video."""
         folder, clip = tree / subject, cells["clip"]
-        if not folder.is_dir():  # the cropped subjects have no letter
+        if not folder.is_dir():  # folders of `cropped` frames are named without the `s`
             folder = tree / subject.removeprefix("s")
         if self.frames == "raw" and folder.is_dir():
             videos = matching_folders(folder, re.compile(rf"\d+_{re.escape(cells['video'])}.*"))
@@ -71,10 +71,10 @@ class CasmeSquaredSource(OfficialSource):
         return descend(folder, clip, root=self.root)
 
     def correct_by_rule(self, coding: Coding) -> None:
-        """An offset of 0 was not coded; the apex is the last frame that surely shows the expression."""
+        """Replace an offset of 0, which was not coded, by the apex: the last frame known to show the expression."""
         if coding.cells["offset"] != "0":
             return
         apex = coding.number("apex")
         coding.cells["offset"] = str(apex) if apex else ""
         if apex:
-            coding.notes.append(f"offset 0 was not coded: the apex {apex} is taken")
+            coding.notes.append(f"offset 0 means that it was not coded: the apex {apex} is used")

@@ -15,9 +15,9 @@ _THREE = Counts(88, {"negative": 457, "positive": 55, "surprise": 187})
 class CasmeCubedSource(OfficialSource):
     """CAS(ME)^3, part A: 860 clips of 94 subjects.
 
-    Frames are `raw` (`part_A/spNO.1/a/color/166.jpg`) or `clips`, the pack that is cut to the expressions
-    (`Part_A_ME_clip/frame/spNo.1_a_355/355.jpg`). One video holds several expressions, so a clip is named by the
-    video's letter and the table's onset.
+    Frames are `raw`, whole videos (`part_A/spNO.1/a/color/166.jpg`), or `clips`, the archive with only the frames of
+    the expressions (`Part_A_ME_clip/frame/spNo.1_a_355/355.jpg`). One video has several expressions, so a clip's id is
+    the video's letter and the onset of the table.
     """
 
     dataset = "cas_me_3"
@@ -26,7 +26,7 @@ class CasmeCubedSource(OfficialSource):
     subject_folder = re.compile(r"spno\..*", re.IGNORECASE)
     kinds = {"raw": "part_a", "clips": "part_a"}
     avoid = re.compile(r"part_?[bc].*|depth", re.IGNORECASE)
-    tables = ("cas(me)3_part_A_ME_label_JpgIndex_v2.xlsx",)  # v1 lies beside it and lists other clips
+    tables = ("cas(me)3_part_A_ME_label_JpgIndex_v2.xlsx",)  # the download also has v1, which lists other clips
     columns = {
         "Subject": "subject",
         "Filename": "letter",
@@ -62,16 +62,16 @@ class CasmeCubedSource(OfficialSource):
     }
 
     def frame_tree(self) -> Path:
-        """Folder of the subjects, or of the pack's clips, which lie side by side."""
+        """Folder whose children are the subjects' folders or, for `clips`, the folders of the clips."""
         kinds = {self.frames: self.kinds[self.frames]}
         return frame_tree(self.root, self.entry_folders[self.frames], frames=self.frames, kinds=kinds, avoid=self.avoid)
 
     def clip_id(self, cells: Mapping[str, str]) -> str:
-        """As `a_355`."""
+        """Letter of the video and onset, such as `a_355`."""
         return f"{cells['letter'].lower()}_{cells['onset']}"
 
     def clip_folder(self, tree: Path, subject: str, cells: Mapping[str, str]) -> Path:
-        """See `OfficialSource.clip_folder`; the pack's clips are named by the onset before it is corrected."""
+        """See `OfficialSource.clip_folder`; folders of `clips` are named by the onset before its correction."""
         if self.frames == "clips":
             return descend(tree, f"{subject}_{self.clip_id(cells)}", root=self.root)
         return descend(tree, subject, cells["letter"].lower(), "color", root=self.root)

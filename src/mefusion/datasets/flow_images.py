@@ -1,4 +1,4 @@
-"""A folder of onset-to-apex flow images, as passed around for the composite of 2019."""
+"""Flow images from onset to apex, in the form in which the composite dataset of 2019 is shared."""
 
 import hashlib
 import re
@@ -22,17 +22,17 @@ LABELS = {"0": "negative", "1": "positive", "2": "surprise"}
 
 
 class FlowImagesSource(Source):
-    """One 28x28 PNG a clip (horizontal flow, vertical flow, optical strain as R, G, B) and a CSV that labels them.
+    """A 28x28 PNG for each clip (horizontal flow, vertical flow and optical strain as R, G, B), and a CSV of labels.
 
-    The clip's path is its PNG; there are no frames, so no onset, apex and offset either.
+    The clip's path is its PNG. There are no frames, so there is no onset, apex or offset.
 
     Args:
-        root: folder of the CSV, with the images in it or in a folder below.
-        name: of the data.
-        allow_partial: whether to go on where clips are missing; every result then says so.
+        root: folder of the CSV; the images are in it or in folders below.
+        name: name of the data.
+        allow_partial: whether clips may be missing; every result then says so.
     """
 
-    faces = "none"  # nothing to look for
+    faces = "none"  # a flow image shows no face to find
     official = {dataset: source.counts for dataset, source in DATASETS.items()}
 
     def __init__(self, *, root: str, name: str = "flow_images", allow_partial: bool = False):
@@ -50,21 +50,21 @@ class FlowImagesSource(Source):
             return None
 
     def table(self, *, workers: int | None = None) -> pd.DataFrame:
-        """Clip table.
+        """Make the clip table.
 
         Raises:
-            MefusionError: the CSV is missing or wrong, or a row has no image or an image no row.
+            MefusionError: the CSV is missing or wrong, a row has no image, or an image has no row.
         """
         return clip_table(self._rows(), origin=self._csv(), root=self.root)
 
     def _csv(self) -> Path:
         if not self.root.is_dir():
-            raise MefusionError(f"data.root={self.root} is no folder: give that of the images and their CSV")
+            raise MefusionError(f"data.root={self.root} is no folder: give the folder of the images and their CSV")
         listed = [path for path in sorted(self.root.glob("*.csv")) if path.is_file()]
         if len(listed) != 1:
             names = ", ".join(path.name for path in listed) or "none"
             raise MefusionError(
-                f"{self.root} must hold one CSV with the columns {', '.join(COLUMNS)}, there is {names}: keep one there"
+                f"{self.root} must have one CSV, with the columns {', '.join(COLUMNS)}, but has {names}: keep one"
             )
         return require_inside(listed[0], self.root)
 
@@ -75,15 +75,15 @@ class FlowImagesSource(Source):
             dataset, label = row["dataset"].lower(), row["label"]
             if dataset not in DATASETS or label not in LABELS:
                 raise MefusionError(
-                    f"{csv} has the dataset '{row['dataset']}' with label '{label}': datasets are "
-                    f"{', '.join(DATASETS)}, labels {', '.join(f'{k} ({v})' for k, v in LABELS.items())}"
+                    f"{csv} has the dataset '{row['dataset']}' with label '{label}': choose from the datasets "
+                    f"{', '.join(DATASETS)} and the labels {', '.join(f'{k} ({v})' for k, v in LABELS.items())}"
                 )
             subject = DATASETS[dataset].subject(row["sub"])
-            # The subject's zeros are lost where a spreadsheet has been at the CSV.
+            # A spreadsheet program removes leading zeros of the subject when it saves the CSV.
             keys = [f"{sub}_{row['filename_o']}" for sub in (row["sub"], subject)]
             image = next((images.pop(key) for key in keys if key in images), None)
             if image is None:
-                raise MefusionError(f"{csv} lists {keys[0]} and {self.root} has no {keys[0]}.png: add it")
+                raise MefusionError(f"{csv} lists {keys[0]}, but {self.root} has no {keys[0]}.png: add it")
             clip_id = re.sub(r"^s0*(?=\d)", "s", row["filename_o"]) if dataset == "smic" else row["filename_o"]
             yield {
                 "dataset": dataset,
@@ -95,11 +95,11 @@ class FlowImagesSource(Source):
         if images:
             raise MefusionError(
                 f"{csv} has no row for {len(images)} images, such as {next(iter(images.values())).name}: "
-                "add rows, or take the images out"
+                "add rows, or remove the images"
             )
 
     def _images(self) -> dict[str, Path]:
-        """Image of each clip; blanks may stand before `.png`."""
+        """Image of each clip, by file name; spaces before `.png` are ignored."""
         images: dict[str, Path] = {}
         for path in sorted(self.root.rglob("*.png")):
             if path.stem.strip() in images:
@@ -112,10 +112,10 @@ def _read(csv: Path) -> list[dict[str, str]]:
     try:
         rows = pd.read_csv(csv, dtype=str, keep_default_na=False, encoding="utf-8-sig")
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise MefusionError(f"{csv} cannot be read as a CSV file ({str(error).strip()}): copy it anew") from error
+        raise MefusionError(f"{csv} cannot be read as a CSV file ({str(error).strip()}): copy it again") from error
     rows = rows.rename(columns=lambda name: str(name).strip().lower()).map(str.strip)
     missing = [column for column in COLUMNS if column not in rows]
     if missing:
         raise MefusionError(f"{csv} lacks the column {', '.join(missing)}: its header must have {', '.join(COLUMNS)}")
     rows = rows[list(COLUMNS)]
-    return rows[(rows != "").any(axis=1)].to_dict("records")  # some copies end in lines of commas
+    return rows[(rows != "").any(axis=1)].to_dict("records")  # some copies end with rows that contain only commas

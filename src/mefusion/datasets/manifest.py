@@ -1,4 +1,4 @@
-"""Anyone's own data: a CSV file that lists clips."""
+"""The user's own data: a CSV file that lists clips."""
 
 import hashlib
 import re
@@ -22,7 +22,7 @@ class ManifestSource(Source):
 
     Args:
         root: folder of the manifest.
-        name: of the dataset, for rows that name none.
+        name: name of the dataset, for rows without one.
     """
 
     def __init__(self, *, root: str, name: str = "manifest"):
@@ -42,21 +42,21 @@ class ManifestSource(Source):
 
 
 def manifest_digest(manifest: Path) -> str | None:
-    """Hash of the file, None where it is not there."""
+    """Hash of the file; None if it does not exist."""
     return hashlib.sha256(manifest.read_bytes()).hexdigest() if manifest.exists() else None
 
 
 def read_manifest(manifest: Path, *, dataset: str) -> pd.DataFrame:
-    """Clip table of a manifest.
+    """Read a manifest into a clip table.
 
     Args:
-        manifest: CSV with a header: clip_id, subject, path, emotion and optionally dataset, onset, apex,
-            offset, action_units, fps, landmarks. A path is a folder of frames or a video file, landmarks a file
-            of them (see `read_landmarks`), both relative to the manifest's folder, which they may not leave.
-        dataset: name for rows that have none.
+        manifest: CSV file with a header: clip_id, subject, path, emotion and optionally dataset, onset, apex, offset,
+            action_units, fps, landmarks. A path is a folder of frames or a video file; landmarks is a landmark file
+            (see `read_landmarks`). Both are relative to the manifest's folder, and must be inside it.
+        dataset: name of the dataset, for rows without one.
 
     Raises:
-        MefusionError: the file is missing, is no CSV, lacks a column, or holds a bad value; names it.
+        MefusionError: the file is missing, is no CSV, lacks a column, or has a wrong value, which the message names.
     """
     rows = _read(manifest)
     missing = [column for column in REQUIRED if column not in rows]
@@ -70,15 +70,15 @@ def read_manifest(manifest: Path, *, dataset: str) -> pd.DataFrame:
 
 def _read(manifest: Path) -> pd.DataFrame:
     try:
-        # Text only: pandas would read the subject 006 as the number 6.
+        # Read everything as text: pandas would change the subject 006 to the number 6.
         with warnings.catch_warnings():
-            warnings.simplefilter("error", pd.errors.ParserWarning)  # of values beyond the header's columns
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # raised if a row has more values than the header
             rows = pd.read_csv(manifest, dtype=str, keep_default_na=False, skipinitialspace=True, index_col=False)
     except FileNotFoundError as error:
         raise MefusionError(f"{manifest} is not there: data.root must be the folder of a manifest.csv") from error
     except pd.errors.ParserWarning as error:
         raise MefusionError(
-            f"{manifest} has a row of more values than its header has columns: put quotes around those with commas"
+            f"{manifest} has a row with more values than its header has columns: put values with commas in quotes"
         ) from error
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise MefusionError(
@@ -90,7 +90,7 @@ def _read(manifest: Path) -> pd.DataFrame:
 def _clip(row: dict[str, str], manifest: Path, default_dataset: str) -> dict[str, object]:
     for column in REQUIRED:
         if not row[column]:
-            raise MefusionError(f"{manifest} leaves {column} empty for the clip '{row['clip_id']}': fill it in")
+            raise MefusionError(f"{manifest} has no {column} for the clip '{row['clip_id']}': fill it in")
     dataset = row.get("dataset") or default_dataset
     return {
         "dataset": dataset,
@@ -111,7 +111,7 @@ def _path(row: dict[str, str], column: str, manifest: Path) -> str:
         raise MefusionError(f"{manifest}: the {column} of clip {row['clip_id']}: {error}") from error
     if not path.is_relative_to(root):
         raise MefusionError(
-            f"{manifest}: the {column} '{row[column]}' of clip {row['clip_id']} leaves {root}: keep it inside"
+            f"{manifest}: the {column} '{row[column]}' of clip {row['clip_id']} is outside {root}: move it inside"
         )
     return str(path)
 
@@ -120,7 +120,7 @@ def _number(row: dict[str, str], column: str, manifest: Path) -> float | int | N
     text = row.get(column, "")
     if not text:
         return None
-    # Frame numbers have at most nine digits, rates are finite: anything else is a slip.
+    # Frame numbers of more than nine digits, and frame rates that are no finite number, are mistakes.
     pattern = r"\d+(\.\d+)?" if column == "fps" else r"\d{1,9}"
     if not re.fullmatch(pattern, text):
         raise MefusionError(

@@ -1,4 +1,4 @@
-"""Several sources as one."""
+"""Pool several data sources into one."""
 
 import hashlib
 import os
@@ -14,12 +14,12 @@ from mefusion.datasets.reading.source import Source
 
 
 class PooledSource(Source):
-    """The clips of several sources together; subjects carry their dataset's name, so that they stay apart.
+    """The clips of several sources together; subjects keep the name of their dataset, so that they stay distinct.
 
     Args:
-        sources: by names of one's choice.
-        name: of the data.
-        allow_partial: whether to go on where clips of any source are missing; each source has one of its own too.
+        sources: the sources, by names that the user chooses.
+        name: name of the data.
+        allow_partial: whether clips may be missing in every source; each source also has this setting for itself.
 
     Raises:
         MefusionError: there is no source.
@@ -29,7 +29,7 @@ class PooledSource(Source):
         self, *, sources: Mapping[str, Source] | None = None, name: str = "pooled", allow_partial: bool = False
     ):
         if not sources:
-            raise MefusionError(f"data={name} has no sources: name them, as in data/sources=[casme2,samm]")
+            raise MefusionError(f"data={name} has no sources: list them, as in data/sources=[casme2,samm]")
         self.name, self.allow_partial = name, allow_partial
         self.sources = dict(sorted(sources.items()))
         parts = self.sources.values()
@@ -38,20 +38,23 @@ class PooledSource(Source):
 
     @property
     def required_counts(self) -> Mapping[str, CountsByScheme]:
-        """See `Source.required_counts`; a source that may be partial does not make the others so."""
+        """See `Source.required_counts`; if one source may be partial, the others are still checked."""
         parts = () if self.allow_partial else self.sources.values()
         return {dataset: counts for part in parts for dataset, counts in part.required_counts.items()}
 
     @property
     def faces(self) -> str:  # type: ignore[override]
-        """Backend where none is named, the sources' own.
+        """Face backend that is used by default: that of the sources.
 
         Raises:
-            MefusionError: they differ.
+            MefusionError: the sources have different ones.
         """
         backends = sorted({part.faces for part in self.sources.values()})
         if len(backends) > 1:
-            raise MefusionError(f"data={self.name} has sources for faces={' and '.join(backends)}: name one for all")
+            raise MefusionError(
+                f"data={self.name} has sources with different face backends, {' and '.join(backends)}: "
+                "choose one for all, as in faces=dlib"
+            )
         return backends[0]
 
     def identity(self) -> dict[str, object]:
@@ -59,7 +62,7 @@ class PooledSource(Source):
         return {"pooled": [{"name": part.name, **part.identity()} for part in self.sources.values()]}
 
     def digest(self) -> str | None:
-        """See `Source.digest`; None while one of the sources is not there."""
+        """See `Source.digest`; None if one of the sources does not exist yet."""
         digests = [part.digest() for part in self.sources.values()]
         return None if None in digests else hashlib.sha256("".join(map(str, digests)).encode()).hexdigest()
 
@@ -74,10 +77,10 @@ class PooledSource(Source):
         for name, part in self.sources.items():
             table = part.table(workers=workers)
             for dataset in table["dataset"].unique():
-                if dataset in origin:  # then equal names of subjects could be two persons
+                if dataset in origin:  # two subjects of the same name could then be different people
                     raise MefusionError(
-                        f"data.sources.{origin[dataset]} and data.sources.{name} both hold the dataset {dataset}: "
-                        f"leave one out, or give a dataset of your own another name with data.sources.{name}.name"
+                        f"data.sources.{origin[dataset]} and data.sources.{name} both have the dataset {dataset}: "
+                        f"leave one out, or rename a dataset of your own with data.sources.{name}.name"
                     )
                 origin[dataset] = name
             tables.append(table)

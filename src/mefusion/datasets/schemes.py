@@ -1,4 +1,7 @@
-"""Label schemes: which emotions of a dataset count as which class. Without pandas, so that commands answer at once."""
+"""Label schemes: which emotions belong to which class.
+
+This module does not import pandas, which would make commands start slowly.
+"""
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -8,18 +11,18 @@ from mefusion.common.errors import MefusionError
 if TYPE_CHECKING:
     import pandas as pd
 
-COLUMNS = ("emotion", "objective_class", "action_units")  # of the clip table, that can be labelled
+COLUMNS = ("emotion", "objective_class", "action_units")  # columns of the clip table that classes are made from
 
-Classes = dict[str, list[str]]  # class -> the emotions that count as it
+Classes = dict[str, list[str]]  # class -> its emotions
 
 
 @dataclass
 class DatasetLabels:
-    """What a scheme is in one dataset.
+    """Differences of a scheme in one dataset.
 
     Attributes:
-        classes: class -> emotions, in place of the scheme's own; empty keeps those.
-        leave_out: clips, as `subject/clip`, that have no class.
+        classes: class -> its emotions, instead of those of the scheme; if empty, the scheme's are used.
+        leave_out: clips that get no class, as `subject/clip`.
     """
 
     classes: Classes = field(default_factory=dict)
@@ -32,12 +35,12 @@ class Scheme:
 
     Attributes:
         name: as in `labels=name`.
-        classes: class -> the emotions that count as it; empty makes every value of the column a class.
-        column: of the clip table that is labelled.
-        datasets: what differs in single datasets.
+        classes: class -> its emotions; if empty, every value of the column is a class.
+        column: column of the clip table that the classes are made from.
+        datasets: dataset -> its differences.
 
     Raises:
-        MefusionError: the column is none that can be labelled.
+        MefusionError: classes cannot be made from the column.
     """
 
     name: str = ""
@@ -50,15 +53,15 @@ class Scheme:
             raise MefusionError(f"labels.column={self.column}: choose from {', '.join(COLUMNS)}")
 
     def classes_of(self, dataset: str) -> Classes:
-        """Class -> emotions in a dataset."""
+        """Emotions of each class in a dataset."""
         own = self.datasets.get(dataset)
         return own.classes if own and own.classes else self.classes
 
     def class_names(self, table: "pd.DataFrame") -> list[str]:
-        """Classes in the scheme's order, for the datasets of a clip table.
+        """Names of the classes for the datasets of a clip table, in the scheme's order.
 
         Raises:
-            MefusionError: the scheme has other classes in one of the datasets than in another.
+            MefusionError: the datasets have different classes in this scheme.
         """
         if not self.classes:
             return sorted(table[self.column].dropna().unique())
@@ -68,6 +71,7 @@ class Scheme:
             if set(names[other]) != set(names[first]):
                 raise MefusionError(
                     f"labels={self.name} has the classes {', '.join(names[first])} in {first} and "
-                    f"{', '.join(names[other])} in {other}: choose a scheme that they share, such as labels=three"
+                    f"{', '.join(names[other])} in {other}: choose a scheme with the same classes in both, such as "
+                    "labels=three"
                 )
         return names[first]

@@ -26,20 +26,20 @@ _OTHER = Counts(8, clips=71)
 
 
 class SmicSource(OfficialSource):
-    """SMIC: 164 clips of 16 subjects (HS), 71 of 8 (VIS and NIR); frames are `raw` or `cropped`.
+    """SMIC: 164 clips of 16 subjects (HS), 71 clips of 8 subjects (VIS, NIR); frames are `raw` or `cropped`.
 
-    There is no annotation table: labels are those of the folders (`HS/s1/micro/negative/s1_ne_01/image090823.jpg`).
-    There is no apex.
+    There is no annotation table: labels come from the folders' names (`HS/s1/micro/negative/s1_ne_01/image090823.jpg`).
+    The apex is not coded.
 
     Args:
-        modality: the camera, `HS`, `VIS` or `NIR`.
+        modality: the camera: `HS` (high speed), `VIS` (visible light) or `NIR` (near infrared).
         options: see `OfficialSource`.
 
     Raises:
-        MefusionError: there is no such camera, or no such kind of frames.
+        MefusionError: the camera or the kind of frames does not exist.
     """
 
-    # Camera -> dataset, frames a second, counts.
+    # Camera -> dataset, frames per second, counts.
     cameras: Mapping[str, tuple[str, float, CountsByScheme]] = {
         "HS": ("smic", 100, {"three": _HS, "three_wide": _HS}),
         "VIS": ("smic_vis", 25, {"three": _OTHER, "three_wide": _OTHER}),
@@ -65,17 +65,17 @@ class SmicSource(OfficialSource):
         return super().identity() | {"modality": self.modality}
 
     def annotation(self) -> bytes:
-        """Names of the clips, in place of a table."""
+        """Names of the clips, which replace an annotation table."""
         return "\n".join(str(folder.relative_to(self.root)) for folder in self._clip_folders()).encode()
 
     def rows(self) -> Iterator[dict[str, object]]:
-        """Rows of the clip table."""
+        """Make the rows of the clip table."""
         for folder in self._clip_folders():
             subject, clip_id, emotion = self._read_name(folder)
             frames = _frame_numbers(folder)
             yield {
                 "dataset": self.dataset,
-                # The three cameras filmed the same people, who must never be on both sides of a fold.
+                # The three cameras filmed the same people; a person must not be a training and a test subject at once.
                 "subject": f"smic/{subject}",
                 "clip_id": clip_id,
                 "path": str(folder),
@@ -88,25 +88,28 @@ class SmicSource(OfficialSource):
     def _clip_folders(self) -> list[Path]:
         avoid, level, found = self.avoid, [self.frame_tree()], []
         assert avoid is not None
-        for _ in range(5):  # s1/micro/negative/s1_ne_01, and once more where it is nested
+        for _ in range(5):  # levels of s1/micro/negative/s1_ne_01, and one more for nested folders
             inner = [child for folder in level for child in sorted(folder.iterdir()) if child.is_dir()]
             found += [require_inside(child, self.root) for child in inner if CLIP.fullmatch(child.name)]
             level = [child for child in inner if not CLIP.fullmatch(child.name) and not avoid.fullmatch(child.name)]
         return found
 
     def _read_name(self, folder: Path) -> tuple[str, str, str]:
-        """Subject, clip and emotion of `s1_ne_01`, also where it is written `s01_ne_01`."""
+        """Subject, clip and emotion of a folder's name, such as `s1_ne_01` or `s01_ne_01`."""
         match = CLIP.fullmatch(folder.name)
         assert match is not None
         subject, kind = self.subject(match[1]), match[2].lower()
         above = folder.parent.name.lower()
         if above in EMOTIONS.values() and above != EMOTIONS[kind]:
-            raise MefusionError(f"{folder} is a clip of {EMOTIONS[kind]} by its name: copy it anew from the download")
+            raise MefusionError(
+                f"{folder} is a clip of {EMOTIONS[kind]} by its name, but not by its folder: copy it again "
+                "from the download"
+            )
         return subject, f"{subject}_{kind}_{match[3]}", EMOTIONS[kind]
 
 
 def _frame_numbers(folder: Path) -> list[int]:
-    """Numbers of a clip's frames; none where they cannot be listed; the error is reported when they are read."""
+    """Numbers of a clip's frames; empty if they cannot be listed, since reading them will report the error."""
     try:
         return list(list_frames(folder))
     except MefusionError:

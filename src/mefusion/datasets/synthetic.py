@@ -1,4 +1,4 @@
-"""The synthetic source: pseudo-subjects acting emotions, written to disk as any download would be."""
+"""Source of synthetic data: pseudo-subjects who act emotions, rendered to frames and a manifest on disk."""
 
 import contextlib
 import functools
@@ -35,17 +35,17 @@ FPS = 50
 
 
 class SyntheticSource(Source):
-    """A synthetic set, rendered under `root` where it is not there yet.
+    """A synthetic set; it is rendered when its clips are first needed.
 
     Args:
-        root: folder of synthetic sets, which each have a folder of their own there.
-        name: of the dataset.
-        layout: a dataset whose official download is to be written instead, with rendered faces in it.
-        write_to: where that download goes.
+        root: folder of all synthetic sets; each has a folder of its own there.
+        name: name of the dataset.
+        layout: name of a dataset; an imitation of its official download is then written instead, with rendered faces.
+        write_to: folder of this imitation.
         settings: see `SyntheticSettings`.
 
     Raises:
-        MefusionError: a setting makes no sense, or one of layout and write_to is given without the other.
+        MefusionError: a setting is not allowed, or only one of layout and write_to is given.
     """
 
     faces = "dlib"
@@ -75,13 +75,13 @@ class SyntheticSource(Source):
         """See `Source.digest`."""
         if self.layout is not None:
             raise MefusionError(
-                f"data.layout={self.layout} writes a download and is nothing to train on: "
-                "leave it out, or choose the dataset's own data=..."
+                f"data.layout={self.layout} only writes a download and cannot be trained on: "
+                "leave it out, or choose the dataset with data=..."
             )
         return manifest_digest(synthetic_folder(self.root, self.settings) / "manifest.csv")
 
     def table(self, *, workers: int | None = None) -> pd.DataFrame:
-        """Clip table.
+        """Make the clip table, after rendering the set if it does not exist yet.
 
         Raises:
             MefusionError: the portraits cannot be used or the amplitude is too large.
@@ -91,7 +91,7 @@ class SyntheticSource(Source):
         )
 
     def write_download(self, *, workers: int | None = None) -> str:
-        """Write the download that `layout` names; returns the command that prepares it.
+        """Write the imitation of the download that `layout` names; returns the command that prepares it.
 
         Raises:
             MefusionError: the layout is not known, or `write_to` is not empty.
@@ -101,8 +101,8 @@ class SyntheticSource(Source):
         return write_rendered_download(self.layout, Path(self.write_to), self.settings, workers=workers)
 
     def compare_with_truth(self, index: pd.DataFrame, folder: Path) -> list[str]:
-        """Lines that tell how far prepared landmarks and flow are from the exact ones."""
-        whole = index[index["offset"] - index["onset"] + 1 == index["n_frames"]]  # not those interpolated in time
+        """Lines of text with the errors of prepared landmarks, alignment and flow; see `mefusion.synthetic.truth`."""
+        whole = index[index["offset"] - index["onset"] + 1 == index["n_frames"]]  # without clips interpolated in time
         first = whole.groupby(["subject", "emotion"], as_index=False).first()
         if first.empty:
             return []
@@ -115,14 +115,15 @@ class SyntheticSource(Source):
 
 
 def write_synthetic(root: Path, settings: SyntheticSettings, *, workers: int | None = None) -> Path:
-    """Render a synthetic set as folders of JPEG frames and a manifest.
+    """Render a synthetic set to folders of JPEG frames and a manifest.
+
+    The manifest is written last. If rendering was interrupted, the next call completes the set.
 
     Returns:
-        The set's folder: `<root>/<hash of the settings>`. Its manifest is written last, so a set that was
-        interrupted is completed by the next call.
+        The set's folder, see `synthetic_folder`.
 
     Raises:
-        MefusionError: the portraits cannot be used, or the amplitude folds the face.
+        MefusionError: the portraits cannot be used, or the amplitude is too large for the face.
     """
     folder = synthetic_folder(root, settings)
     if (folder / "manifest.csv").exists():
@@ -150,7 +151,7 @@ def _write_clip(folder: Path, settings: SyntheticSettings, clip: SyntheticClip) 
                 Image.fromarray(render_frame(made, t, settings)).save(
                     partial / f"img{t + 1:03d}.jpg", quality=JPEG_QUALITY
                 )
-            with contextlib.suppress(OSError):  # another process may have written the same clip meanwhile
+            with contextlib.suppress(OSError):  # another process may have written the same clip
                 partial.rename(target)
     return {
         "clip_id": name,

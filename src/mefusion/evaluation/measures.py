@@ -1,4 +1,4 @@
-"""What a task measures beside recognition: its columns of the prediction table, and how a study tells of them."""
+"""Measures of the tasks other than recognition: their columns in the prediction table, and their texts in reports."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -13,14 +13,14 @@ class Measure:
     """One number of a study's summary: the mean of a column of the prediction table, unless `over` or `above` is given.
 
     Attributes:
-        name: its key in the summary.
-        title: of its column in the report, with the unit.
-        form: how it is written, as `.3f`.
-        column: of the prediction table, one number a clip; the same as `name` where it is empty.
-        lower_is_better: the direction; None of a reference value, which nothing improves.
-        lowest: the smallest value that the column can have.
-        over: the same number of a trivial answer, a column too: the measure is the ratio of the two means.
-        above: a limit: the measure is the share of clips whose column is above it.
+        name: key in the summary.
+        title: title of the measure's column in the report, with the unit.
+        form: format of the number, such as `.3f`.
+        column: column of the prediction table, with one number for each clip; if empty, the same as `name`.
+        lower_is_better: direction of improvement; None for a reference value, which no model can improve.
+        lowest: smallest possible value of the column.
+        over: a column with the same quantity for a trivial prediction; the measure is the ratio of the two means.
+        above: a limit; the measure is the share of clips with a value above it.
     """
 
     name: str
@@ -35,10 +35,10 @@ class Measure:
     def __post_init__(self) -> None:
         if not all(isinstance(text, str) for text in (self.name, self.title, self.form, self.column)):
             raise TypeError("a measure's name, title, form and column are texts")
-        self.text(float(self.lowest))  # refuses a form that writes no number
+        self.text(float(self.lowest))  # raises an error if the form cannot format a number
 
     def of(self, table: "pd.DataFrame") -> float | None:
-        """The number of a prediction table; None where it is a ratio to zero."""
+        """Compute the measure from a prediction table; None if it would be a division by zero."""
         values = table[self.column or self.name]
         if self.above is not None:
             return float((values > self.above).mean())
@@ -48,18 +48,18 @@ class Measure:
         return float(values.mean())
 
     def text(self, value: float | None) -> str:
-        """The number as a table or a sentence writes it; a dash for None."""
+        """The number as a text for tables and sentences; a dash for None."""
         return "-" if value is None else format(value, self.form).removesuffix("%")
 
 
 @dataclass(frozen=True)
 class TaskReport:
-    """How a study tells of a task.
+    """How the results of a task are reported.
 
     Attributes:
-        measures: its numbers, in the order of the report's columns.
+        measures: the task's measures, in the order of the report's columns.
         headline: a phrase with the measures' names in braces.
-        note: what has to be known to read the numbers.
+        note: a sentence that explains the numbers.
     """
 
     measures: tuple[Measure, ...] = ()
@@ -68,31 +68,31 @@ class TaskReport:
 
     @property
     def columns(self) -> dict[str, float]:
-        """The task's columns of the prediction table, each with the smallest value that it can have."""
+        """The task's columns of the prediction table, each with its smallest possible value."""
         found = {measure.column or measure.name: measure.lowest for measure in self.measures}
         return found | {measure.over: measure.lowest for measure in self.measures if measure.over}
 
     def summary(self, table: "pd.DataFrame") -> dict[str, float | None]:
-        """Every measure of a prediction table, by its name."""
+        """Compute all measures from a prediction table, by name."""
         return {measure.name: measure.of(table) for measure in self.measures}
 
     def phrase(self, summary: Mapping[str, Any]) -> str:
-        """The headline with a summary's numbers in it."""
+        """The headline with the numbers of a summary."""
         phrase = self.headline
         for measure in self.measures:
             phrase = phrase.replace(f"{{{measure.name}}}", measure.text(summary[measure.name]))
         return phrase
 
     def to_plain(self) -> dict[str, Any]:
-        """The same as plain data, for `study.json`."""
+        """The report as plain data, for `study.json`."""
         return asdict(self)
 
     @classmethod
     def from_plain(cls, data: Mapping[str, Any]) -> "TaskReport":
-        """What `plain` gave.
+        """Make a report from the data that `to_plain` returned.
 
         Raises:
-            TypeError, KeyError, ValueError: the data are something else.
+            TypeError, KeyError, ValueError: the data are not as `to_plain` returns them.
         """
         measures = tuple(Measure(**measure) for measure in data["measures"])
         return cls(measures=measures, headline=str(data["headline"]), note=str(data["note"]))

@@ -12,10 +12,10 @@ from mefusion.clips.table import KEY
 from mefusion.common.errors import MefusionError
 
 COLUMNS = ("study", "dataset", "subject", "clip_id", "fold", "seed", "label", "prediction", "rule", "epoch")
-"""Columns of every prediction table, beside one `probability_<class>` a class and those of the tasks."""
+"""Columns of every prediction table. Further columns are `probability_<class>` for each class, and those of tasks."""
 
 PROBABILITY = "probability_"
-"""What the columns of the classes' probabilities begin with."""
+"""Prefix of the columns with the probabilities of the classes."""
 
 
 def load_predictions(directory_or_file: str | Path, columns: Mapping[str, float] | None = None) -> pd.DataFrame:
@@ -23,27 +23,27 @@ def load_predictions(directory_or_file: str | Path, columns: Mapping[str, float]
 
     Args:
         directory_or_file: a Parquet file, or a directory with `predictions.parquet` (a pooled study, a fold).
-        columns: of the study's tasks, each with the smallest value that it can have; None takes them as they are.
+        columns: columns of the study's tasks, each with its smallest possible value; None accepts any columns.
 
     Returns:
-        The table, one row a clip (of each study, seed and rule), with the columns of `COLUMNS`,
+        The table, with one row for each clip (of each study, seed and rule). Its columns are `COLUMNS`,
         `probability_<class>` for each class, in the scheme's order, and those of the tasks.
 
     Raises:
-        MefusionError: the table is missing, cannot be read or is empty; a column is missing or holds a value
-            that cannot be; or a clip is there twice.
+        MefusionError: the table is missing, cannot be read or is empty; a column is missing or has an impossible
+            value; or a clip is in it twice.
     """
     path = Path(directory_or_file)
     if path.is_dir():
         path = path / "predictions.parquet"
     try:
         table = pd.read_parquet(path)
-        check_predictions(table, path, columns)  # in here: text is decoded where it is first looked at
+        check_predictions(table, path, columns)  # within `try`: broken text raises an error when it is first read
     except FileNotFoundError:
         raise broken(path, "does not exist") from None
-    # Of pyarrow, and of pandas where what the file says of its columns is damaged.
+    # Errors of pyarrow; and of pandas, if the file's description of its columns is damaged.
     except (OSError, ValueError, KeyError, TypeError, NotImplementedError) as error:
-        raise broken(path, f"is no readable Parquet table ({first_line(error)})") from error
+        raise broken(path, f"is not a readable Parquet table ({first_line(error)})") from error
     return table
 
 
@@ -53,10 +53,10 @@ def classes_of(predictions: pd.DataFrame) -> list[str]:
 
 
 def sample_list_hash(table: pd.DataFrame) -> str:
-    """Hash of which clips with which labels a result is about: 12 hex digits, independent of row order.
+    """Hash of the clips and labels that a result is computed from: 12 hex digits, independent of row order.
 
     Args:
-        table: has the columns dataset, subject, clip_id and label.
+        table: with the columns dataset, subject, clip_id and label.
     """
     lines = sorted("\t".join(map(str, row)) for row in table[[*KEY, "label"]].itertuples(index=False))
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:12]
@@ -66,8 +66,8 @@ def check_predictions(table: pd.DataFrame, path: Path, columns: Mapping[str, flo
     """Check the columns and values of a prediction table.
 
     Args:
-        table: what was read.
-        path: where from, for the message.
+        table: the table.
+        path: its file, for the message.
         columns: see `load_predictions`.
 
     Raises:
@@ -83,15 +83,15 @@ def check_predictions(table: pd.DataFrame, path: Path, columns: Mapping[str, flo
     if missing:
         raise broken(path, f"has no column {missing[0]!r}")
     if table.empty:
-        raise broken(path, "holds no prediction")
+        raise broken(path, "has no predictions")
     for name in COLUMNS:
         if table[name].isna().any():
             raise broken(path, f"has an empty cell in column {name!r}")
         if name not in ("seed", "epoch") and not all(isinstance(value, str) for value in table[name]):
-            raise broken(path, f"has a value in column {name!r} that is no text")
+            raise broken(path, f"has a value in column {name!r} that is not a text")
     for name in ("label", "prediction"):
         if unknown := sorted({*table[name]} - {*classes}, key=str):
-            raise broken(path, f"has the {name} {unknown[0]!r}, which is none of {', '.join(classes)}")
+            raise broken(path, f"has the {name} {unknown[0]!r}, which is not one of {', '.join(classes)}")
     _check_numbers(table, classes, path, columns)
     twice = table[table.duplicated(["study", *KEY, "seed", "rule"])]
     if len(twice):
@@ -105,28 +105,28 @@ def _check_numbers(table: pd.DataFrame, classes: list[str], path: Path, columns:
         numbers = table[name].to_numpy(float, na_value=np.nan) if is_numeric_dtype(table[name]) else np.array(np.nan)
         if not (np.isfinite(numbers) & (numbers >= lowest)).all():
             least = f" from {lowest:g} up" if np.isfinite(lowest) else ""
-            raise broken(path, f"has a value in column {name!r} that is no number{least}")
+            raise broken(path, f"has a value in column {name!r} that is not a number{least}")
     values = table[probabilities].to_numpy(float)
     off = np.abs(values.sum(axis=1) - 1)
     if off.max() > 1e-3:
-        raise broken(path, f"has probabilities of clip {table['clip_id'].iloc[off.argmax()]!r} that do not add up to 1")
+        raise broken(path, f"has probabilities of clip {table['clip_id'].iloc[off.argmax()]!r} whose sum is not 1")
     predicted = values[np.arange(len(table)), table["prediction"].map(classes.index).to_numpy()]
     below = values.max(axis=1) - predicted
-    if below.max() > 1e-6:  # rounding may part equal ones
+    if below.max() > 1e-6:  # rounding may make equal probabilities differ
         clip = table["clip_id"].iloc[below.argmax()]
-        raise broken(path, f"predicts a class for clip {clip!r} that is not the one of the largest probability")
+        raise broken(path, f"predicts a class for clip {clip!r} that does not have the largest probability")
 
 
 def broken(path: Path, what: str) -> MefusionError:
-    """The error of a table that cannot be used: what is wrong with it, and what makes it anew."""
-    # A fold that says it is done is made again only when it is gone as a whole.
+    """The error for a table that cannot be used: says what is wrong with it, and how to make it again."""
+    # A fold with the file DONE is run again only if its whole folder is deleted.
     fold = next((place for place in (path, path.parent) if (place / "DONE").is_file()), None)
     remedy = f"delete {fold} and run" if fold else "make it again with"
     return MefusionError(f"{path} {what}; {remedy} mefusion-train.")
 
 
 def some(names: Iterable[object], most: int = 8) -> str:
-    """The first few of many names, in a line."""
+    """A text with the first few of many names, and the number of the others."""
     texts = [str(name) for name in names]
     return ", ".join(texts[:most]) + (f" and {len(texts) - most} more" if len(texts) > most else "")
 

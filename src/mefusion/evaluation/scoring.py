@@ -1,4 +1,4 @@
-"""Every score of a study, computed from its pooled prediction table."""
+"""Compute all scores of a study from its pooled prediction table."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _RECOGNITION = (*metrics.SCORES, "mean_of_folds_uf1", "f1", "recall", "confusion_matrix")
-"""What the rule `oracle` makes no result of, beside the tasks' measures: these names get the prefix `oracle_`."""
+"""Under the rule `oracle`, these names and those of the tasks' measures get the prefix `oracle_`."""
 
 
 def score(
@@ -26,14 +26,14 @@ def score(
     Args:
         predictions: the table of one study and rule, of one seed or several, from `load_predictions`.
         classes: the scheme's classes in order; by default those of the probability columns.
-        reports: of the study's tasks; what they measure is computed too.
+        reports: reports of the study's tasks; their measures are computed too.
 
     Returns:
-        Plain data, ready for JSON. What `metrics.recognition_report` gives, averaged over the seeds (of
-        `confusion_matrix` the sum); `intervals`, see `bootstrap.score_intervals`; `subjects`, the accuracy on each;
-        the tasks' measures by name; with several seeds `seeds`, the scores of each, and `sd`, their standard
-        deviations; with several datasets `datasets`, the same restricted to each. Of the rule `oracle` every metric's
-        name begins with `oracle_`.
+        Plain data, ready for JSON: the entries of `metrics.recognition_report`, averaged over the seeds
+        (`confusion_matrix` is the sum); `intervals`, see `bootstrap.score_intervals`; `subjects`, with the accuracy on
+        each subject; the tasks' measures by name; with several seeds, `seeds`, the scores of each seed, and `sd`, their
+        standard deviations; with several datasets, `datasets`, the same entries for each dataset. Under the rule
+        `oracle`, the name of each metric begins with `oracle_`.
 
     Raises:
         MefusionError: the table mixes studies or rules.
@@ -56,13 +56,22 @@ def score(
 
 
 def spread(scores: Mapping[str, Any], name: str) -> str:
-    """A score as text, with the standard deviation over seeds and the 95 % interval where they are known."""
-    text = f"{scores[name]:.3f}"
+    """How a score spreads, in words: its standard deviation over seeds and its 95 % interval over subjects.
+
+    Args:
+        scores: what `score` returns.
+        name: of the score.
+
+    Returns:
+        The text; empty where neither is known.
+    """
+    parts = []
     if name in scores.get("sd", {}):
-        text += f" ± {scores['sd'][name]:.3f}"
+        parts.append(f"sd over seeds {scores['sd'][name]:.3f}")
     if name in scores["intervals"]:
-        text += " [{:.3f}, {:.3f}]".format(*scores["intervals"][name])
-    return text
+        low, high = scores["intervals"][name]
+        parts.append(f"95 % interval over {len(scores['subjects'])} subjects {low:.3f} to {high:.3f}")
+    return "; ".join(parts)
 
 
 def _score_part(table: "pd.DataFrame", classes: list[str], reports: Sequence[TaskReport]) -> dict[str, Any]:
@@ -87,7 +96,7 @@ def _recognition(table: "pd.DataFrame", classes: list[str]) -> dict[str, Any]:
 
 
 def _over_seeds(reports: list[dict[str, Any]]) -> dict[str, Any]:
-    """The seeds' reports as one; counts of clips and the majority class are the same in all."""
+    """Average the reports of several seeds. The counts of clips and the majority class are the same in all."""
     scores = dict(reports[0])
     for name in (*metrics.SCORES, "mean_of_folds_uf1"):
         scores[name] = float(np.mean([report[name] for report in reports]))
@@ -106,7 +115,7 @@ def _named_oracle(scores: dict[str, Any], names: set[str]) -> dict[str, Any]:
 
 
 def _named_oracle_value(name: str, value: Any, names: set[str]) -> Any:
-    if isinstance(value, dict) and name != "majority":  # which nothing was chosen for
+    if isinstance(value, dict) and name != "majority":  # the majority class does not depend on the rule
         return _named_oracle(value, names)
     if name == "subjects":
         return [_named_oracle(subject, names) for subject in value]

@@ -4,16 +4,16 @@ VARIANTS = ("paper", "released")
 
 
 def check_option(allowed: bool, name: str, value: object, choices: object) -> None:
-    """Refuse an option's value.
+    """Raise an error if an option's value is not allowed.
 
     Args:
-        allowed: Whether it is allowed.
-        name: The option's name.
-        value: Its value.
-        choices: The allowed values, as a sentence would name them.
+        allowed: Whether the value is allowed.
+        name: Name of the option.
+        value: Value of the option.
+        choices: The allowed values, for the message.
 
     Raises:
-        ValueError: It is not allowed; the message has name, value and choices.
+        ValueError: The value is not allowed; the message has name, value and choices.
     """
     if not allowed:
         raise ValueError(f"{name} = {value!r} is not allowed; allowed: {choices}")

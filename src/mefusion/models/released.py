@@ -1,4 +1,4 @@
-"""The authors' published checkpoints: reading them, and their names and shapes against ours."""
+"""Read the checkpoints that the authors published, and convert the names and shapes of their tensors to ours."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -14,10 +14,10 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 def read_tensors(state_dict_or_path: Mapping[str, Tensor] | str | Path) -> Mapping[str, Tensor]:
-    """A state dict as it is, or from a ``.safetensors`` or ``torch.save`` file, read without running code.
+    """Read a state dict from a ``.safetensors`` or ``torch.save`` file, without running code; or return a given one.
 
     Raises:
-        ValueError: The file holds something else.
+        ValueError: The file does not contain a state dict.
     """
     if isinstance(state_dict_or_path, Mapping):
         return state_dict_or_path
@@ -26,31 +26,33 @@ def read_tensors(state_dict_or_path: Mapping[str, Tensor] | str | Path) -> Mappi
         return load_file(path)
     content = torch.load(path, map_location="cpu", weights_only=True)
     if not isinstance(content, Mapping):
-        raise ValueError(f"{path} holds a {type(content).__name__}, not a state dict: a mapping of names to tensors")
+        raise ValueError(
+            f"{path} contains a {type(content).__name__}, not a state dict (a mapping of names to tensors)"
+        )
     return content
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What the authors' state dicts of a network look like."""
+    """Names and shapes of the tensors in the authors' state dicts of a network."""
 
     network: str
-    """Its name, for messages."""
+    """Name of the network, for messages."""
 
     classifier: str
-    """Their name of the classifier's last matrix, ``[classes, units]``."""
+    """The authors' name of the classifier's last matrix, ``[classes, units]``."""
 
     names: Mapping[str, str]
-    """Their modules and tensors, and ours; what a module holds bears the same names in both."""
+    """The authors' name -> our name, of modules and tensors; within these modules, all names are the same."""
 
     axes: Mapping[str, tuple[str, str]] = field(default_factory=dict)
-    """Our tensors that have another shape there: our axes and theirs, as einops names them."""
+    """Our name -> our axes and the authors' axes in einops notation, of tensors whose shapes differ."""
 
     def load(self, state_dict_or_path: Mapping[str, Tensor] | str | Path, build: Callable[[int], Network]) -> Network:
-        """Build a ``released`` network for the classes of a checkpoint and give it the checkpoint's tensors.
+        """Build a ``released`` network with the checkpoint's number of classes, and load the checkpoint's tensors.
 
         Raises:
-            ValueError: Tensors are missing, surplus or misshapen; the message names them.
+            ValueError: Tensors are missing, not expected or of a wrong shape; the message names them.
         """
         tensors = read_tensors(state_dict_or_path)
         model = build(self.count_classes(tensors))
@@ -58,15 +60,15 @@ class Checkpoint:
         return model
 
     def count_classes(self, tensors: Mapping[str, Tensor]) -> int:
-        """The number of classes of the authors' classifier.
+        """Number of classes of the authors' classifier.
 
         Raises:
-            ValueError: The classifier is missing or no matrix.
+            ValueError: The classifier is missing, or is not a matrix.
         """
         weight = tensors.get(self.classifier)
         if weight is None or weight.ndim != 2:
             raise ValueError(
-                f"no checkpoint of the authors' {self.network}: {self.classifier} is missing or not [classes, units]"
+                f"not a checkpoint of the authors' {self.network}: {self.classifier} is missing or not [classes, units]"
             )
         return weight.shape[0]
 
@@ -82,23 +84,23 @@ class Checkpoint:
         """The authors' tensors as a state dict of a ``released`` network.
 
         Raises:
-            ValueError: Tensors are missing, surplus or misshapen; the message names them.
+            ValueError: Tensors are missing, not expected or of a wrong shape; the message names them.
         """
         expected = {name: tensor.shape for name, tensor in self.to_released(model).items()}
         given = {name: tensor.shape for name, tensor in tensors.items()}
         common = expected.keys() & given.keys()
         faults = {
             "missing": sorted(expected.keys() - given.keys()),
-            "surplus": sorted(given.keys() - expected.keys()),
-            "misshapen": [
-                f"{name} {list(given[name])} for {list(expected[name])}"
+            "not expected": sorted(given.keys() - expected.keys()),
+            "wrong shape": [
+                f"{name} {list(given[name])} instead of {list(expected[name])}"
                 for name in sorted(common)
                 if given[name] != expected[name]
             ],
         }
         if any(faults.values()):
             named = "; ".join(f"{fault}: {', '.join(names)}" for fault, names in faults.items() if names)
-            raise ValueError(f"no checkpoint of the authors' {self.network}: {named}")
+            raise ValueError(f"not a checkpoint of the authors' {self.network}: {named}")
         state = {}
         for name in model.state_dict():
             ours, theirs = self.axes.get(name, ("...", "..."))

@@ -151,7 +151,7 @@ def rank_scores_figure(examples: Sequence[dict[str, Any]], title: str = "") -> F
         median = pd.DataFrame(lines).median()  # clips may differ in their number of frames
         axes.plot(median.index + 1, median, "o-", markersize=2.5, color=colour, label=label)
     legend_below(figure, *axes.get_legend_handles_labels())
-    axes.set(xlabel="frame of the window", ylabel="rank score less that of frame 1")
+    axes.set(xlabel="frame of the window", ylabel="rank score minus that of frame 1")
     axes.grid(visible=True)
     axes.set_title(title, parse_math=False)
     return figure

@@ -1,4 +1,4 @@
-"""What the models read of a clip, computed from its raw frames."""
+"""Compute the arrays that the models read from a clip's raw frames."""
 
 from collections.abc import Sequence
 
@@ -17,25 +17,25 @@ FLOW_IMAGE = (28, 28, 3)
 def prepare_clip(
     frames: Sequence[np.ndarray], backend: FaceBackend | None, settings: PreparationSettings, *, apex: int | None = None
 ) -> dict[str, np.ndarray]:
-    """Aligned frames and targets of one clip.
+    """Compute aligned frames and targets of one clip.
 
-    Of n frames the first T s make windows, s = n // T. Window j is the frames i s + j, so that its flow from
-    frame f goes to frame f + s.
+    A clip of n frames has the stride s = n // T. Its first T s frames are used: window j consists of the frames
+    j, j + s, j + 2 s, ... So the flow is computed from each frame f to frame f + s.
 
     Args:
         frames: n >= T pictures [H, W, 3] uint8 RGB.
-        backend: finds the landmarks; None where the frames are cut to the face already, which are then resized whole.
+        backend: finds the landmarks; None if the frames show only the face already; they are then resized as they are.
         settings: sizes and clip length.
-        apex: place of the apex among the frames, None where it is unknown.
+        apex: index of the apex among the frames; None if it is unknown.
 
     Returns:
-        frames [T s, 144, 144] uint8, frames_small [T s, 64, 64] uint8, landmarks [T s, 68, 2] float32 px on
-        the 144 canvas, flow [(T - 1) s, 2, 144, 144] float16 px, onset_apex_flow [2, 144, 144] float16
-        px, matrices [T s, 2, 3] float32 from the picture to the canvas; apex_place [] among the n frames.
-        Without a backend there are no landmarks.
+        `frames` [T s, 144, 144] uint8, `frames_small` [T s, 64, 64] uint8, `landmarks` [T s, 68, 2] float32 px of
+        `frames` (only with a backend), `flow` [(T - 1) s, 2, 144, 144] float16 px, `onset_apex_flow` [2, 144, 144]
+        float16 px, `matrices` [T s, 2, 3] float32 from raw to aligned coordinates, and `apex_place` [], index of the
+        apex among the n frames. 144 and 64 are the sizes by default.
 
     Raises:
-        MefusionError: no face is found, or in too many frames in a row.
+        MefusionError: no face is found, or too many frames in a row have none.
     """
     stride = len(frames) // settings.clip_length
     used = slice(stride * settings.clip_length)
@@ -64,10 +64,10 @@ def prepare_clip(
 
 
 def random_clip(settings: PreparationSettings) -> dict[str, np.ndarray]:
-    """Noise with the arrays of a prepared clip of T frames, to measure a model without any data."""
+    """Make random arrays like those of a prepared clip of T frames, to measure a model without any data."""
     generator, length, size = np.random.default_rng(0), settings.clip_length, settings.canvas
     landmarks = size * generator.random((length, 68, 2), dtype=np.float32)
-    # The landmarks' loss is over the distance of the eyes, which noise alone would put in one place.
+    # The landmark loss is divided by the distance between the eyes, which must not be near 0.
     landmarks[:, 36:42], landmarks[:, 42:48] = size * np.array([0.35, 0.4]), size * np.array([0.65, 0.4])
     return {
         "frames": generator.integers(256, size=(length, size, size), dtype=np.uint8),
@@ -81,7 +81,7 @@ def random_clip(settings: PreparationSettings) -> dict[str, np.ndarray]:
 def align(
     grey: Sequence[np.ndarray], landmarks: np.ndarray, settings: FaceSettings, *, size: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Pictures [H, W] aligned by their landmarks [n, 68, 2]: [n, size, size], and the matrices [n, 2, 3] there."""
+    """Align pictures [H, W] by their landmarks [n, 68, 2]; returns [n, size, size] and the matrices [n, 2, 3]."""
     if settings.alignment == Alignment.stabilised:
         matrices = stabilised_matrices(landmarks, size=size, enlarge=settings.enlarge)
     else:
@@ -90,44 +90,48 @@ def align(
 
 
 def resize(grey: Sequence[np.ndarray], *, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Pictures [H, W] stretched to a square: [n, size, size], and the matrices [n, 2, 3] there."""
+    """Resize pictures [H, W] to squares [n, size, size]; also returns the matrices [n, 2, 3] of this change."""
     height, width = grey[0].shape
     way = cv2.INTER_AREA if min(height, width) > size else cv2.INTER_LINEAR
     down, right = size / height, size / width
-    # A picture's corner is half a pixel from the centre of its first pixel.
+    # Coordinates are those of pixel centres, so the picture's corner is at (-0.5, -0.5).
     matrix = np.array([[right, 0, (right - 1) / 2], [0, down, (down - 1) / 2]])
     return np.stack([cv2.resize(g, (size, size), interpolation=way) for g in grey]), np.stack([matrix] * len(grey))
 
 
 def flow_image_arrays(image: np.ndarray) -> dict[str, np.ndarray]:
-    """Arrays of a clip that is a flow image: flow_image [3, 28, 28] uint8, flow to the right, downwards, and strain.
+    """Make the arrays of a clip that is a flow image.
 
     Args:
         image: [28, 28, 3] uint8.
 
+    Returns:
+        `flow_image` [3, 28, 28] uint8: flow to the right, flow downwards, and strain.
+
     Raises:
-        MefusionError: it has another size.
+        MefusionError: the image has another size.
     """
     if image.shape != FLOW_IMAGE:
         height, width, _ = image.shape
         raise MefusionError(
-            f"it is an image of {width}x{height}: a clip is a flow image of 28x28, a folder of frames or a video file"
+            f"the image has {width}x{height} pixels: a clip must be a flow image of 28x28, a folder of frames or a "
+            "video file"
         )
     return {"flow_image": image.transpose(2, 0, 1)}
 
 
 def largest_motion(frames: np.ndarray) -> int:
-    """Place of the frame that differs most from the first, by its mean absolute difference; frames [n, H, W]."""
+    """Index of the frame with the largest mean absolute difference from the first; frames [n, H, W]."""
     return int(np.abs(frames.astype(np.int16) - frames[0]).mean(axis=(1, 2)).argmax())
 
 
 def interpolate_in_time(frames: Sequence[np.ndarray], length: int) -> list[np.ndarray]:
-    """`length` frames evenly spread over a clip, blended linearly between neighbours."""
+    """Interpolate a clip linearly in time to `length` frames."""
     return list(np.rint(blend_in_time(np.stack(frames).astype(np.float32), length)).astype(np.uint8))
 
 
 def blend_in_time(values: np.ndarray, length: int) -> np.ndarray:
-    """`length` values evenly spread over the first axis of an array, linear between neighbours."""
+    """Interpolate an array linearly along its first axis, to `length` evenly spaced values."""
     positions = np.linspace(0, len(values) - 1, length)
     lower = np.minimum(positions.astype(int), max(len(values) - 2, 0))
     weight = (positions - lower).reshape(-1, *[1] * (values.ndim - 1))

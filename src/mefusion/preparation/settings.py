@@ -1,4 +1,4 @@
-"""How clips are prepared, as a configuration says it."""
+"""Settings of the preparation of clips."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -7,23 +7,26 @@ from mefusion.common.errors import MefusionError
 
 
 class Alignment(StrEnum):
-    """Frames are aligned a clip at a time, or each by its own landmarks as published; see `faces.alignment`."""
+    """Alignment of all frames of a clip together (`stabilised`), or of each by its own landmarks, as MOL does it.
+
+    See `mefusion.faces.alignment`.
+    """
 
     stabilised = "stabilised"
     frame = "frame"
 
 
 class ShortClips(StrEnum):
-    """What becomes of clips with fewer frames than a window: they are interpolated in time, or left out."""
+    """Treatment of clips with fewer frames than a window: interpolate them in time, or leave them out."""
 
     interpolate = "interpolate"
     leave_out = "leave_out"
 
 
 class MissingApex(StrEnum):
-    """What stands for an apex that is unknown, outside the clip or its onset.
+    """Frame that is used if the apex is unknown, outside the clip, or equal to the onset.
 
-    The midpoint between first and last frame, or the frame that differs most from the first.
+    It is the one in the middle of the clip, or the one that differs most from the first.
     """
 
     midpoint = "midpoint"
@@ -32,14 +35,15 @@ class MissingApex(StrEnum):
 
 @dataclass
 class FaceSettings:
-    """How faces are found and aligned.
+    """Settings that say how faces are found and aligned.
 
     Attributes:
-        backend: what finds them; None is the source's own.
-        enlarge: side of the aligned square in sides of the bounding box of eyes, nose tip and mouth corners.
-        alignment: of the frames.
-        max_missing: most frames in a row without a face, whose landmarks are interpolated.
-        folder: of landmark files, for `precomputed`.
+        backend: name of the face backend; None means the default of the data source.
+        enlarge: side of the aligned square, in units of the larger side of the bounding box of eyes, nose tip and mouth
+            corners.
+        alignment: how frames are aligned.
+        max_missing: largest number of frames in a row without a face; their landmarks are interpolated.
+        folder: folder of landmark files, for the backend `precomputed`.
 
     Raises:
         MefusionError: `max_missing` is below 0, or `enlarge` not above it.
@@ -60,16 +64,16 @@ class FaceSettings:
 
 @dataclass
 class PreparationSettings:
-    """How clips are prepared; the cache's folder is named by it.
+    """Settings of the preparation; the name of the cache's folder has a hash of them.
 
     Attributes:
-        backend: what finds the faces, see `mefusion.faces.detectors.make_backend`.
-        faces: how they are aligned.
-        clip_length: frames T of a window.
-        short_clips: what becomes of clips shorter than T.
-        missing_apex: what stands for an unknown apex.
-        canvas: side of the aligned frames that MOL crops from, px.
-        small: side of the aligned frames of FDP, px.
+        backend: name of the face backend, see `mefusion.faces.detectors.make_backend`.
+        faces: how faces are aligned.
+        clip_length: number of frames T of a window.
+        short_clips: treatment of clips with fewer than T frames.
+        missing_apex: frame that is used if the apex is unknown.
+        canvas: side of the aligned frames that MOL's inputs are cut from, px.
+        small: side of the aligned frames for FDP, px.
 
     Raises:
         MefusionError: a window has fewer than 2 frames.

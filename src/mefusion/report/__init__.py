@@ -1,4 +1,4 @@
-"""`mefusion-report DIR...`: tables, intervals, comparisons and figures of studies."""
+"""`mefusion-report DIR...`: report studies with tables, confidence intervals, comparisons and figures."""
 
 from mefusion.report.command import main
 

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,20 +10,21 @@ from typing import TYPE_CHECKING
 
 from mefusion.common.errors import MefusionError
 
-# --help has to answer at once: pandas, matplotlib and rich come in where they are used.
+# pandas, matplotlib and rich are imported where they are used, so that --help answers at once.
 if TYPE_CHECKING:
     from mefusion.report.reading import ReportedStudy
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Report studies in the terminal, as Markdown, HTML, LaTeX and CSV.
+    """Report studies in the terminal and as Markdown, HTML, LaTeX and CSV files.
 
     Args:
         argv: the command line's arguments; by default those of the process.
 
     Returns:
-        0, or 1 where a directory or a figure could not be reported (its reason is on stderr; the others are reported).
+        0; or 1 if a directory or a figure could not be reported. stderr says why, and all others are reported.
     """
+    argv = sys.argv[1:] if argv is None else argv
     arguments = _parser().parse_args(argv)
     reported, errors = _read(arguments.directories, arguments.partial)
     if reported:
@@ -32,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         try:
             reference = find_reference(reported, arguments.reference) if arguments.reference else None
-            document, broken = make_document(reported, reference)
+            document, broken = make_document(reported, reference, shlex.join(["mefusion-report", *argv]))
             errors += broken
             output = arguments.output or _default_output([study.directory for study in reported])
             write_document(output, document, reported)
@@ -48,28 +50,31 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="mefusion-report",
-        description="Pool studies; write their tables, intervals, comparisons and figures.",
+        description="Report studies: tables, confidence intervals, comparisons and figures.",
     )
     parser.add_argument(
         "directories",
         metavar="DIR",
         nargs="+",
         type=Path,
-        help="a study's directory, or a directory that holds studies, such as outputs/",
+        help="directory of a study, or a directory with several studies, such as outputs/",
     )
     parser.add_argument(
         "--reference",
         metavar="STUDY",
-        help="compare every study with this one: a part of its name, or swept settings such as tasks.flow=0,seeds=[0]",
+        help="compare all studies with this one; give a part of its name, or settings in which the studies differ, "
+        "such as tasks.flow=0,seeds=[0]",
     )
     parser.add_argument(
-        "--partial", action="store_true", help="of a study that lacks folds report those that are complete, and say so"
+        "--partial",
+        action="store_true",
+        help="report incomplete studies too, from the folds that are complete; the report says so",
     )
     parser.add_argument(
         "--output",
         metavar="DIR",
         type=Path,
-        help="where the report goes (default: report/ in the study, or beside the studies where there are several)",
+        help="folder of the report (default: report/ in the study; for several studies, report/ beside them)",
     )
     return parser
 
@@ -97,8 +102,8 @@ def _read(directories: Sequence[Path], partial: bool) -> "tuple[list[ReportedStu
 
 
 def _sentence(error: Exception, directory: Path) -> str:
-    if isinstance(error, OSError):  # such as a folder that may not be looked into
-        return f"{directory} cannot be read ({error.strerror}); make it readable."
+    if isinstance(error, OSError):  # such as a folder without read permission
+        return f"{directory} cannot be read ({error.strerror}); check its permissions."
     return str(error)
 
 

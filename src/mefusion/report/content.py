@@ -1,14 +1,16 @@
-"""What the report of studies holds: an overview of all, and a section on each."""
+"""Content of a report: an overview of all studies, and a section on each."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from mefusion import plots
+from mefusion import __version__, plots
 from mefusion.common.errors import MefusionError
+from mefusion.evaluation.predictions import some
 from mefusion.report import tables
 from mefusion.report.document import Document, Picture, Section
 from mefusion.report.reading import ReportedStudy, swept_keys, swept_settings
@@ -19,21 +21,22 @@ from mefusion.studies.results import load_curves
 CONTACT_SHEET_CLIPS = 4
 _PROVENANCE = (
     *("data", "labels", "protocol", "seeds", "rule"),
-    *("config_hash", "sample_list_hash", "git_revision", "device"),
+    *("config_hash", "sample_list_hash", "git_revision", "code", "device"),
 )
 
 
 def make_document(
-    studies: Sequence[ReportedStudy], reference: ReportedStudy | None = None
+    studies: Sequence[ReportedStudy], reference: ReportedStudy | None = None, command: str = ""
 ) -> tuple[Document, list[str]]:
-    """Gather the tables, notes and figures of studies.
+    """Make the tables, notes and figures of a report.
 
     Args:
-        studies: what is reported; of those of the rule oracle there is only a table that says what that rule added.
-        reference: the study that the others are compared with.
+        studies: studies to report; those of the rule oracle get only a table that shows how much that rule adds.
+        reference: study that the others are compared with.
+        command: the command line that makes the report.
 
     Returns:
-        The document, and a sentence on each figure that could not be drawn.
+        The document, and one sentence for each figure that could not be drawn.
     """
     honest = [study for study in studies if not study.oracle]
     sections, broken = [], []
@@ -42,29 +45,33 @@ def make_document(
     if reference is not None and len(honest) > 1:
         table, refused = tables.comparison_table(honest, reference)
         notes = [
-            "Difference: UF1 less the reference's, with the 95 % interval of a paired bootstrap over subjects.",
-            "McNemar's exact test takes clips as independent; where it and the interval disagree, trust the interval.",
+            "Difference: UF1 minus the reference's UF1, with the 95 % interval of a paired bootstrap over subjects.",
+            "McNemar's exact test assumes that clips are independent. If it and the interval disagree, trust the "
+            "interval.",
         ]
         if any("seeds" in study.summary for study in honest):
-            notes.append("Of several seeds McNemar's test takes one answer a clip, that of their mean probabilities.")
+            notes.append("With several seeds, McNemar's test uses the class of the largest mean probability.")
         sections.append(Section("Comparison", [table], [*notes, *refused], brief=True))
     if len(honest) < len(studies):
-        note = "Most published numbers are made this way. They say what the test subjects' labels add, not how good a "
-        note += "model is."
-        sections.append(Section("Chosen on the test subjects", [tables.oracle_table(studies)], [note], brief=True))
+        notes = [] if honest else [tables.SCORES_NOTE]
+        notes.append(
+            "Oracle: in each fold the epoch with the best score on the test subjects predicts them. Most published "
+            "numbers are made this way. The difference shows how much the labels of the test subjects add to the "
+            "score. These scores do not show how good a model is."
+        )
+        sections.append(Section("Chosen on the test subjects", [tables.oracle_table(studies)], notes, brief=True))
     for study in honest:
         section, sentences = _study_section(study, brief=len(honest) == 1)
         sections.append(section)
         broken += sentences
-    title = studies[0].name if len(studies) == 1 else f"{len(studies)} studies"
-    return Document(title, sections), broken
+    return Document(_title(studies), _facts(studies, command), sections), broken
 
 
 def overview(studies: Sequence[ReportedStudy]) -> Section:
-    """All studies side by side: tables, what has to be known to read them, and figures across studies.
+    """All studies side by side: tables, notes that explain them, and figures.
 
     Args:
-        studies: none of the rule oracle.
+        studies: studies of other rules than oracle.
     """
     shown = [tables.results_table(studies), *tables.task_tables(studies)]
     section = Section("Results", shown, tables.results_notes(studies), brief=True)
@@ -75,7 +82,9 @@ def overview(studies: Sequence[ReportedStudy]) -> Section:
             [study.summary["intervals"].get("uf1") for study in studies],
             majority=_shared([study.summary["majority"]["uf1"] for study in studies]),
         )
-        section.pictures.append(Picture("uf1", "UF1 of each study with its 95 % interval over subjects", figure))
+        mean = " (mean over the seeds)" if any("seeds" in study.summary for study in studies) else ""
+        caption = f"UF1 of each study{mean} with its 95 % interval over subjects"
+        section.pictures.append(Picture("uf1", caption, figure))
     if (values := heat_map_table(studies)) is not None:
         figure = plots.weight_heat_map(values, str(values.index.name), str(values.columns.name))
         section.pictures.append(Picture("weights", "UF1 over the weights of two tasks", figure))
@@ -83,7 +92,7 @@ def overview(studies: Sequence[ReportedStudy]) -> Section:
 
 
 def heat_map_table(studies: Sequence[ReportedStudy]) -> pd.DataFrame | None:
-    """UF1 over the weights of two tasks; None where studies differ in anything else, or not in two weights."""
+    """UF1 over the weights of two tasks; None unless the studies differ in exactly these two settings."""
     keys = swept_keys(studies)
     if len(keys) != 2 or not all(key.startswith("tasks.") for key in keys):
         return None
@@ -92,10 +101,10 @@ def heat_map_table(studies: Sequence[ReportedStudy]) -> pd.DataFrame | None:
 
 
 def study_examples(directory: Path) -> list[dict[str, Any]]:
-    """The example clips that a study's folds kept for pictures, see `load_examples`.
+    """Read the example clips that a study's folds saved for pictures, see `load_examples`.
 
     Args:
-        directory: the study's.
+        directory: of the study.
 
     Raises:
         MefusionError: a file cannot be read.
@@ -105,7 +114,7 @@ def study_examples(directory: Path) -> list[dict[str, Any]]:
 
 
 def choose_examples(examples: Sequence[dict[str, Any]], classes: Sequence[str]) -> list[dict[str, Any]]:
-    """A few clips, of each class in turn and of subjects not shown yet: never picked by how well they did."""
+    """Choose a few clips: each class in turn, and subjects not shown yet first. Predictions play no part."""
     chosen: list[dict[str, Any]] = []
     left = list(examples)
     while left and len(chosen) < CONTACT_SHEET_CLIPS:
@@ -119,16 +128,42 @@ def choose_examples(examples: Sequence[dict[str, Any]], classes: Sequence[str]) 
     return chosen
 
 
+def _title(studies: Sequence[ReportedStudy]) -> str:
+    models, data = (
+        some(dict.fromkeys(study.summary["provenance"].get(name, "-") for study in studies), most=4)
+        for name in ("model", "data")
+    )
+    return f"{models} on {data}" + (f": {len(studies)} studies" if len(studies) > 1 else "")
+
+
+def _facts(studies: Sequence[ReportedStudy], command: str) -> dict[str, str]:
+    data, models = [], []
+    for study in studies:
+        summary, provenance = study.summary, study.summary["provenance"]
+        people = f"{summary['clips']} clips of {len(summary['subjects'])} subjects"
+        data.append(f"{provenance.get('data', '-')}, labels {provenance.get('labels', '-')}, {people}")
+        models.append(provenance["model"])
+    return {
+        "Data": "; ".join(dict.fromkeys(data)),
+        "Models": ", ".join(dict.fromkeys(models)),
+        "Made": f"{datetime.now().astimezone():%Y-%m-%d %H:%M %z}, mefusion {__version__}",
+        "Command": command,
+    }
+
+
 def _study_section(study: ReportedStudy, brief: bool) -> tuple[Section, list[str]]:
     summary, provenance = study.summary, study.summary["provenance"]
     shown = [tables.score_table(summary), tables.class_table(summary)]
     if "datasets" in summary:
         shown.append(tables.dataset_table(summary))
     shown.append(tables.subject_table(summary))
+    if left_out := tables.left_out_table(summary):
+        shown.append(left_out)
     facts = ", ".join(f"{key} {provenance[key]}" for key in _PROVENANCE if key in provenance)
     versions = ", ".join(f"{name} {version}" for name, version in provenance["versions"].items())
     notes = [
-        "mean_of_folds_uf1: as older papers report it, not comparable with UF1.",
+        f"{tables.MEAN_OF_FOLDS}: each fold is scored by itself, and the scores are averaged, as in older papers. It "
+        "cannot be compared with UF1.",
         f"Provenance: {facts}.",
         f"Versions: {versions}.",
     ]
@@ -143,13 +178,13 @@ def _study_section(study: ReportedStudy, brief: bool) -> tuple[Section, list[str
 
 def _confusion_matrix(study: ReportedStudy) -> list[Picture]:
     summary = study.summary
-    caption = f"Confusion matrix of {study.name}" + (", added up over the seeds" if "seeds" in summary else "")
+    caption = f"Confusion matrix of {study.name}" + (", summed over the seeds" if "seeds" in summary else "")
     figure = plots.confusion_matrix_figure(np.array(summary["confusion_matrix"]), summary["classes"])
     return [Picture(f"{study.name}-confusion_matrix", caption, figure)]
 
 
 def _subjects(study: ReportedStudy) -> list[Picture]:
-    caption = "Accuracy on each subject, its number of clips above; dashed: on all clips"
+    caption = "Accuracy on each subject, with the number of clips above the bar; dashed: accuracy on all clips"
     return [Picture(f"{study.name}-subjects", caption, plots.subject_bars(study.summary["subjects"]))]
 
 
@@ -157,7 +192,7 @@ def _curves(study: ReportedStudy) -> list[Picture]:
     curves = load_curves(study.directory)
     if curves is None:
         return []
-    caption = "What was logged in each epoch: a thin line a fold and seed, and their median"
+    caption = "Learning curves: values of each epoch; thin lines: each fold and seed; thick line: their median"
     return [Picture(f"{study.name}-learning_curves", caption, plots.learning_curves(curves))]
 
 
@@ -167,12 +202,12 @@ def _examples(study: ReportedStudy) -> list[Picture]:
         return []
     chosen = choose_examples(examples, study.summary["classes"])
     sheet = plots.contact_sheet(chosen)
-    pictures = [Picture(f"{study.name}-contact_sheet", "What the network sees and predicts, on test clips", sheet)]
+    pictures = [Picture(f"{study.name}-contact_sheet", "Input and predictions of the network on test clips", sheet)]
     if any("rank_scores" in example for example in examples):
-        caption = "Rank scores over a clip's frames: a thin line a test clip, and the median of each label"
+        caption = "Rank scores of a clip's frames; thin lines: test clips; thick lines: median of each label"
         pictures.append(Picture(f"{study.name}-rank_scores", caption, plots.rank_scores_figure(examples)))
     if all("attention" in example for example in chosen):
-        caption = "Where the network looks: how much each pixel bears on its answer (SmoothGrad), on test clips"
+        caption = "Where the network looks: how strongly each pixel changes its answer (SmoothGrad), on test clips"
         pictures.append(Picture(f"{study.name}-attention", caption, plots.attention_figure(chosen)))
     return pictures
 

@@ -1,4 +1,4 @@
-"""What a report says, apart from how it is written: tables, sentences and figures in sections."""
+"""Parts of a report, independent of the file format: sections with tables, notes and figures."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -8,15 +8,15 @@ from matplotlib.figure import Figure
 
 @dataclass(frozen=True)
 class Table:
-    """A table of texts.
+    """A table whose cells are texts.
 
     Attributes:
         caption: one line.
-        titles: of the columns.
-        rows: a text a column.
-        text_columns: how many columns at the left hold words; the others hold numbers.
-        long: whether it has many rows, so that the terminal leaves it out and the page folds it up.
-        study: the one that it is of, for where a table stands alone, as in a paper.
+        titles: titles of the columns.
+        rows: cells of each row, one for each column.
+        text_columns: number of columns at the left with words; the others have numbers.
+        long: whether the table has many rows; then the terminal omits it, and the HTML page shows it folded.
+        study: name of the table's study, for captions outside the report, as in a paper; empty if it has several.
     """
 
     caption: str
@@ -38,7 +38,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure with the name of its file, without suffix, and one line of what it shows."""
+    """A figure with its file name, without suffix, and a caption of one line."""
 
     name: str
     caption: str
@@ -47,7 +47,7 @@ class Picture:
 
 @dataclass
 class Section:
-    """Tables, what has to be known to read them, and figures, under a title.
+    """Tables, notes that explain them, and figures, under a title.
 
     Attributes:
         brief: whether the terminal shows it too.
@@ -62,9 +62,15 @@ class Section:
 
 @dataclass
 class Document:
-    """A report."""
+    """A report.
+
+    Attributes:
+        title: models and data.
+        facts: what stands under the title, by name: data, models, date and command.
+    """
 
     title: str
+    facts: dict[str, str]
     sections: list[Section]
 
 

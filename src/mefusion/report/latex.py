@@ -1,4 +1,4 @@
-"""A report's tables as LaTeX that needs the packages booktabs and graphicx."""
+"""Write a report's tables as LaTeX; a paper that includes them must load the packages booktabs and graphicx."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -6,27 +6,27 @@ from collections.abc import Iterator, Sequence
 from mefusion.report.document import Document, Table
 
 ROWS = 40
-"""Rows of a table on one page; the others go on in a further table."""
+"""Largest number of rows of a table on one page; further rows make another table."""
 
-_WIDE = 20  # letters of a column of words from which its cells are broken
+_WIDE = 20  # cells of a column of words are broken into lines if one of them has this many letters
 _ESCAPED = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "_": r"\_", "%": r"\%", "&": r"\&", "#": r"\#", "$": r"\$",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"$<$", ">": r"$>$", "|": r"\textbar{}", '"': "{''}",
-    "\n": " ", "[": "{[}", "*": "{*}",  # these two mean something after the end of a row
+    "\n": " ", "[": "{[}", "*": "{*}",  # [ and * after the end of a row would be read as its options
 }  # fmt: skip
 
 
 def to_latex(document: Document) -> str:
-    """The document's tables for a paper that loads booktabs and graphicx.
+    """The document's tables as LaTeX.
 
-    Long names are broken after a sign; a table that is wider than its place all the same is scaled down to it.
+    Long names are broken into lines after punctuation. A table that is still wider than the text is scaled down.
     """
     tables = (table for section in document.sections for table in section.tables)
     return "\n".join(text for table in tables for text in _floats(table))
 
 
 def escape(text: str) -> str:
-    """A text as LaTeX shows it unchanged."""
+    """Escape a text, so that LaTeX shows it unchanged."""
     return "".join(_ESCAPED.get(letter, letter) for letter in text)
 
 
@@ -53,7 +53,7 @@ def _titles(titles: Sequence[str], kinds: Sequence[str]) -> str:
 
 
 def _stacked(title: str) -> str:
-    lines = re.sub(r" (?=\S{3})", r" \\\\ ", escape(title))  # short words and units stay with what is before them
+    lines = re.sub(r" (?=\S{3})", r" \\\\ ", escape(title))  # words of one or two letters stay on the line
     return r"\shortstack[r]{\rule{0pt}{2ex}" + lines + "}"
 
 

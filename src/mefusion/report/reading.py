@@ -1,4 +1,4 @@
-"""Studies as the report reads them, and which of their settings differ."""
+"""Read studies for the report, and find the settings in which they differ."""
 
 import operator
 from collections.abc import Sequence
@@ -26,11 +26,11 @@ class ReportedStudy:
     """A study with its result.
 
     Attributes:
-        directory: where it is.
-        summary: what `read_result` gives.
-        predictions: its pooled prediction table.
-        settings: its resolved configuration, flat (`model.name`), less paths and devices; of a task its
-            weight, 0 where it is off.
+        directory: of the study.
+        summary: scores and provenance, as `read_result` returns them.
+        predictions: pooled prediction table.
+        settings: resolved configuration with flat names (`model.name`), without paths and devices; `tasks.<name>` is
+            the task's weight, 0 if the task is off.
     """
 
     directory: Path
@@ -45,24 +45,24 @@ class ReportedStudy:
 
     @property
     def oracle(self) -> bool:
-        """Whether its epoch was chosen on the test subjects, which makes it no result."""
+        """Whether each fold's epoch was chosen on its test subjects; such scores are not results."""
         return self.summary["rule"] == "oracle"
 
     @property
     def reports(self) -> list[TaskReport]:
-        """How the study tells of its tasks."""
+        """How the results of the study's tasks are reported."""
         return task_reports(self.summary["provenance"])
 
     def setting(self, key: str) -> Any:
-        """A setting's value; of one that its configuration has not None, of a task's weight 0."""
+        """Value of a setting; if the configuration does not have it, None, or 0 for a task's weight."""
         return self.settings.get(key, 0 if key.startswith("tasks.") else None)
 
 
 def read_study(directory: Path, partial: bool = False) -> ReportedStudy:
-    """Read a study's result and its configuration; nothing is written.
+    """Read a study's result and its configuration, without writing anything.
 
     Args:
-        directory: the study's.
+        directory: of the study.
         partial: see `read_result`.
 
     Raises:
@@ -75,17 +75,17 @@ def read_study(directory: Path, partial: bool = False) -> ReportedStudy:
         text = path.read_text(encoding="utf-8")
         if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
             # mefusion writes none, and a few nested ones unfold to more than fits into memory.
-            raise MefusionError(f"{path} holds a setting within itself, or one twice by an alias; run the study again.")
+            raise MefusionError(f"{path} has a setting that contains itself, or an alias; run the study again.")
         config = yaml.safe_load(text)
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error).splitlines()[0]
         raise MefusionError(f"{path} cannot be read ({reason}); run the study again.") from error
     if not isinstance(config, dict) or not isinstance(config.get("tasks", {}), dict):
-        raise MefusionError(f"{path} holds no configuration; run the study again.")
+        raise MefusionError(f"{path} is not a configuration; run the study again.")
     try:
         settings = flatten({name: value for name, value in config.items() if name != "tasks"})
     except RecursionError:
-        raise MefusionError(f"{path} holds a setting within itself; run the study again.") from None
+        raise MefusionError(f"{path} has a setting that contains itself; run the study again.") from None
     weights = dict.fromkeys(config.get("tasks", {}), 0) | summary["provenance"]["tasks"]
     settings |= {f"tasks.{name}": weight for name, weight in weights.items()}
     unwanted = (*_WITHOUT_EFFECT, "model.task_weights")
@@ -96,10 +96,10 @@ def read_study(directory: Path, partial: bool = False) -> ReportedStudy:
 
 
 def swept_keys(studies: Sequence[ReportedStudy]) -> list[str]:
-    """The settings that tell studies apart, in the configuration's order.
+    """Names of the settings in which the studies differ, in the configuration's order.
 
-    What follows from the choice of a group is left out: of two models, `model.name` stands for every `model.` setting
-    and task weight that goes with it.
+    Settings that follow from the choice of a group are left out. For example, if two models differ, `model.name`
+    stands for all `model.` settings and task weights that follow from the model.
     """
     keys = list(dict.fromkeys(key for study in studies for key in study.settings))
     columns = {key: [repr(study.setting(key)) for study in studies] for key in keys}
@@ -118,7 +118,7 @@ def swept_keys(studies: Sequence[ReportedStudy]) -> list[str]:
 
 
 def sort_studies(studies: Sequence[ReportedStudy]) -> list[ReportedStudy]:
-    """Studies sorted by their swept settings, numbers as numbers, then by name."""
+    """Sort studies by the settings in which they differ, numbers by their value, and then by name."""
 
     def place(study: ReportedStudy) -> list[tuple[bool, Any]]:
         values = [study.setting(key) for key in swept_keys(studies)]
@@ -130,19 +130,19 @@ def sort_studies(studies: Sequence[ReportedStudy]) -> list[ReportedStudy]:
 
 
 def swept_settings(study: ReportedStudy, keys: Sequence[str]) -> dict[str, str]:
-    """Texts of a study's settings, by the names that a table shows: `model` for `model.name`."""
+    """A study's settings as texts, with the names that a table shows: `model` for `model.name`."""
     return {key.removesuffix(".name"): _text(study.setting(key)) for key in keys}
 
 
 def find_reference(studies: Sequence[ReportedStudy], wanted: str) -> ReportedStudy:
-    """The study that a part of its name, or its swept settings, single out.
+    """Find the study that a part of its name, or its settings, identify.
 
     Args:
-        studies: to choose from; those of the rule oracle are no reference.
-        wanted: a part of the name, or `key=value` of swept settings, with commas between several.
+        studies: to choose from; those of the rule oracle cannot be the reference.
+        wanted: a part of the name; or `key=value` of settings in which the studies differ, separated by commas.
 
     Raises:
-        MefusionError: none fits, or several do.
+        MefusionError: no study fits, or several do.
     """
     studies = [study for study in studies if not study.oracle]
     keys = swept_keys(studies)
@@ -153,7 +153,7 @@ def find_reference(studies: Sequence[ReportedStudy], wanted: str) -> ReportedStu
     ]
     if len(found) != 1:
         names = ", ".join(
-            f"{study.name} ({', '.join(sorted(settings[study.name])) or 'no swept setting'})"
+            f"{study.name} ({', '.join(sorted(settings[study.name])) or 'the only study'})"
             for study in (found or studies)
         )
         fits = f"fits {len(found)} studies" if found else "fits no study"
@@ -162,7 +162,7 @@ def find_reference(studies: Sequence[ReportedStudy], wanted: str) -> ReportedStu
 
 
 def same_study_under_other_rule(study: ReportedStudy, studies: Sequence[ReportedStudy]) -> ReportedStudy | None:
-    """The study that differs from one of the rule oracle in its rule alone; of several, that of the rule `last`."""
+    """Find the study that differs from a study of the rule oracle only in its rule, preferably of the rule `last`."""
     clips = study.summary["provenance"]["sample_list_hash"]
     same = [
         other
@@ -179,7 +179,7 @@ def _is_determined_by(values: Sequence[str], choice: Sequence[str]) -> bool:
 
 
 def _split_settings(text: str) -> set[str]:
-    # Commas within brackets, as in seeds=[0,1], separate nothing.
+    # Commas within brackets, as in seeds=[0,1], do not separate settings.
     parts, depth = [""], 0
     for letter in text.replace(" ", ""):
         depth += (letter in "[{") - (letter in "]}")

@@ -1,4 +1,4 @@
-"""Tables of studies: of one, of several, and of their comparison."""
+"""Tables of a report: for one study, for several studies, and for their comparison."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,20 +8,35 @@ from mefusion.evaluation import bootstrap, metrics
 from mefusion.evaluation.measures import Measure
 from mefusion.report.document import Table
 from mefusion.report.reading import ReportedStudy, same_study_under_other_rule, swept_keys, swept_settings
+from mefusion.studies.record import left_out_phrase
+
+MEAN_OF_FOLDS = "UF1, mean of folds"
+SCORES_NOTE = (
+    "UF1: mean F1 over the classes, F1 = 2TP / (2TP + FP + FN). UAR: mean recall over the classes. "
+    "ACC: share of clips predicted correctly. WF1: mean F1, where each class counts as often as it has clips."
+)
+
+_DEVIATION = "sd over seeds"
+_INTERVAL = "95 % over subjects"
+_RULES = {
+    "last": "last (those after the last training step)",
+    "average": "average (a moving average over the training)",
+    "inner_val": "inner_val (those of the best epoch on validation subjects, which do not train)",
+}
 
 
 def results_table(studies: Sequence[ReportedStudy]) -> Table:
-    """One row a study: its swept settings and its pooled scores.
+    """One row for each study: the settings in which the studies differ, and the pooled scores.
 
     Args:
-        studies: none of the rule oracle.
+        studies: studies of other rules than oracle.
 
     Returns:
-        The table. A single study, or studies without a setting that differs, are told by model and tasks.
+        The table. If no setting differs, as for a single study, it shows the model and the tasks.
     """
     settings = _settings(studies)
-    deviation = ["sd"] if any("sd" in study.summary for study in studies) else []
-    titles = [*settings[0], "clips", "UF1", *deviation, "UF1 95 %", "UAR", "ACC", "WF1", "majority UF1"]
+    deviation = [_DEVIATION] if any("sd" in study.summary for study in studies) else []
+    titles = [*settings[0], "clips", "UF1", *deviation, f"UF1 {_INTERVAL}", "UAR", "ACC", "WF1", "majority UF1"]
     rows = []
     for study, own in zip(studies, settings, strict=True):
         summary = study.summary
@@ -36,10 +51,13 @@ def results_table(studies: Sequence[ReportedStudy]) -> Table:
 
 
 def task_tables(studies: Sequence[ReportedStudy]) -> list[Table]:
-    """The errors of the other tasks, one row a study, with a dash where a task is off; no table where all are.
+    """Measures of the other tasks, one row for each study, with a dash for a task that is off.
 
     Args:
-        studies: none of the rule oracle.
+        studies: studies of other rules than oracle.
+
+    Returns:
+        One table; none if no study has another task.
     """
     measures = _measures(studies)
     if not measures:
@@ -54,14 +72,14 @@ def task_tables(studies: Sequence[ReportedStudy]) -> list[Table]:
 
 
 def comparison_table(studies: Sequence[ReportedStudy], reference: ReportedStudy) -> tuple[Table, list[str]]:
-    """Each study against a reference, on the clips that both have.
+    """Compare each study with a reference on the clips that both have.
 
     Args:
-        studies: none of the rule oracle, with the reference among them or not.
-        reference: what they are compared with.
+        studies: studies of other rules than oracle; the reference may be among them.
+        reference: the study that they are compared with.
 
     Returns:
-        The table, and a sentence on each study that cannot be compared.
+        The table, and one sentence for each study that cannot be compared.
     """
     others = [study for study in studies if study is not reference]
     rows, refused = [], []
@@ -73,45 +91,46 @@ def comparison_table(studies: Sequence[ReportedStudy], reference: ReportedStudy)
             continue
         row = (str(found["clips"]), f"{found['difference']:+.3f}", _range(found["interval"], "+.3f"))
         rows.append([*own.values(), *row, *_mcnemar(found)])
-    titles = [*_settings(studies)[0], "common clips", "UF1 difference", "95 %"]
-    titles += ["only this right", "only reference right", "McNemar p"]
+    titles = [*_settings(studies)[0], "common clips", "UF1 difference", _INTERVAL]
+    titles += ["only this correct", "only reference correct", "McNemar p"]
     return Table(f"Compared with {reference.name}", titles, rows, text_columns=len(_settings(studies)[0])), refused
 
 
 def oracle_table(studies: Sequence[ReportedStudy]) -> Table:
-    """Studies whose epoch was chosen on the test subjects: their scores, and what that added.
+    """Scores of the studies whose epochs were chosen on the test subjects, and how much this choice added.
 
     Args:
-        studies: all, of any rule; the same study under another rule is what the choice is compared with.
+        studies: all studies, of any rule. Each study of the rule oracle is compared with the same study under
+            another rule.
     """
     oracles = [study for study in studies if study.oracle]
     settings = _settings(oracles)
-    scores = [f"oracle_{name}" for name in metrics.SCORES]
-    titles = [*settings[0], "compared with", "clips", *scores, "oracle_uf1 less UF1", "95 %"]
+    scores = [f"oracle {name.upper()}" for name in metrics.SCORES]
+    titles = [*settings[0], "compared with", "clips", *scores, "oracle UF1 minus UF1", _INTERVAL]
     rows = []
     for study, own in zip(oracles, settings, strict=True):
         honest = same_study_under_other_rule(study, studies)
-        name, added = "-", ["-", "-"]
+        compared_with, added = "-", ["-", "-"]
         if honest is not None:
             found = _compare(study, honest)
-            name, added = honest.name, [f"{found['difference']:+.3f}", _range(found["interval"], "+.3f")]
-        numbers = (f"{study.summary[score]:.3f}" for score in scores)
-        rows.append([*own.values(), name, str(study.summary["clips"]), *numbers, *added])
+            compared_with, added = honest.name, [f"{found['difference']:+.3f}", _range(found["interval"], "+.3f")]
+        numbers = (f"{study.summary[f'oracle_{name}']:.3f}" for name in metrics.SCORES)
+        rows.append([*own.values(), compared_with, str(study.summary["clips"]), *numbers, *added])
     return Table("Epoch chosen on the test subjects: not results", titles, rows, text_columns=len(settings[0]) + 1)
 
 
 def score_table(summary: dict[str, Any]) -> Table:
-    """A study's four scores, with intervals, seeds and the majority class; and the mean of folds."""
+    """A study's four scores, with their intervals, for each seed and for the majority class; and the mean of folds."""
     seeds = summary.get("seeds", {})
-    deviation = ["sd"] if seeds else []
-    titles = ["score", "pooled", "95 % interval", *deviation, *(f"seed {seed}" for seed in seeds), "majority class"]
+    deviation = [_DEVIATION] if seeds else []
+    titles = ["score", "pooled", _INTERVAL, *deviation, *(f"seed {seed}" for seed in seeds), "majority class"]
     rows = []
     for name in metrics.SCORES:
         row = [name.upper(), f"{summary[name]:.3f}", _range(summary["intervals"].get(name))]
         row += [f"{summary['sd'][name]:.3f}"] if seeds else []
         row += [f"{scores[name]:.3f}" for scores in seeds.values()]
         rows.append([*row, f"{summary['majority'][name]:.3f}"])
-    rows.append(["mean_of_folds_uf1", f"{summary['mean_of_folds_uf1']:.3f}", *["-"] * (len(titles) - 2)])
+    rows.append([MEAN_OF_FOLDS, f"{summary['mean_of_folds_uf1']:.3f}", *["-"] * (len(titles) - 2)])
     return Table("Scores", titles, rows, study=summary["study"])
 
 
@@ -135,7 +154,7 @@ def dataset_table(summary: dict[str, Any]) -> Table:
         ]
         for name, part in summary["datasets"].items()
     ]
-    titles = ["dataset", "clips", *(name.upper() for name in metrics.SCORES), "UF1 95 %"]
+    titles = ["dataset", "clips", *(name.upper() for name in metrics.SCORES), f"UF1 {_INTERVAL}"]
     return Table("Datasets", titles, rows, study=summary["study"])
 
 
@@ -149,42 +168,64 @@ def subject_table(summary: dict[str, Any]) -> Table:
     return Table("Subjects", titles, rows, text_columns=2, long=True, study=summary["study"])
 
 
+def left_out_table(summary: dict[str, Any]) -> Table | None:
+    """The clips that preparation left out, each with the reason; None where it left out none, or it is not recorded."""
+    left_out = summary["provenance"]["left_out"]
+    if not left_out or not left_out["clips"]:
+        return None
+    rows = [[clip["subject"], clip["clip_id"], clip["problem"]] for clip in left_out["clips"]]
+    titles = ["subject", "clip", "reason"]
+    return Table("Clips that could not be prepared", titles, rows, text_columns=3, long=True, study=summary["study"])
+
+
 def results_notes(studies: Sequence[ReportedStudy]) -> list[str]:
-    """What has to be known to read `results_table`."""
+    """Notes that explain `results_table`."""
     summaries = [study.summary for study in studies]
     rules = sorted({summary["rule"] for summary in summaries})
     few = min(len(summary["subjects"]) for summary in summaries)
     lines = [
-        f"Each score is pooled over all folds; the weights that predict follow the rule {', '.join(rules)}.",
-        f"95 %: bootstrap over subjects, {bootstrap.RESAMPLES} resamples. Majority: always the commonest class.",
+        SCORES_NOTE,
+        "Each score is computed from the predictions of all folds together. "
+        f"Rule for the weights: {'; '.join(_RULES.get(rule, rule) for rule in rules)}.",
+        f"{_INTERVAL}: interval by bootstrap over the test subjects, {bootstrap.RESAMPLES} resamples. It shows how "
+        "much the score depends on who was recorded. Majority UF1: UF1 of always predicting the most frequent class.",
     ]
     if few < 20:  # simulated: docs/results.md
-        lines.append(f"An interval over {few} subjects is too narrow: less than 95 % of such intervals hold the truth.")
+        lines.append(
+            f"An interval over {few} subjects is too narrow: less than 95 % of such intervals contain the true value."
+        )
     if any("sd" in summary for summary in summaries):
-        lines.append("Of several seeds, each score is the mean; sd is the standard deviation over them.")
+        lines.append(
+            "With several seeds, each score is the mean over the seeds, and sd over seeds is the standard deviation. "
+            "It shows how much repeated trainings differ; the interval over subjects is that of the mean."
+        )
     for summary in summaries:
         if missing := summary["missing_folds"]:
-            lines.append(f"Warning: {summary['study']} is incomplete, its scores leave out {', '.join(missing)}.")
+            lines.append(f"Warning: {summary['study']} is incomplete: its scores leave out {', '.join(missing)}.")
         if partial := summary["provenance"]["partial"]:
-            lines.append(f"{summary['study']} is not of the whole download: {', '.join(partial)}.")
+            lines.append(f"{summary['study']} does not use the complete dataset: {', '.join(partial)}.")
+        if left_out := left_out_phrase(summary["provenance"]):
+            lines.append(f"Warning: {summary['study']}: {left_out}.")
         for key, values in summary["folds_differ"].items():
-            lines.append(f"Warning: not all folds of {summary['study']} were run with one {key}: {', '.join(values)}.")
+            lines.append(f"Warning: folds of {summary['study']} were run with different {key}: {', '.join(values)}.")
     lines += dict.fromkeys(report.note for study in studies for report in study.reports if report.note)
     if len(rules) > 1:
-        lines.append("Warning: the studies follow different rules, so they do not differ in their settings alone.")
+        lines.append("Warning: the studies follow different rules, so the rule may cause differences between them.")
     if len({summary["provenance"]["sample_list_hash"] for summary in summaries}) > 1:
-        lines.append("Warning: the studies do not all cover the same clips: compare only those with one sample list.")
+        lines.append(
+            "Warning: the studies do not all cover the same clips: compare only studies with the same sample list."
+        )
     return lines
 
 
 def _measures(studies: Sequence[ReportedStudy]) -> list[Measure]:
-    """What the studies' tasks measure, each once."""
+    """Measures of the studies' tasks, each once."""
     named = {measure.name: measure for study in studies for report in study.reports for measure in report.measures}
     return list(named.values())
 
 
 def _settings(studies: Sequence[ReportedStudy], shown: Sequence[ReportedStudy] | None = None) -> list[dict[str, str]]:
-    """The leading cells of each study, by title."""
+    """Cells of each study's leftmost columns, by column title."""
     keys = swept_keys(studies)
     tasks = not keys or ("model.name" in keys and not any(key.startswith("tasks.") for key in keys))
     found = []

@@ -1,4 +1,4 @@
-"""A report's document as Markdown, HTML, CSV and in the terminal, and its files."""
+"""Write a report as Markdown, HTML, LaTeX and CSV files, and print it in the terminal."""
 
 import base64
 import io
@@ -10,14 +10,13 @@ from typing import Any
 import jinja2
 import pandas as pd
 
-from mefusion import __version__
 from mefusion.common.files import replacing, write_table, write_text
 from mefusion.report.document import Document, Picture, Table
 from mefusion.report.latex import to_latex
 from mefusion.report.reading import ReportedStudy, swept_keys, swept_settings
 
 DPI = 160
-# What a summary holds beside its scores, which have a column each.
+# Entries of a summary that get no column.
 _NOT_IN_CSV = (
     "classes",
     "confusion_matrix",
@@ -33,9 +32,9 @@ def write_document(folder: Path, document: Document, studies: Sequence[ReportedS
     """Write report.md, report.html, tables.tex, results.csv and figures/*.png.
 
     Args:
-        folder: where to.
-        document: what is reported.
-        studies: the same as plain numbers, for the CSV file.
+        folder: folder of the report.
+        document: the report.
+        studies: the reported studies, whose numbers are written to the CSV file.
 
     Raises:
         MefusionError: a file cannot be written.
@@ -51,8 +50,8 @@ def write_document(folder: Path, document: Document, studies: Sequence[ReportedS
 
 
 def to_markdown(document: Document) -> str:
-    """The document as Markdown; its figures are those in figures/."""
-    lines = [f"# {document.title}"]
+    """The document as Markdown; it refers to the figures in figures/."""
+    lines = [f"# {document.title}", "", *(f"- {name}: {text}" for name, text in document.facts.items())]
     for section in document.sections:
         lines += ["", f"## {section.title}"]
         for table in section.tables:
@@ -65,11 +64,11 @@ def to_markdown(document: Document) -> str:
 
 
 def to_html(document: Document, pictures: Mapping[str, bytes]) -> str:
-    """The document as one HTML page that needs no other file.
+    """The document as one HTML page, which contains the figures.
 
     Args:
-        document: what is reported.
-        pictures: its figures as PNG, by name.
+        document: the report.
+        pictures: its figures as PNG files, by name.
     """
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("mefusion.report", "."), autoescape=True, trim_blocks=True, lstrip_blocks=True
@@ -77,28 +76,31 @@ def to_html(document: Document, pictures: Mapping[str, bytes]) -> str:
     embedded = {name: base64.b64encode(data).decode() for name, data in pictures.items()}
     sizes = {picture.name: _css_width(picture) for section in document.sections for picture in section.pictures}
     template = environment.get_template("page.html.j2")
-    return template.render(document=document, pictures=embedded, widths=sizes, version=__version__)
+    return template.render(document=document, pictures=embedded, widths=sizes)
 
 
 def to_frame(studies: Sequence[ReportedStudy]) -> pd.DataFrame:
-    """The studies' numbers in full, one row a study, one column a number; empty where a study has it not."""
+    """All numbers of the studies with full precision: one row for each study; a cell is empty if there is no value."""
     keys = swept_keys(studies)
     rows = []
     for study in studies:
         provenance = study.summary["provenance"]
         origin = {key: provenance.get(key) for key in ("sample_list_hash", "config_hash", "git_revision", "device")}
+        if left_out := provenance["left_out"]:
+            origin["clips_left_out"] = len(left_out["clips"])
         settings = {f"setting_{name}": text for name, text in swept_settings(study, keys).items()}
         rows.append(_numbers(study.summary) | settings | origin)
     return pd.json_normalize(rows, sep="_")
 
 
 def print_document(document: Document) -> None:
-    """Print the brief sections; in a narrow terminal a row's words are in lines below its numbers."""
+    """Print the brief sections. In a narrow terminal, the words of a row are printed in lines below its numbers."""
     from rich.console import Console
     from rich.text import Text
 
-    # A file or a pipe has no width of its own.
+    # A file or a pipe has no width.
     console = Console(width=None if sys.stdout.isatty() else 180, highlight=False)
+    console.print(Text(document.title, style="bold"))
     for section in document.sections:
         if section.brief:
             for table in section.tables:
@@ -142,7 +144,7 @@ def _css_width(picture: Picture) -> int:
 
 
 def _numbers(value: Any) -> Any:
-    """A summary without its lists, but for intervals, whose ends get names, so that each has a column."""
+    """A summary without lists, except intervals: their ends become `low` and `high`, one column each."""
     if isinstance(value, dict):
         return {name: _numbers(part) for name, part in value.items() if name not in _NOT_IN_CSV}
     return {"low": value[0], "high": value[1]} if isinstance(value, list) else value

@@ -1,4 +1,4 @@
-"""Official layouts of the datasets, as far as a small download with rendered faces needs them."""
+"""Official layouts of the datasets: what is needed to write a small download with rendered faces."""
 
 import csv
 from collections.abc import Callable, Mapping, Sequence
@@ -16,9 +16,9 @@ class Row:
     """One clip of a download.
 
     Attributes:
-        subject, clip, emotion: as the download spells them.
+        subject, clip, emotion: names as written in the download.
         onset, apex, offset: frame numbers; onset and offset are the first and the last frame.
-        action_units: as in `4+7`.
+        action_units: such as `4+7`.
     """
 
     subject: str
@@ -31,7 +31,7 @@ class Row:
 
     @property
     def subject_number(self) -> str:
-        """The subject's number, as it is written: `01` of `sub01`."""
+        """The digits of the subject's name: `01` of `sub01`."""
         return self.subject.lstrip(ascii_letters)
 
     @property
@@ -48,14 +48,14 @@ class Layout:
     """How one dataset's official download is laid out.
 
     Attributes:
-        reader: the override that chooses its reader.
+        reader: override of the commands that selects the dataset's reader.
         subjects: names of all subjects.
-        acted: emotion as the download spells it -> (scheme, emotion) of the renderer.
+        acted: emotion as written in the download -> (scheme, emotion) that the renderer shows.
         clip_name: (subject, emotion, number from 0) -> name of a clip.
-        frame: path of a frame, as a format of `row` and `number`.
-        write_table: (folder, rows) writes the annotation table; None where the download has none.
-        grey: whether its frames are grey.
-        flow: whether it has one flow image a clip in place of frames.
+        frame: path of a frame, a format string with `row` and `number`.
+        write_table: function (folder, rows) that writes the annotation table; None if the download has none.
+        grey: whether the frames are grey.
+        flow: whether the download has one flow image for each clip instead of frames.
     """
 
     reader: str
@@ -69,10 +69,10 @@ class Layout:
 
 
 def get_layout(name: str) -> Layout:
-    """Layout by its name.
+    """Find a layout by its name.
 
     Raises:
-        MefusionError: there is none of that name.
+        MefusionError: no layout has this name.
     """
     if name not in LAYOUTS:
         raise MefusionError(f"data.layout={name} is not known: choose from {', '.join(LAYOUTS)}")
@@ -80,7 +80,7 @@ def get_layout(name: str) -> Layout:
 
 
 def _table(name: str, columns: Mapping[str, str]) -> WriteTable:
-    """Write a workbook with a header; `columns` is its column -> attribute of a row."""
+    """Make a function that writes a workbook with a header; `columns`: column of the workbook -> attribute of a row."""
 
     def write(folder: Path, rows: Sequence[Row]) -> None:
         _write_workbook(folder / name, [list(columns), *([getattr(row, a) for a in columns.values()] for row in rows)])
@@ -134,7 +134,7 @@ def _cas_me_2_clip(subject: str, emotion: str, number: int) -> str:
 
 
 def _write_cas_me_2_table(folder: Path, rows: Sequence[Row]) -> None:
-    """Codes and two naming rules, all without a header."""
+    """Write three sheets without a header: the codes, the numbers of the subjects, and the codes of the videos."""
     index = {subject: number for number, subject in enumerate(_CAS_ME_2_SUBJECTS, start=1)}
     kind = "micro-expression"
     codes = [
@@ -147,7 +147,7 @@ def _write_cas_me_2_table(folder: Path, rows: Sequence[Row]) -> None:
 
 
 def _write_flow_table(folder: Path, rows: Sequence[Row]) -> None:
-    """The CSV of the composite's clips that are CASME II's."""
+    """Write the composite's CSV, with only the clips of CASME II."""
     with (folder / "combined_3_class.csv").open("w", newline="") as stream:
         writer = csv.writer(stream)
         writer.writerow(["dataset", "sub", "filename_o", "label"])
@@ -177,7 +177,7 @@ LAYOUTS: Mapping[str, Layout] = {
             "Other": ("seven", "others"),
             "Happiness": ("seven", "happiness"),
             "Surprise": ("seven", "surprise"),
-            "Contempt": ("five", "others"),  # action unit 14, the closest there is
+            "Contempt": ("five", "others"),  # action unit 14; the renderer has no contempt, this emotion is the closest
         },
         clip_name=lambda subject, emotion, number: f"{subject}_{number // 9 + 1}_{number % 9 + 1}",
         frame="SAMM/{row.subject}/{row.clip}/{row.subject}_{number:05d}.jpg",
@@ -186,7 +186,7 @@ LAYOUTS: Mapping[str, Layout] = {
             {
                 **{"Subject": "subject", "Filename": "clip", "Onset Frame": "onset", "Apex Frame": "apex"},
                 **{"Offset Frame": "offset", "Action Units": "action_units", "Estimated Emotion": "emotion"},
-                **{"Objective Classes": "emotion"},  # stands in for the class by the action units alone
+                **{"Objective Classes": "emotion"},  # used here in place of the class by action units alone
             },
         ),
         grey=True,

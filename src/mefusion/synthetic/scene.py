@@ -15,7 +15,7 @@ from mefusion.synthetic.portraits import load_portraits, portrait_digests
 from mefusion.synthetic.render import Clip, Subject, act
 
 JPEG_QUALITY = 92  # of frames on disk
-RENDERING = 1  # raise it when the same settings come to give other frames
+RENDERING = 1  # raise it when a change of the code makes the same settings give other frames
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,8 @@ class SyntheticSettings:
             raise MefusionError(f"data.seed={self.seed}: give a whole number from 0 up")
         if self.scheme not in EMOTIONS:
             raise MefusionError(
-                f"the synthetic set has no emotions for labels={self.scheme}: choose from {', '.join(EMOTIONS)}"
+                f"the synthetic set has no emotions for labels={self.scheme}: choose from {', '.join(EMOTIONS)}; with "
+                "classes of your own, say which of their emotions are rendered, as data.scheme=seven"
             )
         try:
             fewest, most = map(int, self.frames)
@@ -71,9 +72,9 @@ class SyntheticClip:
     """One clip of a synthetic set, by its numbers from 0.
 
     Attributes:
-        subject: of the set.
-        emotion: of the scheme.
-        take: among the subject's clips of this emotion.
+        subject: number of the subject in the set.
+        emotion: number of the emotion in the scheme.
+        take: number among the subject's clips of this emotion.
     """
 
     subject: int

@@ -1,1 +1,1 @@
-"""Windows cut from prepared clips, and the LightningDataModule of a fold."""
+"""Cut windows from prepared clips; the LightningDataModule of a fold."""

@@ -1,4 +1,4 @@
-"""Random changes of training windows."""
+"""Random augmentation of training windows."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -11,23 +11,26 @@ from mefusion.windows.cutting import Span
 if TYPE_CHECKING:
     from mefusion.windows.views import View
 
-MID_GREY = 128  # also what lies outside the picture, so that it stays the same when the contrast changes
+MID_GREY = 128  # aligned frames also have it outside the picture, so a change of contrast does not change it there
 
 
 @dataclass
 class Augmentation:
-    """What is drawn at random for a training window; all of it is off by default.
+    """Random augmentation of a training window; everything is off by default.
 
     Attributes:
-        crop_jitter: largest distance of the crop from the centre, px; 8 on a 144 canvas reaches its borders.
+        crop_jitter: largest distance of the crop from the centre, px; the crops of 128 px allow at most 8.
         flip: mirror half of the windows.
-        temporal_jitter: most frames by which a window's first and its last frame are moved, each on its own.
-        contrast: grey levels are multiplied about mid grey, by 1 - contrast to 1 + contrast ...
-        brightness: ... and raised by -brightness to brightness levels, the same for all frames of a window.
-        noise: standard deviation of Gaussian noise, grey levels, of each pixel on its own.
+        temporal_jitter: largest number of frames by which the first frame of a window is moved, and independently the
+            last.
+        contrast: each grey level's difference from mid grey is multiplied by a number from 1 - contrast to
+            1 + contrast, the same for all frames of a window.
+        brightness: a number from -brightness to brightness is added to the grey levels, the same for all frames of a
+            window.
+        noise: standard deviation of Gaussian noise, in grey levels; independent for each pixel.
 
     Raises:
-        MefusionError: a value is out of its range.
+        MefusionError: a value is out of range.
     """
 
     crop_jitter: int = 0
@@ -46,30 +49,33 @@ class Augmentation:
 
     @property
     def changes_grey(self) -> bool:
-        """Whether grey levels are changed."""
+        """Whether contrast, brightness or noise is on."""
         return bool(self.contrast or self.brightness or self.noise)
 
     def check_view(self, view: "View") -> None:
-        """Stop where a view cannot be changed so.
+        """Check that the windows of a view can be augmented in this way.
 
         Raises:
-            MefusionError: its inputs are no grey levels, or its targets are known for its own windows only.
+            MefusionError: grey levels should change, but the inputs are no grey levels; or windows should move in
+                time, but the targets are prepared for fixed windows only.
         """
         if self.changes_grey and not view.grey:
             name = next(name for name in ("contrast", "brightness", "noise") if getattr(self, name))
             raise MefusionError(
-                f"model.training.{name}={getattr(self, name)} changes grey levels, and this model sees flow: give 0"
+                f"model.training.{name}={getattr(self, name)} changes grey levels, but this model's input is flow: "
+                "give 0"
             )
         if self.temporal_jitter and not view.allows_temporal_jitter:
             raise MefusionError(
-                f"model.training.temporal_jitter={self.temporal_jitter}: this model sees flow that is prepared between "
-                "fixed frames; give 0, and windows=random varies where a window begins"
+                f"model.training.temporal_jitter={self.temporal_jitter}: this model needs flow, which is prepared "
+                "between fixed frames only: give 0, and use windows=random to vary the first frame of a window"
             )
 
     def move_ends(self, span: Span, rng: np.random.Generator, *, end: int, length: int) -> Span:
-        """The span with its ends moved within frames 0 to `end`.
+        """Move the first and the last frame of a span at random, within frames 0 to `end`.
 
-        It keeps at least `length` frames, so that a window shows none twice, or all that it has where they are fewer.
+        The span keeps at least `length` frames, so that a window shows no frame twice. If it has fewer, it does not
+        get shorter.
         """
         if not self.temporal_jitter:
             return span
@@ -79,7 +85,15 @@ class Augmentation:
         return Span(first, int(np.clip(span.last + later[1], first + least, end)))
 
     def change_grey(self, frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Frames of one window, grey levels of any shape, with contrast, brightness and noise: float32 in 0..255."""
+        """Change contrast and brightness of a window's frames and add noise.
+
+        Args:
+            frames: grey levels 0..255, of any shape.
+            rng: draws the random numbers.
+
+        Returns:
+            float32 of the same shape, 0..255.
+        """
         scale = 1 + self.contrast * rng.uniform(-1, 1)
         shift = self.brightness * rng.uniform(-1, 1)
         changed = (frames.astype(np.float32) - MID_GREY) * np.float32(scale) + np.float32(MID_GREY + shift)

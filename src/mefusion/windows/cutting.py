@@ -1,15 +1,15 @@
-"""Where a window is cut from a prepared clip: which pixels, and which frames."""
+"""Pixels and frames of a prepared clip that make a window."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
-Times = slice | np.ndarray  # places of a window's frames; a slice where they are a stride apart, which copies nothing
+Times = slice | np.ndarray  # indices of a window's frames; evenly spaced ones are a slice, which copies nothing
 
 
 @dataclass(frozen=True)
 class Crop:
-    """Square of `size` px at (top, left) of the prepared pictures, mirrored if asked."""
+    """Square of `size` px at (top, left) of the prepared pictures; `flip` mirrors it."""
 
     top: int
     left: int
@@ -17,20 +17,23 @@ class Crop:
     flip: bool = False
 
     def __call__(self, pictures: np.ndarray) -> np.ndarray:
-        """The square of pictures [..., H, W], mirrored left to right if asked; no more than that changes."""
+        """Cut the square from pictures [..., H, W], and mirror it left to right if `flip` is set.
+
+        Only pixels are moved: the sign of a flow, for example, is not changed.
+        """
         cut = pictures[..., self.top : self.top + self.size, self.left : self.left + self.size]
         return cut[..., ::-1] if self.flip else cut
 
 
 @dataclass(frozen=True)
 class Span:
-    """First and last frame of a window, by their places in the prepared clip; its T frames lie evenly between."""
+    """First and last frame of a window, as indices of the prepared clip; its T frames are spread evenly between."""
 
     first: int
     last: int
 
     def times(self, length: int) -> Times:
-        """Places of its `length` frames."""
+        """Indices of the window's `length` frames."""
         stride, rest = divmod(self.last - self.first, length - 1)
         if stride and not rest:
             return slice(self.first, self.last + 1, stride)
@@ -38,5 +41,9 @@ class Span:
 
 
 def strided_spans(stride: int, length: int) -> list[Span]:
-    """Windows of `length` frames a stride apart, one from each of the first `stride` frames: every frame is in one."""
+    """Spans of the windows of a clip of `stride * length` frames.
+
+    A window takes every `stride`-th frame; one window begins at each of the first `stride` frames. So each frame of
+    the clip is in one window.
+    """
     return [Span(phase, phase + (length - 1) * stride) for phase in range(stride)]

@@ -1,4 +1,4 @@
-"""One fold's data."""
+"""Data of one fold: its windows, normalised, as a LightningDataModule."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -20,12 +20,13 @@ from mefusion.windows.views import Arrays
 
 @dataclass(frozen=True)
 class Statistics:
-    """What is fitted on the training subjects.
+    """Statistics of the training subjects.
 
     Attributes:
-        mean, std: of the centre crops' values, one a channel, [C, 1, 1]; of frames in 0..1.
-        class_counts: [K] clips of each class.
-        mean_shape: mean landmarks [68, 2] px of the centre crop, None where the view has no landmarks.
+        mean, std: mean and standard deviation of the centre crops' values in each channel, [C, 1, 1]; those of frames
+            are for values in 0..1.
+        class_counts: [K], number of clips of each class.
+        mean_shape: mean landmarks [68, 2] px of the centre crop; None if the view has no landmarks.
     """
 
     mean: Tensor
@@ -35,20 +36,21 @@ class Statistics:
 
 
 class FoldData(L.LightningDataModule):
-    """Windows of a fold's subjects, normalised by the training subjects' values.
+    """Windows of a fold's subjects, normalised by the statistics of the training subjects.
 
-    Where several processes train together, each has its part of every training batch and of the other windows.
+    If several processes train together, each has its share of every training batch, and of the validation and test
+    windows.
 
     Args:
         store: all clips.
-        fold: the subjects.
+        fold: training, validation and test subjects.
         settings: windows, batches and augmentation.
-        image_size: side of the crops S, px.
-        seed: of the order and of the augmentation.
+        image_size: side S of the crops, px.
+        seed: seed of the order and of the augmentation.
         balanced: see `EpochSampler`.
 
     Raises:
-        MefusionError: the store's view or size does not allow the augmentation.
+        MefusionError: the store's view or picture size does not allow the augmentation.
     """
 
     def __init__(
@@ -73,7 +75,7 @@ class FoldData(L.LightningDataModule):
     def _fit(self) -> Statistics:
         crop, arrays = self.store.centre(self.image_size), [self.store.arrays[clip] for clip in self.train_clips]
         sums: Any = 0
-        for clip in arrays:  # a clip at a time: all of them as floats would not fit
+        for clip in arrays:  # one clip at a time, since all clips as floats may need too much memory
             values = crop(self.store.view.pictures(clip)) * np.float32(self.store.view.scale)
             count = np.full(values.shape[1], values[:, 0].size)
             moments = [np.power(values, n).sum(axis=(0, 2, 3), dtype=np.float64) for n in (1, 2)]
@@ -99,7 +101,7 @@ class FoldData(L.LightningDataModule):
         return self._in_order(self.validation_windows)
 
     def predict_dataloader(self) -> DataLoader[Batch]:
-        """Windows of the test subjects, or those that `predicted` was set to, in order."""
+        """Windows of `predicted`, in order: those of the test subjects, unless it was set to others."""
         return self._in_order(self.predicted)
 
     def _windows(self, clips: np.ndarray) -> TestWindows:
@@ -111,7 +113,7 @@ class FoldData(L.LightningDataModule):
         )
 
     def examples(self) -> Batch:
-        """First window of the first test clip of each class, for pictures."""
+        """First window of the first test clip of each class, to draw examples."""
         labels = self.store.labels[self.test_clips]
         clips = np.array([self.test_clips[np.flatnonzero(labels == label)[0]] for label in np.unique(labels)])
         windows = TestWindows(self.store, clips, size=self.image_size, windows=Windows.first)
@@ -122,14 +124,14 @@ class FoldData(L.LightningDataModule):
         return self.normalise(batch)
 
     def normalise(self, batch: Batch) -> Batch:
-        """Inputs less the training subjects' mean, over their standard deviation; targets as float."""
+        """Normalise inputs by the training subjects' mean and standard deviation; convert targets to float."""
         mean, std = (value.to(batch.inputs.device) for value in (self.statistics.mean, self.statistics.std))
         floats = batch.map(lambda tensor: tensor if tensor.dtype == torch.int64 else tensor.float())
         return dataclasses.replace(floats, inputs=(floats.inputs * self.store.view.scale - mean) / std)
 
 
 class SharedBatchSampler(BatchSampler):
-    """This process's part of each batch, so that a step sees the same windows however many processes share it."""
+    """Gives this process's share of each batch, so that a step uses the same windows with any number of processes."""
 
     def __iter__(self) -> Iterator[list[Any]]:
         return map(own_share, super().__iter__())
@@ -144,5 +146,5 @@ def _mean_shape(clips: list[Arrays], margin: int) -> Tensor:
 
 
 def _keep_batch(batch: Any) -> Any:
-    """The dataset gives whole batches already."""
+    """Return a batch as it is, since the dataset already makes batches."""
     return batch

@@ -1,4 +1,4 @@
-"""Which windows a model trains on, as a configuration says it."""
+"""Settings of the windows that a model is trained on."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -8,7 +8,7 @@ from mefusion.windows.augmentation import Augmentation
 
 
 class Windows(StrEnum):
-    """Windows of a clip in an epoch: a random one, all, the first, or the two phases around the apex."""
+    """Windows of a clip in each epoch: one at random, all, the first, or the two before and after the apex."""
 
     random = "random"
     all = "all"
@@ -18,11 +18,11 @@ class Windows(StrEnum):
 
 @dataclass
 class WindowSettings(Augmentation):
-    """Windows and batches of a fold.
+    """Settings of windows, batches and augmentation.
 
     Attributes:
-        batch_size: windows a batch, of all processes together.
-        windows: which windows of a clip an epoch shows.
+        batch_size: number of windows in a batch, all processes together.
+        windows: windows of each clip that an epoch uses.
 
     Raises:
         MefusionError: the batch size is below 1.

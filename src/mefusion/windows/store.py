@@ -1,4 +1,4 @@
-"""Prepared clips in memory, and the windows that are cut from them."""
+"""Keep prepared clips in memory, and cut windows from them."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -21,14 +21,14 @@ RANDOM_PHASE = -1
 
 @dataclass
 class Batch:
-    """Windows of one size.
+    """A batch of windows.
 
     Attributes:
-        inputs: what the network sees, as the view cuts it or as normalised: [B, T, 1, S, S], or [B, 3, S, S] of
-            flow images.
-        label: [B] class numbers.
-        clip: [B] row numbers of the clip table.
-        targets: what the tasks learn, by name, as the view cuts it: flow [B, T-1, 2, S, S] px; landmarks
+        inputs: inputs of the network, as the view cuts them, or normalised: frames [B, T, 1, S, S], or flow images
+            [B, 3, S, S].
+        label: [B], class numbers.
+        clip: [B], row numbers of the clips in the store's index.
+        targets: targets of the tasks, by name, as the view cuts them: flow [B, T-1, 2, S, S] px; landmarks
             [B, T-1, 68, 2] px of frames 2..T; dynamic_image [B, S, S], 0..1.
     """
 
@@ -39,16 +39,16 @@ class Batch:
 
     @property
     def tensors(self) -> dict[str, Tensor]:
-        """Every tensor by its name."""
+        """All tensors of the batch, by name."""
         return {"inputs": self.inputs, "label": self.label, "clip": self.clip, **self.targets}
 
     def map(self, change: Callable[[Tensor], Tensor]) -> "Batch":
-        """The same with every tensor changed."""
+        """Batch with `change` applied to each tensor."""
         targets = {name: change(target) for name, target in self.targets.items()}
         return Batch(change(self.inputs), change(self.label), change(self.clip), targets)
 
     def to(self, device: torch.device) -> "Batch":
-        """The same on another device."""
+        """Batch on another device."""
         return self.map(lambda tensor: tensor.to(device, non_blocking=True))
 
     def __len__(self) -> int:
@@ -61,12 +61,12 @@ class ClipStore:
     Args:
         index: rows of the cache's index with the column `label`.
         folder: the cache's folder.
-        classes: class names in order.
-        clip_length: frames T of a window.
-        view: what of a clip the network sees.
+        classes: names of the classes, in order.
+        clip_length: number of frames T of a window.
+        view: cuts inputs and targets from a clip.
 
     Raises:
-        MefusionError: a cache file is broken.
+        MefusionError: a cache file is missing, damaged, or not for this view.
     """
 
     def __init__(self, index: pd.DataFrame, folder: Path, *, classes: Sequence[str], clip_length: int, view: View):
@@ -82,7 +82,7 @@ class ClipStore:
         self.canvas = view.pictures(self.arrays[0]).shape[-1]
 
     def rows(self, subjects: Sequence[str]) -> np.ndarray:
-        """Row numbers of these subjects' clips."""
+        """Row numbers of the clips of these subjects."""
         return np.flatnonzero(self.index["subject"].isin(subjects))
 
     def phases(self, clip: int) -> int:
@@ -90,40 +90,42 @@ class ClipStore:
         return len(self.spans[clip])
 
     def centre(self, size: int) -> Crop:
-        """The square of `size` px amid the prepared pictures."""
+        """Crop of `size` px in the centre of the prepared pictures."""
         start = (self.canvas - size) // 2
         return Crop(top=start, left=start, size=size)
 
     def window(self, clip: int, phase: int, crop: Crop) -> Window:
-        """Window of a clip as the view shows it."""
+        """Cut a window of a clip, by its number."""
         return self.window_of(clip, self.spans[clip][phase], crop)
 
     def window_of(self, clip: int, span: Span, crop: Crop) -> Window:
-        """Window of the T frames of a clip that lie nearest to evenly between two of its frames."""
+        """Cut the window of a clip whose T frames are spread as evenly as possible over a span."""
         return self.view.window(self.arrays[clip], span.times(self.clip_length), crop)
 
     def batch(self, clips: Sequence[int], windows: Sequence[Window]) -> Batch:
-        """Batch of windows; `clips` names the clip of each."""
+        """Make a batch of windows; `clips` has the row number of each window's clip."""
         tensors = {name: torch.from_numpy(array) for name, array in self.view.collate(windows).items()}
         inputs, rows = tensors.pop("inputs"), list(clips)
         return Batch(inputs, torch.from_numpy(self.labels[rows]), torch.tensor(rows), targets=tensors)
 
 
 class TrainingWindows(Dataset[Batch]):
-    """Random windows; item (epoch, number, clip, phase) is the same whenever it is asked for.
+    """Augmented windows; the same item (epoch, number, clip, phase) always gives the same window.
 
-    What is drawn for the window of a number in an epoch depends on the seed and the two alone, so a resumed run
-    sees what an uninterrupted one sees.
+    The random numbers of a window depend only on the seed, the epoch and the window's number in the epoch. So a
+    resumed training uses the same windows as one that was not interrupted.
 
     Raises:
-        MefusionError: the store's view or size does not allow the augmentation.
+        MefusionError: the store's view or picture size does not allow the augmentation.
     """
 
     def __init__(self, store: ClipStore, *, size: int, augmentation: Augmentation, seed: int):
         self.store, self.size, self.augmentation, self.seed = store, size, augmentation, seed
         margin = (store.canvas - size) // 2
         if margin < 0:
-            raise MefusionError(f"model.network.image_size={size}: the prepared frames are {store.canvas} px")
+            raise MefusionError(
+                f"model.network.image_size={size}: choose at most {store.canvas}, the size of the prepared frames in px"
+            )
         if not 0 <= augmentation.crop_jitter <= margin:
             raise MefusionError(f"model.training.crop_jitter={augmentation.crop_jitter}: choose 0 to {margin} px")
         augmentation.check_view(store.view)
@@ -133,7 +135,7 @@ class TrainingWindows(Dataset[Batch]):
         rngs = [np.random.default_rng((self.seed, epoch, number)) for epoch, number, _, _ in items]
         windows = [self._window(rng, clip, phase) for rng, (_, _, clip, phase) in zip(rngs, items, strict=True)]
         batch = self.store.batch([clip for _, _, clip, _ in items], windows)
-        if self.augmentation.changes_grey:  # once the targets are there, which are those of the clean frames
+        if self.augmentation.changes_grey:  # after the targets, which are computed from the unchanged frames
             changed = [
                 self.augmentation.change_grey(frames.numpy(), rng)
                 for frames, rng in zip(batch.inputs, rngs, strict=True)
@@ -156,9 +158,9 @@ class TrainingWindows(Dataset[Batch]):
 
 
 class TestWindows(Dataset[Batch]):
-    """Windows of the given clips, cut from the centre: all, or each clip's first where training takes only that."""
+    """Windows of the given clips, cut from the centre: all; only each clip's first if training uses only that."""
 
-    __test__ = False  # no test of pytest's
+    __test__ = False  # it is no test, though its name begins like those that pytest collects
 
     def __init__(self, store: ClipStore, clips: np.ndarray, *, size: int, windows: Windows = Windows.all):
         self.store, self.crop = store, store.centre(size)
@@ -178,15 +180,16 @@ class TestWindows(Dataset[Batch]):
 
 
 class EpochSampler(Sampler[tuple[int, int, int, int]]):
-    """Items (epoch, number, clip, phase) of `TrainingWindows`, drawn the same for the same seed and epoch.
+    """Items (epoch, number, clip, phase) of `TrainingWindows`; the same seed and epoch give the same items.
 
     Args:
-        store: the clips.
+        store: all clips.
         clips: row numbers of the training clips.
-        windows: `random`, one random window a clip and epoch; `all`, every window of every clip, which
-            `dual_phase` is too, of a view with these windows; or `first`, the first one of every clip.
-        seed: of the order.
-        balanced: draw windows with replacement, each class as often as the others, rather than each once.
+        windows: `random`: one random window of each clip; `all` and `dual_phase`: every window of each clip, as the
+            view defines them; `first`: the first window of each clip.
+        seed: seed of the order.
+        balanced: draw windows with replacement, with equal probability for each class; otherwise each window is drawn
+            once.
     """
 
     def __init__(self, store: ClipStore, clips: np.ndarray, *, windows: Windows, seed: int, balanced: bool = False):

@@ -1,4 +1,4 @@
-"""Views: what of a prepared clip a network sees, and the targets that go with it."""
+"""Views: which inputs and targets are made from a prepared clip."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -13,19 +13,19 @@ from mefusion.common.errors import MefusionError
 from mefusion.faces.alignment import LANDMARK_MIRROR
 from mefusion.windows.cutting import Crop, Span, Times, strided_spans
 
-MARGIN = 4  # px that small frames are continued by on each side, for crops to be jittered
+MARGIN = 4  # px; small frames are padded by this on each side, so that crops can be jittered
 
 Arrays = Mapping[str, np.ndarray]
 Window = dict[str, np.ndarray]
 
 
 class View(Protocol):
-    """One way to look at prepared clips; `VIEWS` lists them.
+    """One way to make inputs and targets from prepared clips; `VIEWS` lists all views.
 
     Attributes:
-        scale: factor of the inputs before they are normalised.
+        scale: the inputs are multiplied by this before they are normalised.
         grey: whether the inputs are grey levels, 0..255.
-        allows_temporal_jitter: whether its targets are known for whatever frames a window has.
+        allows_temporal_jitter: whether the targets can be made for any frames of a clip.
     """
 
     scale: ClassVar[float]
@@ -33,35 +33,41 @@ class View(Protocol):
     allows_temporal_jitter: ClassVar[bool]
 
     def read(self, path: Path) -> Arrays:
-        """What it needs of a prepared clip, kept in memory."""
+        """Read the arrays of a prepared clip that the view needs; they are kept in memory."""
         ...
 
     def pictures(self, arrays: Arrays) -> np.ndarray:
-        """What inputs are cut from, [n, C, H, W]: a frame or an image at a time."""
+        """Pictures that inputs are cut from, [n, C, H, W]: the frames, or one image."""
         ...
 
     def spans(self, stride: int, length: int, apex: int) -> list[Span]:
-        """Windows of a clip of `length * stride` frames, and the place of its apex."""
+        """Windows of a clip.
+
+        Args:
+            stride: the clip has `length * stride` frames.
+            length: number of frames T of a window.
+            apex: index of the apex frame.
+        """
         ...
 
     def window(self, arrays: Arrays, times: Times, crop: Crop) -> Window:
-        """Inputs and targets of the T frames `times`; parts of the clip's arrays where nothing changes, not copies."""
+        """Cut inputs and targets of the T frames `times`; parts that are not changed are not copied."""
         ...
 
     def collate(self, windows: Sequence[Window]) -> dict[str, np.ndarray]:
-        """Fields of `Batch`: inputs and targets of several windows."""
+        """Join windows to the fields of a `Batch`: inputs and targets."""
         ...
 
 
 class Canvas:
-    """Frames with the flow between them and their landmarks: inputs [B, T, 1, S, S], as MOL sees clips.
+    """View of MOL: inputs are frames [B, T, 1, S, S], targets the flow between them and their landmarks.
 
-    There are no landmarks where faces were not looked for.
+    With faces=none there are no landmarks.
     """
 
     scale: ClassVar[float] = 1 / 255
     grey: ClassVar[bool] = True
-    allows_temporal_jitter: ClassVar[bool] = False  # flow is known a stride apart
+    allows_temporal_jitter: ClassVar[bool] = False  # flow is prepared between frames that are a stride apart
 
     def read(self, path: Path) -> Arrays:
         """See `View.read`."""
@@ -80,7 +86,7 @@ class Canvas:
 
         Mirroring negates the horizontal flow and swaps the landmarks' sides.
         """
-        flow = crop(arrays["flow"][times])  # which ends a frame earlier
+        flow = crop(arrays["flow"][times])  # one less than the frames, since no flow starts at the last frame
         if crop.flip:
             flow = flow.copy()
             np.negative(flow[:, 0], out=flow[:, 0])
@@ -99,14 +105,14 @@ class Canvas:
 
 
 class Small:
-    """Small frames with their dynamic image: inputs [B, T, 1, S, S], as FDP sees clips.
+    """View of FDP: inputs are small frames [B, T, 1, S, S], the target is their dynamic image.
 
-    The frames are prepared as small as FDP sees them: the pixels of their border are repeated around them.
+    The prepared frames already have the size of FDP's input. They are padded by repeating the pixels of their border.
     """
 
     scale: ClassVar[float] = 1 / 255
     grey: ClassVar[bool] = True
-    allows_temporal_jitter: ClassVar[bool] = True  # the dynamic image is computed of the window
+    allows_temporal_jitter: ClassVar[bool] = True  # the dynamic image is computed from the window
 
     def read(self, path: Path) -> Arrays:
         """See `View.read`."""
@@ -127,36 +133,37 @@ class Small:
         return {"inputs": crop(arrays["frames_small"][times])}
 
     def collate(self, windows: Sequence[Window]) -> dict[str, np.ndarray]:
-        """See `View.collate`; dynamic_image [B, S, S] is computed of what was cut, for all windows at once."""
+        """See `View.collate`; dynamic_image [B, S, S] is computed from the crops, for all windows at once."""
         inputs = _stack(windows)["inputs"]
         return {"inputs": inputs[:, :, None], "dynamic_image": dynamic_image(inputs)}
 
 
 class DualPhase(Small):
-    """Small frames, of which a clip has two windows: from its onset to its apex, and from there to its offset.
+    """View of FDP with two windows for each clip: from onset to apex, and from apex to offset.
 
-    As the dual-phase dynamic images of arXiv 2510.15466; each window is a sample of its own, with the clip's label.
+    As in the dual-phase dynamic images of arXiv 2510.15466. Each window is a sample of its own, with the clip's label.
     """
 
     def spans(self, stride: int, length: int, apex: int) -> list[Span]:
-        """Onset to apex and apex to offset; not the second where the apex is the last frame: nothing moves there."""
+        """Onset to apex, and apex to offset; a span of a single frame is left out, since nothing moves there."""
         last = length * stride - 1
-        apex = min(apex, last)  # a clip keeps a multiple of T frames, so the apex may be beyond
+        apex = min(apex, last)  # only a multiple of T frames is kept, so the apex may be after the last one
         return [span for span in (Span(0, apex), Span(apex, last)) if span.first < span.last]
 
 
 class FlowImage:
-    """One image a clip: flow from onset to apex and its strain, inputs [B, 3, S, S], as the baselines see clips.
+    """View of the baselines: inputs are one image for each clip, the flow from onset to apex and its strain.
 
-    Where the data are such images already, still is their grey of 127.5 and flow is without unit.
+    The inputs are [B, 3, S, S]. If the data already are flow images, grey 127.5 means no motion, and the flow has no
+    unit.
 
     Args:
-        image_size: side S that the whole canvas is brought to, px.
+        image_size: side S of the images, px; the whole canvas is resized to it.
     """
 
     scale: ClassVar[float] = 1.0
     grey: ClassVar[bool] = False
-    allows_temporal_jitter: ClassVar[bool] = False  # the flow from onset to apex is prepared
+    allows_temporal_jitter: ClassVar[bool] = False  # only the flow from onset to apex is prepared
 
     def __init__(self, image_size: int):
         self.image_size = image_size
@@ -173,7 +180,7 @@ class FlowImage:
         return arrays["flow_image"][None]
 
     def spans(self, stride: int, length: int, apex: int) -> list[Span]:
-        """One: the clip as a whole."""
+        """One span: the whole clip."""
         return [Span(0, length * stride - 1)]
 
     def window(self, arrays: Arrays, times: Times, crop: Crop) -> Window:
@@ -194,16 +201,21 @@ VIEWS: dict[str, Callable[[int], View]] = {
 
 
 def make_view(name: str, *, image_size: int, dual_phase: bool = False) -> View:
-    """View by name, for inputs of one size; with `dual_phase` that of small frames has the windows of `DualPhase`.
+    """Make a view.
+
+    Args:
+        name: a key of `VIEWS`.
+        image_size: side of the inputs, px.
+        dual_phase: make `DualPhase`, the view `small` with two windows for each clip.
 
     Raises:
-        MefusionError: there is none of that name, or it has no dual phase.
+        MefusionError: there is no view of that name, or `dual_phase` is set for another view than `small`.
     """
     if dual_phase:
         if name != "small":
             raise MefusionError(
-                "model.training.windows=dual_phase is for models of dynamic images, as model=fdp_tiny: "
-                "this one takes random, all or first"
+                "model.training.windows=dual_phase is for models of dynamic images, such as model=fdp_tiny: "
+                "choose random, all or first"
             )
         return DualPhase()
     if name not in VIEWS:
@@ -212,17 +224,20 @@ def make_view(name: str, *, image_size: int, dual_phase: bool = False) -> View:
 
 
 def _load(path: Path, names: Sequence[str], others: Sequence[str] = ()) -> Arrays:
-    """Arrays of a prepared clip, without those of `others` that it lacks."""
+    """Read arrays of a prepared clip: `names`, and those of `others` that it has."""
     arrays = load_arrays(path, (*names, *others))
     if any(name not in arrays for name in names):
         raise MefusionError(
-            f"{path} holds a flow image and no {names[0]}: choose a model of flow images, such as model=ststnet"
+            f"{path} is a flow image and has no {names[0]}: choose a model of flow images, such as model=ststnet"
         )
     return arrays
 
 
 def _resized(size: int, image: np.ndarray) -> np.ndarray:
-    """Flow image [3, S, S] uint8 as float32 [3, size, size]: flow -0.5..0.5, which mirroring negates; strain 0..1."""
+    """Resize a flow image [3, S, S] uint8 to float32 [3, size, size]: flow in -0.5..0.5, strain in 0..1.
+
+    The flow is centred at 0, so that mirroring can negate it.
+    """
     values = image.transpose(1, 2, 0).astype(np.float32) / 255 - np.array([0.5, 0.5, 0], np.float32)
     if size != len(values):
         values = cv2.resize(values, (size, size), interpolation=cv2.INTER_LINEAR)

@@ -1,1 +1,1 @@
-"""What the datasets share to be read: the base classes, folders, tables, action units and counts."""
+"""Code that several datasets use: base classes, folders, annotation tables, action units and clip counts."""

@@ -1,4 +1,4 @@
-"""How many clips an official download has, so that a partial or altered copy is noticed."""
+"""Official numbers of clips, to detect a download that is incomplete or changed."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,13 +9,13 @@ import pandas as pd
 
 @dataclass(frozen=True)
 class Counts:
-    """What a dataset has under a label scheme.
+    """Official numbers of a dataset's clips and subjects in a label scheme.
 
     Attributes:
-        subjects: with at least one clip in the scheme.
-        classes: class -> clips; where it is empty only their sum is known.
-        clips: of all classes together.
-        per_subject: subject -> clips, where it is known.
+        subjects: number of subjects with at least one clip in the scheme.
+        classes: class -> number of clips; if empty, only their sum `clips` is known.
+        clips: number of clips of all classes, if `classes` is empty.
+        per_subject: subject -> number of clips; empty if it is not known.
     """
 
     subjects: int
@@ -25,21 +25,21 @@ class Counts:
 
     @property
     def total(self) -> int:
-        """Clips of all classes together."""
+        """Number of clips of all classes."""
         return self.clips or sum(self.classes.values())
 
 
 CountsByScheme: TypeAlias = Mapping[str, Counts]
-"""Name of a label scheme -> counts; a scheme that is not there is not checked."""
+"""Name of a label scheme -> counts; other schemes are not checked."""
 
 
 def differences(labelled: pd.DataFrame, *, scheme: str, datasets: Mapping[str, CountsByScheme]) -> list[str]:
-    """How labelled clips differ from the official counts, a phrase each; none where they agree.
+    """List the differences between labelled clips and the official counts, as phrases; empty if they agree.
 
     Args:
         labelled: clip table with the column `label`.
         scheme: name of the label scheme.
-        datasets: dataset -> its official counts; others are not counted.
+        datasets: dataset -> its official counts; other datasets are not checked.
     """
     found = []
     for dataset, known in datasets.items():

@@ -1,7 +1,7 @@
-"""Facial action units as coders write them, parsed into numbers with side and intensity.
+"""Parse the codings of facial action units in annotation tables: number, side and intensity.
 
-Tables mix `4+7`, `L12 + 61`, `4+6+7+9+43E`, `(R6 or R12)+R15` and remarks. Only what is surely an action unit
-is read as one; the rest is kept as a remark.
+Tables have `4+7`, `L12 + 61`, `4+6+7+9+43E`, `(R6 or R12)+R15`, and remarks. Text that is not clearly an action unit is
+kept as a remark.
 """
 
 import re
@@ -29,10 +29,10 @@ class ActionUnit:
 
     Attributes:
         number: as in the Facial Action Coding System.
-        side: of the face: `L`, `R`, `T`, `B`, `A` (asymmetric), `U` (unilateral), two of them as in `A/L`;
-            empty is both sides.
-        intensity: `A` (trace) to `E` (maximum), or two as in `A/B`; empty where it was not coded.
-        certain: whether the coder was sure; alternatives are not.
+        side: part of the face: `L` (left), `R` (right), `T` (top), `B` (bottom), `A` (asymmetric), `U` (unilateral), or
+            two of them as in `A/L`; empty means both sides.
+        intensity: `A` (trace) to `E` (maximum), or two as in `A/B`; empty if it was not coded.
+        certain: whether the coder was sure; False for alternatives.
     """
 
     number: int
@@ -45,13 +45,13 @@ class ActionUnit:
 
 
 def parse(text: str) -> tuple[tuple[ActionUnit, ...], str | None]:
-    """Action units of a coding, and what of it is none.
+    """Parse a coding into action units and remarks.
 
     Terms are separated by `+` (or `,` or `;`). Alternatives (`14A or 17A`) and units in a remark's parentheses
     (`ref(7B)`) are uncertain, and their text is kept as a remark too.
 
     Returns:
-        The units in the order of the text, and the remarks joined by `; `, None where there is none.
+        The units in the order of the text; the remarks joined by `; `, None if there are none.
     """
     units: list[ActionUnit] = []
     remarks: list[str] = []
@@ -65,18 +65,18 @@ def parse(text: str) -> tuple[tuple[ActionUnit, ...], str | None]:
 
 
 def canonical(units: Iterable[ActionUnit]) -> str | None:
-    """Text that `parse` reads back as the same units; None where there is none."""
+    """Write action units as text, from which `parse` reads the same units; None if there are none."""
     return "+".join(map(str, units)) or None
 
 
 def columns(text: str | None) -> dict[str, str | None]:
-    """The clip table's columns of a coding."""
+    """Columns of the clip table for a coding: action units and remarks."""
     units, remarks = parse(text or "")
     return {"action_units": canonical(units), "action_unit_remarks": remarks}
 
 
 def _alternatives(term: str) -> list[ActionUnit]:
-    """Units of `14A or 17A`, `(R6 or R12)` and `ref(7B)`; none where the term says anything else."""
+    """Units of terms such as `14A or 17A`, `(R6 or R12)` and `ref(7B)`; empty for any other text."""
     inner = re.fullmatch(r"\s*[A-Za-z]*\s*(\(.*\))\s*\??", term)  # a word may stand before parentheses
     listed = inner[1] if inner else term
     if not re.search(r"\bor\b|[()]", listed, re.IGNORECASE) or _BETWEEN.fullmatch(_UNIT.sub(" ", listed)) is None:

@@ -1,4 +1,4 @@
-"""Finding frames in a download, however often it is nested and whatever its folders are called."""
+"""Find frames in a download, whose folders may be nested and named in different ways."""
 
 import functools
 import re
@@ -8,22 +8,22 @@ from pathlib import Path
 from mefusion.common.errors import MefusionError
 from mefusion.common.files import leads_outside
 
-DEPTH = 6  # folders from data.root down to the subjects
+DEPTH = 6  # levels of folders that are searched, from data.root down
 
 
 def walk(root: Path, *, stop: re.Pattern[str], avoid: re.Pattern[str] | None = None) -> Iterator[Path]:
-    """Folders from `root` down, breadth first in the order of their names.
+    """Yield `root` and the folders below it, breadth first, sorted by name.
 
     Args:
-        root: where to begin.
-        stop: folders with such names are not entered, as those of subjects, which hold many files.
-        avoid: folders with such names are not entered either.
+        root: folder to begin with.
+        stop: folders with such names are skipped, for example those of subjects, which have many files.
+        avoid: folders with such names are skipped too.
 
     Raises:
-        MefusionError: there is no such folder.
+        MefusionError: `root` is no folder.
     """
     if not root.is_dir():
-        raise MefusionError(f"data.root={root} is no folder: give that of the download")
+        raise MefusionError(f"data.root={root} is no folder: give the folder of the download")
     level = [root]
     for _ in range(DEPTH):
         yield from level
@@ -34,10 +34,10 @@ def walk(root: Path, *, stop: re.Pattern[str], avoid: re.Pattern[str] | None = N
 
 
 def find_file(root: Path, names: Sequence[str], *, stop: re.Pattern[str]) -> Path:
-    """A file of the download by its exact name without case, the first of `names` that is there.
+    """Find a file of the download: the first of `names` that exists, ignoring upper and lower case.
 
     Raises:
-        MefusionError: none is.
+        MefusionError: none of them exists.
     """
     found: dict[str, Path] = {}
     for folder in walk(root, stop=stop):
@@ -58,18 +58,18 @@ def frame_tree(
     kinds: Mapping[str, str],
     avoid: re.Pattern[str] | None = None,
 ) -> Path:
-    """The folder whose children are the subjects.
+    """Find the folder whose children are the subjects' folders.
 
     Args:
-        root: of the download.
-        entry: name of a subject's folder.
-        frames: which kind is wanted.
-        kinds: kind -> a word in the name of a folder above the subjects, lower case. The deepest folder with such
-            a word decides; one without is taken as any kind.
-        avoid: names of folders that hold other data.
+        root: folder of the download.
+        entry: pattern of the names of subjects' folders.
+        frames: kind of frames to find.
+        kinds: kind -> a word, in lower case, in the name of a folder above the subjects. If several folders on the way
+            have such a word, the deepest counts. A folder without such a word may have frames of any kind.
+        avoid: pattern of the names of folders with other data.
 
     Raises:
-        MefusionError: there is none; names the kinds that there are.
+        MefusionError: there is no such folder; the message names the kinds that exist.
     """
     candidates: dict[str | None, list[Path]] = {}
     for folder in walk(root, stop=entry, avoid=avoid):
@@ -80,12 +80,12 @@ def frame_tree(
         others = " and ".join(f"data.frames={kind}" for kind in candidates)
         hint = f"it has those of {others}" if others else "data.root must be the folder of the official download"
         raise MefusionError(f"{root} has no folders of subjects with {frames} frames: {hint}")
-    # Of several copies the fullest.
+    # If there are several copies, the one with the most subjects.
     return require_inside(max(fitting, key=lambda folder: len(matching_folders(folder, entry))), root)
 
 
 def matching_folders(folder: Path, entry: re.Pattern[str]) -> list[Path]:
-    """Folders in a folder whose names fit, in the order of their names."""
+    """Folders in a folder whose names match a pattern, sorted by name."""
     return [child for child in sorted(folder.iterdir()) if entry.fullmatch(child.name) and child.is_dir()]
 
 
@@ -98,12 +98,13 @@ def _kind(folder: Path, root: Path, kinds: Mapping[str, str]) -> str | None:
 
 
 def descend(folder: Path, *names: str, root: Path) -> Path:
-    """A folder below a folder, by the names on the way; each is entered again where it holds one of the same name.
+    """Go down from a folder by the names of the folders on the way.
 
-    Case and leading zeros of numbers may differ (`s3` is `s03`), where no folder has exactly that name.
+    If a folder has a child of its own name, this child is entered too. If no folder has exactly a given name, case and
+    leading zeros of numbers may differ (`s3` matches `s03`).
 
     Returns:
-        The path, also where nothing is there, so that the clip is named when its frames are looked for.
+        The path; it is returned even if nothing exists there, so that the error on reading the frames names the clip.
 
     Raises:
         MefusionError: a link leads out of the root.
@@ -119,7 +120,7 @@ def descend(folder: Path, *names: str, root: Path) -> Path:
 
 @functools.lru_cache(maxsize=4096)
 def _by_loose_name(folder: Path, changed: int) -> dict[str, Path]:
-    """Listed once and not for every clip; `changed` makes a folder that has changed be listed anew."""
+    """Children of a folder by loose name; cached for each value of `changed`, the time of the folder's last change."""
     return {_loosely(path.name): path for path in sorted(folder.iterdir(), reverse=True)}
 
 
@@ -128,10 +129,10 @@ def _loosely(name: str) -> str:
 
 
 def require_inside(path: Path, root: Path) -> Path:
-    """The path itself.
+    """Return the path after checking that no link leads out of the root.
 
     Raises:
-        MefusionError: it leads out of the root through a link.
+        MefusionError: a link leads out of the root.
     """
     if leads_outside(path, root):
         raise MefusionError(f"{path} is a link that leaves {root}: data.root must hold the files themselves")

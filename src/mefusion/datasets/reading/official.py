@@ -1,4 +1,4 @@
-"""The base class of official downloads: the facts that each dataset states, and the reading that all share."""
+"""Base class of the datasets that are read from their official download."""
 
 import hashlib
 import re
@@ -17,31 +17,31 @@ from mefusion.datasets.reading.tables import Coding, Correction, read_table
 
 
 class OfficialSource(Source):
-    """An official download, which is read and never written to.
+    """An official download; it is only read, and never changed.
 
-    Each dataset is a subclass in its own file. It states its facts as class attributes, and overrides a method only
-    where the dataset differs from the others.
+    Each dataset is a subclass in its own file. It sets class attributes, and overrides a method only where the dataset
+    differs from the others.
 
     Attributes:
-        dataset: its name, as in the clip table.
-        fps: frames a second.
-        subject_name: format of a subject's name, from the subject's number. Copies spell subjects differently; a
-            clip has the same name whatever copy it is from.
+        dataset: name of the dataset, as in the clip table.
+        fps: frames per second.
+        subject_name: format of a subject's name, from the subject's number. Copies of a download spell subjects in
+            different ways; the clip table always has this name.
         subject_folder: pattern of the names of subjects' folders.
         kinds: kind of frames (`data.frames`) -> a word, in lower case, in the name of a folder above the subjects.
         frames: the kind that is read by default.
-        avoid: pattern of the names of folders that hold other data; None where there are none.
-        tables: file names of the annotation table, the best first.
-        columns: column of the annotation table -> cell that is read from it: subject, clip, onset, apex, offset,
-            emotion and perhaps action_units, objective_class.
+        avoid: pattern of the names of folders with other data; None if there are none.
+        tables: possible file names of the annotation table; the first that exists is read.
+        columns: column of the annotation table -> name of its cells here: subject, clip, onset, apex, offset, emotion,
+            and optionally action_units and objective_class.
         corrections: known errors of the annotation table.
-        counts: what the whole download has under each label scheme; empty where its releases differ.
+        counts: official numbers of clips in each label scheme; empty if releases differ.
 
     Args:
         root: folder of the download.
-        name: of the data, for messages and folders; None is the dataset's.
-        frames: one of `kinds`; None is the class's own.
-        allow_partial: whether to go on where clips are missing; every result then says so.
+        name: name of the data, for messages and folders; None means the dataset's name.
+        frames: one of `kinds`; None means the class's default.
+        allow_partial: whether clips may be missing; every result then says so.
 
     Raises:
         MefusionError: the dataset has no such kind of frames.
@@ -70,14 +70,14 @@ class OfficialSource(Source):
 
     @classmethod
     def subject(cls, text: str) -> str:
-        """A subject's one name from `sub01`, `s1`, `s01`, `6` or `006`.
+        """Name of a subject in the clip table, from any spelling: `sub01`, `s1`, `s01`, `6` or `006`.
 
         Raises:
             MefusionError: the text does not end in a number.
         """
         number = re.search(r"(\d+)\s*$", text)
         if number is None:
-            raise MefusionError(f"'{text}' is no subject of {cls.dataset}: its subjects are numbered")
+            raise MefusionError(f"'{text}' is no subject of {cls.dataset}: its name must end in a number")
         return cls.subject_name.format(int(number[1]))
 
     def frame_tree(self) -> Path:
@@ -89,7 +89,7 @@ class OfficialSource(Source):
         return read_table(self.table_file(), self.columns)
 
     def clip_id(self, cells: Mapping[str, str]) -> str:
-        """Name of a clip, unique in its subject."""
+        """Id of a clip, unique within its subject."""
         return cells["clip"]
 
     def clip_folder(self, tree: Path, subject: str, cells: Mapping[str, str]) -> Path:
@@ -97,10 +97,10 @@ class OfficialSource(Source):
         return descend(tree, subject, cells["clip"], root=self.root)
 
     def correct_by_rule(self, coding: Coding) -> None:
-        """Correct errors of the annotation table that follow a rule; those of single clips are in `corrections`."""
+        """Correct errors of the annotation table that follow a rule; errors of single clips are in `corrections`."""
 
     def rows(self) -> Iterator[Mapping[str, object]]:
-        """Rows of the clip table."""
+        """Make the rows of the clip table."""
         tree = self.frame_tree()
         for cells in self.table_rows():
             subject, clip_id = self.subject(cells["subject"]), self.clip_id(cells)
@@ -117,16 +117,16 @@ class OfficialSource(Source):
             }
 
     def annotation(self) -> bytes:
-        """What the rows are made from, for the digest."""
+        """Content that the rows are made from, for the digest."""
         return self.table_file().read_bytes()
 
-    # What follows from them.
+    # Methods that use them; no dataset needs to override these.
 
     def table_file(self) -> Path:
-        """The annotation table.
+        """Path of the annotation table.
 
         Raises:
-            MefusionError: the download has none.
+            MefusionError: the download has no annotation table.
         """
         return find_file(self.root, self.tables, stop=self.subject_folder)
 

@@ -1,4 +1,4 @@
-"""The interface of all sources."""
+"""Interface of all data sources."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -10,14 +10,14 @@ from mefusion.datasets.reading.counts import CountsByScheme
 
 
 class Source(ABC):
-    """Where clips come from.
+    """A data source: lists clips, and says where their files are.
 
     Attributes:
-        name: of the data, for messages and folders.
+        name: name of the data, for messages and folders.
         root: folder of the files.
-        faces: backend where none is named.
+        faces: face backend that is used by default.
         official: dataset -> its official counts, for the datasets that are read from their official download.
-        allow_partial: whether to go on where clips of those are missing; every result then says so.
+        allow_partial: whether clips of these datasets may be missing; every result then says so.
     """
 
     name: str
@@ -28,24 +28,24 @@ class Source(ABC):
 
     @property
     def required_counts(self) -> Mapping[str, CountsByScheme]:
-        """The part of `official` of which no clip may be missing."""
+        """Official counts that the clips must have: `official`, or nothing with `allow_partial`."""
         return {} if self.allow_partial else self.official
 
     @abstractmethod
     def identity(self) -> dict[str, object]:
-        """What this source's cache folder is named by."""
+        """Facts that identify the source; the name of its cache folder has a hash of them."""
 
     @abstractmethod
     def digest(self) -> str | None:
-        """Changes when the list of clips does; None while it is not there."""
+        """Hash of the list of clips; None if the list does not exist yet."""
 
     @abstractmethod
     def table(self, *, workers: int | None = None) -> pd.DataFrame:
-        """Clip table.
+        """Make the clip table.
 
         Args:
-            workers: processes that may help to make it; None is one a core.
+            workers: number of processes to use, if the source can use several; None means one for each core.
 
         Raises:
-            MefusionError: the clips cannot be listed; says which file is missing or wrong.
+            MefusionError: the clips cannot be listed; the message names the file that is missing or wrong.
         """

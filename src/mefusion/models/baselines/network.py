@@ -1,8 +1,8 @@
 """Baselines: three small published networks on the flow from onset to apex, and the majority class.
 
-The networks alone, without Lightning and Hydra. Their images have three channels: horizontal flow u, vertical
-flow v, and optical strain sqrt(u_x^2 + v_y^2 + (u_y + v_x)^2 / 4). Their constructors also take ``clip_length``,
-because every network of the suite is built with it; it changes nothing here.
+These are the networks alone, without Lightning and Hydra. Their images have three channels: horizontal flow u,
+vertical flow v, and optical strain sqrt(u_x^2 + v_y^2 + (u_y + v_x)^2 / 4). Their constructors also take
+``clip_length``, because every network of the suite is built with it; it has no effect here.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ DROPOUT = 0.5
 
 @dataclass
 class BaselineOutput:
-    """What a baseline says about b clips."""
+    """Output of a baseline for b clips."""
 
     logits: Tensor
     """``[b, classes]``."""
@@ -84,8 +84,8 @@ class OFFApexNet(nn.Module):
     """OFF-ApexNet: two convolutions on the two flow components, without the strain.
 
     Liong et al. 2019, DOI 10.1016/j.image.2019.02.005, in the smaller form of a public reimplementation
-    (github.com/tvaranka/meb): one stream of 3x3 convolutions sees both components and one hidden layer follows,
-    where the paper has a stream for each component.
+    (github.com/tvaranka/meb): one stream of 3x3 convolutions for both components, and one hidden layer. The paper
+    has a stream for each component.
 
     Args:
         num_classes: Classes of the recognition task.
@@ -190,7 +190,7 @@ class SSSNet(nn.Module):
 
 
 class Majority(nn.Module):
-    """The majority class of the training subjects, whatever the images show.
+    """Predicts the majority class of the training subjects for all images.
 
     Args:
         num_classes: Classes of the recognition task.
@@ -211,11 +211,11 @@ class Majority(nn.Module):
         self.counts: Tensor
 
     def count(self, class_counts: Tensor) -> None:
-        """Learn the clips of each class, ``[classes]``."""
+        """Set the numbers of training clips of each class, ``[classes]``."""
         self.counts.copy_(class_counts)
 
     def forward(self, images: Tensor) -> BaselineOutput:
-        """Logits whose softmax is each class's share of the training clips, the same for each of the b images."""
+        """Logits that are the same for all b images; their softmax is each class's share of the training clips."""
         return BaselineOutput(logits=self.counts.log().expand(len(images), -1))
 
 

@@ -1,7 +1,7 @@
 """The blocks of FDP's frame encoder, LRA and GRA, and their parts (arXiv 2509.06015).
 
-They follow Next-ViT (arXiv 2207.05501). Every block takes and returns feature maps ``[n, c, h, w]`` of n frames,
-square: h = w.
+They follow Next-ViT (arXiv 2207.05501). Every block takes and returns square feature maps ``[n, c, h, w]``, h = w, of n
+frames.
 """
 
 import torch
@@ -9,13 +9,13 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-LRA_RATIO = 3  # hidden channels of an LRA block's MLP to its channels
-GRA_RATIO = 2
-GLOBAL_SHARE = 0.75  # of a GRA block's channels, those that attend
+LRA_RATIO = 3  # hidden channels of an LRA block's MLP, divided by its channels
+GRA_RATIO = 2  # the same for a GRA block
+GLOBAL_SHARE = 0.75  # share of a GRA block's channels that go through attention
 
 
 def rounded(channels: float, multiple: int = 1) -> int:
-    """The nearest multiple, at least one; the larger of two as near."""
+    """Round to the nearest multiple of ``multiple``, upwards from the middle; the result is at least ``multiple``."""
     return max(multiple, int(channels / multiple + 0.5) * multiple)
 
 
@@ -33,7 +33,7 @@ class ConvBNReLU(nn.Module):
 
 
 class PatchEmbed(nn.Sequential):
-    """Averages over 2x2 where the map halves; then 1x1 convolution and batch norm where the channels change."""
+    """2x2 average pooling if ``halves``; then 1x1 convolution and batch norm if the number of channels changes."""
 
     def __init__(self, inputs: int, outputs: int, *, halves: bool = False) -> None:
         super().__init__()
@@ -45,7 +45,7 @@ class PatchEmbed(nn.Sequential):
 
 
 class MLP(nn.Module):
-    """1x1 convolution, ReLU, 1x1 convolution, position by position."""
+    """1x1 convolution, ReLU, 1x1 convolution: an MLP at each position."""
 
     def __init__(self, channels: int, hidden: int) -> None:
         super().__init__()
@@ -58,12 +58,12 @@ class MLP(nn.Module):
 
 
 class DropPath(nn.Module):
-    """In training, drops a residual branch for some samples and scales it up for the others.
+    """Stochastic depth: in training, drops a residual branch for some samples and scales it up for the others.
 
-    Stochastic depth (arXiv 1603.09382). The samples are frames.
+    arXiv 1603.09382; the samples are frames.
 
     Args:
-        probability: Of a sample to lose the branch.
+        probability: Probability that a sample's branch is dropped.
     """
 
     def __init__(self, probability: float) -> None:
@@ -79,7 +79,7 @@ class DropPath(nn.Module):
 
 
 def make_local_conv(channels: int, head_size: int, *, variant: str) -> nn.Sequential:
-    """The 3x3 convolution of LRA: ``paper`` by groups of channels, then mixed; ``released`` one dense layer."""
+    """The 3x3 convolution of LRA. ``paper``: in groups of channels, then a 1x1 convolution; ``released``: one layer."""
     if variant == "released":
         return nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1, bias=False))
     return nn.Sequential(
@@ -94,11 +94,11 @@ class LRA(nn.Module):
     """Local representation aggregation: x = PE(x); x = x + DP(conv(x)); x = x + DP(MLP(BN(x))).
 
     Args:
-        inputs: Channels that come in.
-        channels: Channels that go out, a multiple of ``head_size``.
-        halves: Whether the map halves.
+        inputs: Number of input channels.
+        channels: Number of output channels, a multiple of ``head_size``.
+        halves: Whether height and width of the map are halved.
         head_size: Channels of a group.
-        drop_path: Probability.
+        drop_path: Probability that a residual branch is dropped.
         variant: "paper" or "released".
     """
 
@@ -113,19 +113,19 @@ class LRA(nn.Module):
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map ``[n, inputs, h, w]`` to ``[n, channels, h, w]``, or half as high and wide."""
+        """Map ``[n, inputs, h, w]`` to ``[n, channels, h, w]``, or to half the height and width."""
         x = self.patch_embed(x)
         x = x + self.drop_path(self.conv(x))
         return x + self.drop_path(self.mlp(self.norm(x)))
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention of positions to averages over windows of positions.
+    """Multi-head self-attention: queries are positions, keys and values are averages over windows of positions.
 
     Args:
         channels: Channels c, a multiple of ``head_size``.
         head_size: Channels of a head.
-        window: Side of the windows over which keys and values are averaged, then batch-normed; 1: neither.
+        window: Height and width of the windows. Averages are followed by batch norm; 1 means no averages and no norm.
     """
 
     def __init__(self, channels: int, head_size: int, window: int) -> None:
@@ -150,16 +150,16 @@ class Attention(nn.Module):
 
 
 class GRA(nn.Module):
-    """Global representation aggregation: three quarters of the channels attend, the rest convolve.
+    """Global representation aggregation: attention on three quarters of the channels, convolution on the others.
 
     x = PE(x); x = x + DP(MHSA(BN(x))); z = PE'(x); z = z + DP(conv(z)); y = [x; z]; y + DP(MLP(BN(y))).
 
     Args:
-        inputs: Channels that come in.
-        channels: Channels that go out, a multiple of ``head_size`` and at least two of it.
+        inputs: Number of input channels.
+        channels: Number of output channels, a multiple of ``head_size``, at least ``2 * head_size``.
         head_size: Channels of an attention head and of a convolution's group.
-        window: Side of the windows over which keys and values are averaged.
-        drop_path: Probability p; attention drops with .75 p and convolution with .25 p.
+        window: Height and width of the windows over which keys and values are averaged.
+        drop_path: Probability p that the MLP's branch is dropped; .75 p for attention, .25 p for convolution.
     """
 
     def __init__(self, inputs: int, channels: int, *, head_size: int, window: int, drop_path: float) -> None:

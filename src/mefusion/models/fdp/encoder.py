@@ -8,24 +8,24 @@ from torch import Tensor, nn
 
 from mefusion.models.fdp.blocks import GRA, LRA, ConvBNReLU
 
-WINDOWS = (8, 4, 2, 1)  # over which a stage's keys and values are averaged
+WINDOWS = (8, 4, 2, 1)  # of each stage: height and width of the windows over which keys and values are averaged
 STAGES = len(WINDOWS)
 
 
 class FrameEncoder(nn.Module):
-    """Stem, four stages of LRA and GRA blocks, and a linear layer to one map as large as the frame.
+    """Stem, four stages of LRA and GRA blocks, and a linear layer that gives one map of the frame's size.
 
     Args:
         image_size: Height and width of a frame, a multiple of 32.
-        stem_channels: Channels of the stem's four convolutions, of which the first and last halve the map.
+        stem_channels: Channels of the stem's four convolutions; the first and the last halve height and width.
         lra_channels: Channels of each stage's LRA blocks.
         gra_channels: Channels of each stage's GRA blocks.
         lra_blocks: LRA blocks of each stage.
         gra_blocks: GRA blocks of every stage.
-        head_size: Channels of a convolution's group and of an attention head; hidden channels are its multiples.
-        drop_path: Probability in the last block; it rises to it linearly from 0.
-        reference: Extension of ours: "first" subtracts the first frame's stem maps from every frame's.
-        flatten: Extension of ours: flatten the last maps rather than average them.
+        head_size: Channels of a convolution's group and of an attention head; hidden channels are multiples of it.
+        drop_path: Probability that a residual branch is dropped, in the last block; it rises linearly from 0.
+        reference: Our extension: "first" subtracts the first frame's stem maps from those of every frame.
+        flatten: Our extension: flatten the last maps instead of averaging them.
         variant: "paper" or "released".
     """
 
@@ -69,13 +69,13 @@ class FrameEncoder(nn.Module):
         self.apply(_initialise)
 
     def forward(self, frames: Tensor) -> Tensor:
-        """Features ``[b, t, h w]`` of frames ``[b, t, 1, h, w]``."""
+        """Compute features ``[b, t, h w]`` of frames ``[b, t, 1, h, w]``."""
         x = self.stem(rearrange(frames, "b t c h w -> (b t) c h w"))
         if self.reference == "first":
             maps = rearrange(x, "(b t) c h w -> b t c h w", b=frames.shape[0])
             x = rearrange(maps - maps[:, :1], "b t c h w -> (b t) c h w")
         x = self.norm(self.blocks(x))
-        # Frames of a clip differ by little: their features are not to be rounded to half precision.
+        # Features of a clip's frames differ little, and half precision would round the differences away.
         with torch.autocast(x.device.type, enabled=False):
             x = x.to(self.project.weight.dtype)
             x = rearrange(x, "n c h w -> n (c h w)") if self.flatten else x.mean(dim=(2, 3))

@@ -1,4 +1,4 @@
-"""FDP's heads on the dynamic representation: recognition and dynamic image."""
+"""FDP's heads, which read the dynamic representation: recognition and dynamic image."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -18,11 +18,11 @@ class RecognitionHead(nn.Module):
     """Max pooling over 3x3 and a two-layer classifier.
 
     Args:
-        maps: Maps that come in.
-        size: Their height and width.
-        num_classes: Classes.
+        maps: Number of input maps.
+        size: Height and width of the maps.
+        num_classes: Number of classes.
         hidden: Units of the hidden layer.
-        dropout: Probability, before each layer.
+        dropout: Probability of dropout before each layer.
     """
 
     def __init__(self, maps: int, size: int, *, num_classes: int, hidden: int, dropout: float) -> None:
@@ -40,11 +40,11 @@ class RecognitionHead(nn.Module):
 
 
 class SegNet(nn.Module):
-    """An encoder like VGG16's and its mirror image, which unpools to where the maxima were (arXiv 1511.00561).
+    """An encoder like VGG16 and a mirrored decoder, which unpools to the places of the maxima (arXiv 1511.00561).
 
     Args:
-        maps: Maps that come in.
-        width: Multiplies the published channels.
+        maps: Number of input maps.
+        width: Factor of the published numbers of channels.
     """
 
     def __init__(self, maps: int, *, width: float = 1.0) -> None:
@@ -55,7 +55,7 @@ class SegNet(nn.Module):
         self.decoder = nn.ModuleList(
             make_stage([*[outputs] * layers, inputs]) for inputs, outputs, layers in stages[:0:-1]
         )
-        # The last stage ends in the image: neither batch norm nor ReLU.
+        # The last convolution gives the image, so it has neither batch norm nor ReLU.
         last = make_stage([channels[0]] * LAYERS[0])
         self.decoder.append(last.append(nn.Conv2d(channels[0], 1, 3, padding=1)))
 
@@ -71,14 +71,14 @@ class SegNet(nn.Module):
 
 
 def unpool(x: Tensor, places: Tensor) -> Tensor:
-    """Maxima ``[b, c, h, w]`` back at their places among the positions of ``[b, c, 2 h, 2 w]``, zeros elsewhere.
+    """Put maxima ``[b, c, h, w]`` back to their places in maps ``[b, c, 2 h, 2 w]``, with zeros elsewhere.
 
-    `torch.nn.functional.max_unpool2d` does the same, and refuses to where results have to be deterministic.
+    `torch.nn.functional.max_unpool2d` does the same, but raises an error in torch's deterministic mode.
     """
     zeros = x.new_zeros(*x.shape[:2], 4 * x.shape[2] * x.shape[3])
     return zeros.scatter(2, places.flatten(2), x.flatten(2)).unflatten(2, (2 * x.shape[2], 2 * x.shape[3]))
 
 
 def make_stage(channels: Sequence[int]) -> nn.Sequential:
-    """3x3 convolutions through these numbers of channels, each with batch norm and ReLU."""
+    """Chain of 3x3 convolutions with these numbers of channels, each followed by batch norm and ReLU."""
     return nn.Sequential(*(ConvBNReLU(inputs, outputs, bias=True) for inputs, outputs in pairwise(channels)))

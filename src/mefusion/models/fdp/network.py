@@ -1,7 +1,7 @@
 """FDP: micro-expression recognition from learned frame features, rank pooling and the dynamic image.
 
-arXiv 2509.06015, TOMM 2025. The network alone, without Lightning and Hydra. Its parts are in ``encoder.py`` (of
-``blocks.py``), ``pooling.py`` and ``heads.py``.
+arXiv 2509.06015, TOMM 2025. This is the network alone, without Lightning and Hydra. Its parts are in ``encoder.py``,
+which is built from ``blocks.py``, in ``pooling.py`` and in ``heads.py``.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ RELEASED_LENGTH = 8
 
 @dataclass
 class FDPOutput:
-    """What FDP says about b clips of t frames; None where a task is off."""
+    """Outputs of FDP for b clips of t frames; None for a task that is off."""
 
     logits: Tensor | None = None
     """``[b, classes]``."""
@@ -35,45 +35,45 @@ class FDPOutput:
     """``[b, h, w]``, in 0..1."""
 
     rank_scores: Tensor | None = None
-    """``[b, t]``, the larger the later; ``paper`` only."""
+    """``[b, t]``, trained to be larger for later frames; ``paper`` only."""
 
 
 class FDP(nn.Module):
     """Micro-expression recognition with frame ranking and the dynamic image as auxiliary tasks.
 
-    A transformer makes a map of each frame, rank pooling makes one dynamic representation of a clip's maps, and
-    recognition and dynamic image are read from it. Published sizes are the defaults. A task that is off has no
-    parameters. Extensions, marked so, are ours and off by default.
+    A transformer computes a map of each frame. Rank pooling turns the maps of a clip into one dynamic representation.
+    From this, recognition and the dynamic image are predicted. The defaults are the published sizes. A task that is
+    off has no parameters. Options marked as extension are ours and off by default.
 
     Args:
-        num_classes: Classes of the recognition task.
-        variant: "paper": as arXiv 2509.06015 describes; "released": as the authors' code computes, which has
+        num_classes: Number of classes of the recognition task.
+        variant: "paper": as described in arXiv 2509.06015; "released": as computed by the authors' code, which has
             no GRA blocks and no rank scorer.
-        tasks: Which of "recognition", "dynamic_image" and "rank" to build; all the variant has if None.
+        tasks: Which of "recognition", "dynamic_image" and "rank" to build; None means all that the variant has.
             ``released`` has no "rank".
         clip_length: Frames t of a clip; at least 2, and 8 in ``released``.
         image_size: Height and width of a frame; a multiple of 32.
-        width: Multiplies the channels of encoder and SegNet.
+        width: Factor of the channels of encoder and SegNet.
         stem_channels: Channels of the encoder's first four convolutions.
-        lra_channels: Channels of the LRA blocks of each stage; with ``width``, the nearest multiples of
+        lra_channels: Channels of the LRA blocks of each stage; multiplied by ``width`` and rounded to multiples of
             ``head_size``.
-        gra_channels: Channels of the GRA blocks of each stage; likewise, and at least two of it.
+        gra_channels: Channels of the GRA blocks of each stage; the same, but at least ``2 * head_size``.
         lra_blocks: LRA blocks of each stage.
         gra_blocks: GRA blocks of every stage, in ``paper``.
         head_size: Channels of an attention head and of a convolution's group.
-        drop_path: Probability of a residual branch to be dropped in the last block; rises to it from 0.
-        segnet_width: Multiplies the channels of the dynamic image's SegNet; ``width`` if None.
+        drop_path: Probability that a residual branch is dropped, in the last block; it rises linearly from 0.
+        segnet_width: Factor of the channels of the dynamic image's SegNet; ``width`` if None.
         maps: Maps of the dynamic representation.
         scorer_hidden: Hidden units of the rank scorer.
         recognition_hidden: Hidden units of the classifier.
-        dropout: Probability in the classifier.
+        dropout: Probability of dropout in the classifier.
         pooling: How frames are weighted: "rank", by the learned scores; "approximate", as in the dynamic
-            image; "mean"; "conv", a convolution over frames in place of weights; extension: "residual", the
-            fixed weights of "approximate" plus the scores. If None, the variant's own: "rank" in ``paper``;
-            ``released`` has only "conv".
-        reference: Extension: "first" subtracts the first frame's stem maps from every frame's. Without this,
-            recognition stayed at chance on small data.
-        flatten: Extension: the last maps are flattened rather than averaged.
+            image; "mean"; "conv", a convolution over frames instead of weights; extension: "residual", the
+            fixed weights of "approximate" plus the scores. None means "rank" in ``paper`` and "conv" in
+            ``released``, which has no other.
+        reference: Extension: "first" subtracts the first frame's stem maps from those of every frame. Without this,
+            recognition was not better than chance on small data.
+        flatten: Extension: the last maps are flattened instead of averaged.
 
     Raises:
         ValueError: An argument is not among the allowed ones.
@@ -143,19 +143,19 @@ class FDP(nn.Module):
             self.dynamic_image = SegNet(maps, width=segnet_width)
 
     def forward(self, frames: Tensor) -> FDPOutput:
-        """Recognise b clips, rank their frames and estimate their dynamic images.
+        """Predict the classes, the order of the frames and the dynamic images of b clips.
 
         Args:
             frames: ``[b, t, 1, h, w]`` grey frames, normalised.
 
         Raises:
-            ValueError: The clips are not of the length and size the network was built for.
+            ValueError: The clips do not have the length and size that the network was built for.
         """
         if frames.shape[1:] != self.frame_shape:
             wanted = ", ".join(map(str, self.frame_shape))
             raise ValueError(f"frames of shape {list(frames.shape)} are not allowed; allowed: [b, {wanted}]")
         features = self.encoder(frames)
-        # Pooling weighs what differs between frames, which is little and lost in half precision.
+        # Pooling depends on the differences between frames, which are small and would be lost in half precision.
         with torch.autocast(features.device.type, enabled=False):
             scores = None if self.scorer is None else self.scorer(features)
             y = None if self.pooling is None else self.pooling(features, scores)
@@ -170,7 +170,7 @@ class FDP(nn.Module):
 
     @classmethod
     def load_released(cls, state_dict_or_path: Mapping[str, Tensor] | str | Path) -> Self:
-        """The ``released`` variant with the authors' weights; its outputs in eval mode are theirs.
+        """Build the ``released`` variant with the authors' weights; in eval mode its outputs equal those of their code.
 
         Args:
             state_dict_or_path: A state dict with the authors' names and shapes, or a file of one:

@@ -1,6 +1,6 @@
-"""FDP's rank scorer and the pooling of frame features into one dynamic representation (arXiv 2509.06015).
+"""FDP's rank scorer, and the pooling of frame features into one dynamic representation (arXiv 2509.06015).
 
-The features of a frame are as many numbers as it has pixels, and are laid out as a map.
+A frame has as many features as pixels, so its features are also a map.
 """
 
 import math
@@ -26,16 +26,16 @@ def approximate_weights(length: int) -> Tensor:
 def rank_weights(scores: Tensor) -> Tensor:
     """Weights of rank pooling: a_t = sum_q tanh(s_t - s_q), ``[b, t]`` from scores ``[b, t]``.
 
-    Scores in order of time make them rise through zero, as those of approximate rank pooling do.
+    If the scores rise with time, the weights rise from below zero to above zero, as in approximate rank pooling.
     """
     return (scores[:, :, None] - scores[:, None, :]).tanh().sum(dim=2)
 
 
 class RankScorer(nn.Module):
-    """Scores s_t = MLP(V_t) of the clip up to each frame, V_t the mean of its first t features.
+    """Scores s_t = MLP(V_t) of the clip up to each frame, where V_t is the mean of the first t frames' features.
 
     Args:
-        features: Features of a frame.
+        features: Number of features of a frame.
         hidden: Units of the hidden layer.
     """
 
@@ -45,7 +45,7 @@ class RankScorer(nn.Module):
         self.fc2 = nn.Linear(hidden, 1)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Scores ``[b, t]`` of features ``[b, t, p]``."""
+        """Compute scores ``[b, t]`` of features ``[b, t, p]``."""
         count = torch.arange(1, features.shape[1] + 1, device=features.device)
         means = features.cumsum(dim=1) / count[:, None]
         return rearrange(self.fc2(F.relu(self.fc1(means))), "b t 1 -> b t")
@@ -57,20 +57,20 @@ class Pooling(nn.Module):
     D = sum_t a_t f_t as a map, and Y = conv3x3(D), where the weights a_t are
 
     - ``rank``: a_t = sum_q tanh(s_t - s_q) of the scores s;
-    - ``approximate``: those of approximate rank pooling, as of the dynamic image;
+    - ``approximate``: those of approximate rank pooling, as in the dynamic image;
     - ``mean``: 1 / T;
-    - ``residual``, an extension of ours: approximate ones divided by T, plus the scores less their mean, made
-      as long as a unit vector.
+    - ``residual``, our extension: those of approximate rank pooling divided by T, plus the scores minus their
+      mean, scaled to a unit vector.
 
-    ``conv`` has no D: Y is a 3x3 convolution over the T features as T maps. ``released`` has this one only, and
-    over other maps: map i of its T holds features i, T + i, 2 T + i, ... of the first frame, then of the second
-    and so on, since the authors reshape where they would have to permute.
+    ``conv`` has no D: Y is a 3x3 convolution over the T maps of the frames. ``released`` has only this kind, and
+    its T maps differ: map i has the features i, T + i, 2 T + i, ... of the first frame, then those of the second
+    frame and so on, because the authors reshape the tensor instead of permuting its axes.
 
     Args:
         kind: "rank", "approximate", "mean", "conv" or "residual".
         clip_length: Frames T of a clip.
         image_size: Height and width of the maps.
-        maps: Maps of Y.
+        maps: Number of maps of Y.
         variant: "paper" or "released".
     """
 
@@ -84,7 +84,7 @@ class Pooling(nn.Module):
         self.approximate: Tensor
 
     def forward(self, features: Tensor, scores: Tensor | None) -> Tensor:
-        """Y ``[b, maps, h, w]`` of features ``[b, t, h w]`` and, if scored, scores ``[b, t]``."""
+        """Compute Y ``[b, maps, h, w]`` from features ``[b, t, h w]`` and, if the kind uses them, scores ``[b, t]``."""
         length, side = features.shape[1], self.image_size
         if self.reshapes:
             x = rearrange(features.flatten(1), "b (h w t) -> b t h w", t=length, h=side)
@@ -96,7 +96,7 @@ class Pooling(nn.Module):
         return self.conv(x)
 
     def weights(self, scores: Tensor | None) -> Tensor:
-        """The weights a_t, ``[b, t]`` from scores of that shape, or ``[t]`` where they are fixed."""
+        """The weights a_t: ``[b, t]`` if they depend on scores ``[b, t]``; ``[t]`` if they are fixed."""
         length = len(self.approximate)
         if self.kind == "approximate":
             return self.approximate
@@ -105,5 +105,5 @@ class Pooling(nn.Module):
         assert scores is not None
         if self.kind == "rank":
             return rank_weights(scores)
-        # Layer norm divides by the standard deviation, safely where all scores are equal.
+        # Layer norm divides by the standard deviation, and is safe if all scores are equal.
         return self.approximate / length + F.layer_norm(scores, (length,)) / math.sqrt(length)

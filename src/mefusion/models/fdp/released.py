@@ -1,4 +1,4 @@
-"""The authors' published FDP checkpoints: their names and shapes against ours."""
+"""Names and shapes of the tensors in the checkpoints that FDP's authors published, and ours."""
 
 from mefusion.models.fdp.heads import LAYERS
 from mefusion.models.released import Checkpoint
@@ -9,7 +9,7 @@ _BLOCK = {"patch_embed": "patch_embed", "mhca.group_conv3x3": "conv.0", "norm": 
 _SEGNET = {}
 for _stage, _layers in enumerate(LAYERS):
     for _layer in range(_layers):
-        # Their decoder counts down: its first stage is 5, whose first layer is 3.
+        # The authors number the decoder backwards: its first stage is 5, and the first layer of that stage is 3.
         _number, _up = f"{_stage + 1}{_layer + 1}", f"{len(LAYERS) - _stage - 1}.{_layers - _layer - 1}"
         _SEGNET[f"conv{_number}"] = f"encoder.{_stage}.{_layer}.conv"
         _SEGNET[f"bn{_number}"] = f"encoder.{_stage}.{_layer}.norm"
@@ -35,6 +35,6 @@ CHECKPOINT = Checkpoint(
         "mer.fc2": "recognition.fc2",
         **{f"dyimg_net.{theirs}": f"dynamic_image.{ours}" for theirs, ours in _SEGNET.items()},
     },
-    # Their convolution is a 3D one as deep as its input, so that it moves along two axes only.
+    # The authors use a 3D convolution. Its kernel is as deep as its input, so that it moves along two axes only.
     axes={"pooling.conv.weight": ("o t h w", "o 1 h w t")},
 )

@@ -1,6 +1,6 @@
-"""The blocks of MOL's backbone: FCC, CCC and their union F5C (arXiv 2506.14511).
+"""The blocks of MOL's backbone: FCC, CCC and their combination F5C (arXiv 2506.14511).
 
-Every block takes and returns feature maps ``[n, c, h, w]`` of n frames, square: h = w.
+Every block takes and returns square feature maps ``[n, c, h, w]``, h = w, of n frames.
 """
 
 import math
@@ -10,21 +10,21 @@ import torch.nn.functional as F
 from einops import einsum, rearrange
 from torch import Tensor, nn
 
-RELEASED_KERNEL_LENGTH = 32  # of the authors' stored kernels and position embeddings
+RELEASED_KERNEL_LENGTH = 32  # length of the kernels and position embeddings in the authors' checkpoints
 FFN_CHANNELS = 2
 FFN_DROPOUT = 0.1
 
 
 def scaled(channels: int, width: float) -> int:
-    """Channels of a layer at a width multiplier, at least one."""
+    """Number of channels multiplied by a width factor, rounded; at least one."""
     return max(1, round(channels * width))
 
 
 class CircularConv(nn.Module):
     """Depth-wise circular convolution along one axis: y[i] = bias + sum_j weight[j] x[(i + j) mod size].
 
-    The position-aware circular convolution of ParC-Net (arXiv 2203.03952), less its position embedding, which
-    the caller adds.
+    This is the position-aware circular convolution of ParC-Net (arXiv 2203.03952) without its position embedding,
+    which the caller adds.
 
     Args:
         channels: Channels c.
@@ -39,26 +39,26 @@ class CircularConv(nn.Module):
         self.size = size
         self.weight = nn.Parameter(torch.empty(channels, 1, *axis_shape(axis, stored)))
         self.bias = nn.Parameter(torch.randn(channels))
-        nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5))  # as of a depth-wise nn.Conv2d
+        nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5))  # as in a depth-wise nn.Conv2d
         place = torch.arange(size)
         self.register_buffer("offset", (place - place[:, None]) % size, persistent=False)
         self.offset: Tensor
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve ``[n, c, h, w]`` along the axis."""
-        # A product with the circulant matrix of entries weight[(j - i) mod size]: nothing has to be padded.
+        # A product with the circulant matrix of entries weight[(j - i) mod size] needs no padding.
         circulant = self.weight.flatten(1)[:, self.offset]
         pattern = "n c j w, c i j -> n c i w" if self.axis == "h" else "n c h j, c i j -> n c h i"
         return einsum(x, circulant, pattern) + self.bias[:, None, None]
 
 
 def axis_shape(axis: str, length: int) -> tuple[int, int]:
-    """Height and width of a parameter that runs along one axis."""
+    """Height and width of a parameter that extends along one axis."""
     return (length, 1) if axis == "h" else (1, length)
 
 
 class FCCHalf(nn.Module):
-    """One half of FCC: two circular convolutions over crossed axes and the residual.
+    """One half of FCC: a circular convolution along one axis, one along the other axis, and the residual.
 
     A = BN(X + P1), B = CC_1(A) + P2, C = CC_2(B), Y = X + C, where P1 and CC_1 run along the first axis and
     P2 and CC_2 along the second.
@@ -88,11 +88,11 @@ class FCCHalf(nn.Module):
 
 
 class FCC(nn.Module):
-    """Fully-connected convolution, transformer-style: a receptive field as large as the map.
+    """Transformer-style fully-connected convolution: its receptive field is the whole map.
 
-    The channels are split into halves; the first convolves along the height and then the width, the second
-    along the width and then the height. In ``paper`` a feed-forward with its residual follows, as in
-    ParC-Net. In ``released`` it exists and is never called, so its parameters ask for no gradient.
+    The channels are split into halves. The first half is convolved along the height and then the width, the second
+    along the width and then the height. In ``paper`` a feed-forward network with a residual follows, as in
+    ParC-Net. In ``released`` this network exists but is never called, so its parameters need no gradient.
 
     Args:
         channels: Channels c, even.
@@ -127,14 +127,14 @@ def nearest(rows: Tensor, k: int, *, include_self: bool) -> Tensor:
     """Indices of each row's k nearest rows by cosine similarity, the nearest first.
 
     Args:
-        rows: ``[n, m, d]``: m vectors a frame.
+        rows: ``[n, m, d]``: m vectors for each frame.
         k: Number of neighbours.
-        include_self: Whether a row may be its own neighbour.
+        include_self: Whether a row can be its own neighbour.
 
     Returns:
         ``[n, m, k]``.
     """
-    # Only the order counts, so no gradient is kept; neighbours are not to change with the precision.
+    # Only the order matters, so no gradient is needed. Without autocast, neighbours do not depend on the precision.
     with torch.no_grad(), torch.autocast(rows.device.type, enabled=False):
         unit = F.normalize(rows.to(torch.promote_types(rows.dtype, torch.float32)), dim=-1)
         similarity = unit @ unit.mT
@@ -145,30 +145,31 @@ def nearest(rows: Tensor, k: int, *, include_self: bool) -> Tensor:
 
 
 def take(rows: Tensor, index: Tensor) -> Tensor:
-    """The rows named by an index of the same frame: ``[n, m, d]`` and ``[n, m, k]`` give ``[n, m, k, d]``."""
+    """Select rows by indices within each frame: rows ``[n, m, d]``, index ``[n, m, k]``, result ``[n, m, k, d]``."""
     frame = torch.arange(rows.shape[0], device=rows.device) * rows.shape[1]
     chosen = rows.flatten(0, 1).index_select(0, (index + frame[:, None, None]).flatten())
     return chosen.unflatten(0, index.shape)
 
 
 class CCC(nn.Module):
-    """Channel correspondence convolution, graph-style; the term alone, without its residual.
+    """Graph-style channel correspondence convolution, without its residual.
 
-    With f_c the c-th channel as a row of h w values and j its k nearest neighbours by cosine similarity,
+    Let f_c be channel c as a row of h w values, and let j run over its k nearest neighbours by cosine similarity:
 
         CCC(F)_c = max_j ReLU(W1 f_c + b1 + W2 (f_j - f_c) + b2),
 
-    element by element. ReLU and max commute, and only W2 f_j depends on j: two products and one gather do,
-    where an edge-wise form needs a product an edge.
+    for each element. ReLU and max can be exchanged, and only W2 f_j depends on j. So two products and one gather
+    are enough, instead of one product for each edge of the graph.
 
-    ``paper``: the neighbours are other channels, and a 1x1 convolution follows. ``released``: nn(p, j) is the
-    j-th nearest of the positions to position p, p itself as a rule the first; W2 takes f_c(nn(., j)) - 2 f_c
-    in place of f_j - f_c, for f_c is subtracted twice; no convolution follows.
+    ``paper``: the neighbours are other channels, and a 1x1 convolution follows. ``released``: the neighbours are
+    positions: nn(p, j) is the position that is j-th nearest to position p, where p itself usually is the first.
+    W2 is applied to f_c(nn(., j)) - 2 f_c instead of f_j - f_c, because f_c is subtracted twice. No convolution
+    follows.
 
     Args:
         channels: Channels c.
         size: Height and width of the map.
-        neighbors: Neighbours k.
+        neighbors: Number of neighbours k.
         variant: "paper" or "released".
     """
 
@@ -206,7 +207,7 @@ class F5C(nn.Module):
     Args:
         channels: Channels c, even.
         size: Height and width of the map.
-        neighbors: Neighbours k of CCC.
+        neighbors: Number of neighbours k of CCC.
         variant: "paper" or "released".
     """
 

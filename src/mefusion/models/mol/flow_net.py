@@ -1,4 +1,4 @@
-"""MOL's flow net: FlowNetC (arXiv 1504.06852) with batch norm, joined by both frames' F5C features."""
+"""MOL's flow net: FlowNetC (arXiv 1504.06852) with batch norm, which also gets the F5C features of both frames."""
 
 import math
 
@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from mefusion.models.mol.blocks import scaled
 
-LEVELS = 6  # the coarsest level is 1 / 2**6 of the image
-SLOPE = 0.1  # of every leaky ReLU, and of its Kaiming initialisation
+LEVELS = 6  # height and width of the coarsest level are 1 / 2**6 of the image's
+SLOPE = 0.1  # negative slope of all leaky ReLUs, also for the Kaiming initialisation
 
 
 class Correlation(nn.Module):
@@ -20,7 +20,7 @@ class Correlation(nn.Module):
     zero outside; i is vertical and j horizontal.
 
     Args:
-        radius: Displacements r of each sign and axis; d = (2 r + 1)**2 maps.
+        radius: Number of displacements r in each direction; the result has d = (2 r + 1)**2 maps.
         size: Height and width of the maps, even.
     """
 
@@ -28,7 +28,7 @@ class Correlation(nn.Module):
         super().__init__()
         self.radius = radius
         self.side = size // 2
-        # Where each displacement leads from each place along an axis, and whether that is inside.
+        # For each displacement and each place along an axis: the displaced place, and whether it is inside the map.
         place = torch.arange(self.side)
         moved = place + torch.arange(-radius, radius + 1)[:, None]
         inside = (moved >= 0) & (moved < self.side)
@@ -43,8 +43,8 @@ class Correlation(nn.Module):
         self.inside: Tensor
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
-        """Correlate ``[n, c, h, w]`` twice to ``[n, d, h, w]``."""
-        # The displacements are even, so a position meets only those of its own parity (p, q).
+        """Correlate two maps ``[n, c, h, w]``; gives ``[n, d, h, w]``."""
+        # The displacements are even, so a position is compared only with positions of the same parity (p, q).
         grid = {"p": 2, "q": 2, "h": self.side}
         a_positions = rearrange(a, "n c (h p) (w q) -> (n p q) (h w) c", **grid)
         b_positions = rearrange(b, "n c (h p) (w q) -> (n p q) c (h w)", **grid)
@@ -74,10 +74,10 @@ def predict_flow(inputs: int) -> nn.Conv2d:
 
 
 class DecoderLevel(nn.Module):
-    """One level of the decoder: [skip, deconvolved maps, upsampled flow], and the flow predicted from them.
+    """One level of the decoder: joins skip, deconvolved maps and upsampled flow, and predicts the flow from them.
 
     Args:
-        inputs: Channels of the level below.
+        inputs: Channels of the next coarser level.
         skip: Channels of the skip connection.
         outputs: Channels of the deconvolution.
     """
@@ -89,7 +89,7 @@ class DecoderLevel(nn.Module):
         self.predict = predict_flow(skip + outputs + 2)
 
     def forward(self, x: Tensor, flow: Tensor, skip: Tensor) -> tuple[Tensor, Tensor]:
-        """This level's maps and flow, from the maps and flow of the level below."""
+        """Compute this level's maps and flow from the maps and flow of the next coarser level."""
         x = torch.cat([skip, self.deconv(x), self.upsample(flow)], dim=1)
         return x, self.predict(x)
 
@@ -100,14 +100,14 @@ class FlowNet(nn.Module):
     Each frame is encoded once; the two ``conv3`` maps of a pair are correlated.
 
     Args:
-        features: Channels of the F5C maps, which lie on the grid of ``conv3``.
+        features: Channels of the F5C maps, which have the height and width of ``conv3``.
         image_size: Height and width of the frames, a multiple of 64.
-        width: Multiplies the published channels.
-        correlation_radius: Displacements of each sign and axis, in steps of 2 positions.
-        differences: Extension of ours, off at 0: the frames' difference, multiplied by this (5 does), is a
-            second input channel of both frames of the pair, in the encoder and so in the skip at full
-            resolution. A pair sees its own difference only, so both its frames are encoded anew for it.
-        scale: Extension of ours, off at 1: decode to 1 / scale of the frame's size and upsample bilinearly.
+        width: Factor of the published numbers of channels.
+        correlation_radius: Number of displacements in each direction, in steps of 2 positions.
+        differences: Our extension, off at 0: the difference of a pair's frames, multiplied by this (5 works), is a
+            second input channel of both frames, and so also in the skip at full resolution. As the difference
+            belongs to a pair, the frames of each pair are encoded separately.
+        scale: Our extension, off at 1: decode to 1 / scale of the frame's size and upsample bilinearly.
     """
 
     def __init__(
@@ -149,20 +149,20 @@ class FlowNet(nn.Module):
             if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
                 nn.init.kaiming_normal_(module.weight, a=SLOPE)
         if differences:
-            # Micro-motions are near zero: start there, not at random flows of many pixels to be unlearned.
+            # Micro-motions are near zero, so the flow starts at zero, not at random flows of many pixels.
             for predict in (self.predict_flow6, *(level.predict for level in levels)):
                 nn.init.zeros_(predict.weight)
 
     def forward(self, frames: Tensor, first: Tensor, second: Tensor) -> Tensor:
-        """Flow of each pair.
+        """Estimate the flow of each pair.
 
         Args:
             frames: ``[b, t, 1, h, w]``.
             first: F5C maps ``[b, t - 1, c, h / 8, w / 8]`` of each pair's first frame.
-            second: The same of its second frame.
+            second: F5C maps of each pair's second frame, of the same shape.
 
         Returns:
-            ``[b, t - 1, 2, h, w]``, pixels of the frame, horizontal then vertical.
+            ``[b, t - 1, 2, h, w]`` in pixels of the frame, horizontal then vertical.
         """
         (*fine_skips, first_conv3), second_conv3 = self._encode(frames)
         joined = [

@@ -1,4 +1,4 @@
-"""MOL's heads on F5C maps: recognition and landmarks."""
+"""MOL's heads, which read the F5C maps: recognition and landmarks."""
 
 import torch
 from einops import rearrange
@@ -12,17 +12,17 @@ LANDMARKS = 68
 class RecognitionHead(nn.Module):
     """A 3D convolution over the pairs' F5C maps, max pooling and a two-layer classifier.
 
-    ``paper``: a pair's maps are joined on channels, ``[2 c, t - 1, h, w]``. ``released``: they follow one
-    another in time, ``[c, h, w, 2 (t - 1)]``. There is no activation between convolution and pooling.
+    ``paper``: the two maps of a pair are joined along the channels, ``[2 c, t - 1, h, w]``. ``released``: they follow
+    each other in time, ``[c, h, w, 2 (t - 1)]``. There is no activation between convolution and pooling.
 
     Args:
         channels: Channels c of the F5C maps.
-        size: Their height and width.
-        num_classes: Classes.
+        size: Height and width of the F5C maps.
+        num_classes: Number of classes.
         clip_length: Frames t of a clip.
-        width: Multiplies the convolution's 32 maps.
+        width: Factor of the convolution's 32 output channels.
         hidden: Units of the classifier's hidden layer.
-        dropout: Probability, before each of the classifier's layers.
+        dropout: Probability of dropout before each of the classifier's layers.
         variant: "paper" or "released".
     """
 
@@ -48,12 +48,12 @@ class RecognitionHead(nn.Module):
             self.conv = nn.Conv3d(2 * channels, maps, (3, 2, 2), (1, 2, 2))
             self.pool = nn.MaxPool3d((1, 2, 2))
         self.dropout = nn.Dropout(dropout)
-        # Both variants leave t - 3 steps in time and a quarter of the map each way.
+        # In both variants t - 3 steps in time are left, and a quarter of the map's height and width.
         self.fc1 = nn.Linear(maps * (clip_length - 3) * (size // 4) ** 2, hidden)
         self.fc2 = nn.Linear(hidden, num_classes)
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
-        """Logits ``[b, classes]`` from the pairs' maps ``[b, t - 1, c, h, w]``."""
+        """Compute logits ``[b, classes]`` from the maps ``[b, t - 1, c, h, w]`` of the pairs' frames."""
         if self.interleaved:
             x = rearrange([first, second], "two b t c h w -> b c h w (t two)")
         else:
@@ -64,12 +64,12 @@ class RecognitionHead(nn.Module):
 
 
 class LandmarkHead(nn.Module):
-    """A 3x3 convolution and two fully-connected layers, frame by frame.
+    """A 3x3 convolution and two fully-connected layers, for each frame.
 
     Args:
         channels: Channels of the F5C maps.
-        size: Their height and width.
-        width: Multiplies the convolution's 32 maps.
+        size: Height and width of the F5C maps.
+        width: Factor of the convolution's 32 output channels.
         hidden: Units of the hidden layer.
     """
 
@@ -81,10 +81,10 @@ class LandmarkHead(nn.Module):
         self.fc2 = nn.Linear(hidden, LANDMARKS * 2)
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Landmarks ``[b, t, 68, 2]`` from maps ``[b, t, c, h, w]``."""
+        """Predict landmarks ``[b, t, 68, 2]`` from maps ``[b, t, c, h, w]``."""
         x = self.conv(rearrange(maps, "b t c h w -> (b t) c h w")).relu()
         x = self.fc1(x.flatten(1)).relu()
-        # Half precision would round coordinates of a hundred pixels to half a pixel.
+        # Half precision would round coordinates near 100 pixels to half a pixel.
         with torch.autocast(x.device.type, enabled=False):
             points = self.fc2(x.to(self.fc2.weight.dtype))
         return rearrange(points, "(b t) (point xy) -> b t point xy", b=maps.shape[0], xy=2)

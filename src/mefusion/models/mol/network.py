@@ -1,6 +1,6 @@
 """MOL: micro-expression recognition, optical flow and landmarks together (arXiv 2506.14511, TPAMI 2025).
 
-The network alone, without Lightning and Hydra. Its parts are in ``blocks.py``, ``flow_net.py``, ``heads.py``.
+This is the network alone, without Lightning and Hydra. Its parts are in ``blocks.py``, ``flow_net.py``, ``heads.py``.
 """
 
 import math
@@ -26,7 +26,7 @@ STRIDE = 8  # of the stem
 
 @dataclass
 class MOLOutput:
-    """What MOL says about b clips of t frames; None where a task is off."""
+    """Outputs of MOL for b clips of t frames; None for a task that is off."""
 
     logits: Tensor | None = None
     """``[b, classes]``."""
@@ -39,7 +39,7 @@ class MOLOutput:
 
 
 def make_stem(width: float, *, normed: bool) -> nn.Sequential:
-    """Four convolutions from frames to maps of an eighth of their size; if normed, BN and ReLU after each."""
+    """Four convolutions from frames to maps of 1/8 of their height and width; if normed, BN and ReLU after each."""
     channels = [1, *(scaled(n, width) for n in (8, 32, 64)), map_channels(width)]
     # kernel, stride, padding
     sizes = [(4, 2, 0), (3, 2, 0), (2, 2, 1), (1, 1, 0)]
@@ -52,38 +52,38 @@ def make_stem(width: float, *, normed: bool) -> nn.Sequential:
 
 
 def map_channels(width: float) -> int:
-    """Channels of the F5C maps, 128 at width 1; even, because FCC halves them."""
+    """Number of channels of the F5C maps: 128 at width 1; always even, because FCC splits them into halves."""
     return 2 * scaled(64, width)
 
 
 class MOL(nn.Module):
-    """Micro-expression recognition with optical flow and landmarks as auxiliary tasks, over one F5C backbone.
+    """Micro-expression recognition with optical flow and landmarks as auxiliary tasks; all share the F5C backbone.
 
-    Published sizes are the defaults. A task that is off has no parameters. Extensions, marked so, are ours
+    The defaults are the published sizes. A task that is off has no parameters. Options marked as extension are ours
     and off by default.
 
     Args:
-        num_classes: Classes of the recognition task.
-        variant: "paper": as arXiv 2506.14511 describes; "released": as the authors' code computes.
+        num_classes: Number of classes of the recognition task.
+        variant: "paper": as described in arXiv 2506.14511; "released": as computed by the authors' code.
         tasks: Which of "recognition", "flow" and "landmarks" to build.
         clip_length: Frames t of a clip; at least 4 with recognition, else at least 2.
-        image_size: Height and width of a frame; a multiple of 64 with flow, else of 32, and at most 256 in
-            ``released``, whose kernels are 32 long.
-        width: Multiplies the channels of stem, F5C and the heads' convolutions.
-        flow_width: Multiplies the channels of the flow net; ``width`` if None.
+        image_size: Height and width of a frame; a multiple of 64 with flow, else of 32. At most 256 in ``released``,
+            whose kernels have the length 32.
+        width: Factor of the channels of stem, F5C and the heads' convolutions.
+        flow_width: Factor of the channels of the flow net; ``width`` if None.
         recognition_hidden: Hidden units of the classifier.
         landmark_hidden: Hidden units of the landmark head.
         neighbors: Neighbours k of CCC.
-        share_f5c: Whether a pair's first and second frames share the F5C weights; if None, the variant's own:
-            True in ``paper``, False in ``released``.
-        correlation_radius: Displacements of each sign and axis in the flow net's correlation, in steps of 2.
-        dropout: Probability in the classifier.
-        reference: Extension: "first" subtracts the first frame's F5C maps from every frame's, before
-            recognition only. Micro-expressions are small changes of a face; without this, recognition
-            stayed at chance on small data.
-        flow_differences: Extension: feeds the flow net the pair's difference too, multiplied by this (about
-            5); 0 is off. Micro-motions of a fraction of a pixel were not learned from the frames alone.
-        flow_scale: Extension: 1, 2, 4 or 8; decodes flow to 1 / flow_scale of the frame's size and upsamples.
+        share_f5c: Whether a pair's first and second frames share the F5C weights. None means True in ``paper`` and
+            False in ``released``.
+        correlation_radius: Number of displacements in each direction in the flow net's correlation, in steps of 2.
+        dropout: Probability of dropout in the classifier.
+        reference: Extension: "first" subtracts the first frame's F5C maps from those of every frame, for
+            recognition only. Micro-expressions are small changes of a face. Without this, recognition was not
+            better than chance on small data.
+        flow_differences: Extension: the flow net also gets the difference of a pair's frames, multiplied by this
+            (about 5); 0 means off. From the frames alone, motions of a fraction of a pixel were not learned.
+        flow_scale: Extension: 1, 2, 4 or 8; decodes flow to 1 / flow_scale of the frame's size and upsamples it.
 
     Raises:
         ValueError: An argument is not among the allowed ones.
@@ -128,7 +128,7 @@ class MOL(nn.Module):
         self.reference = reference
         self.stem = make_stem(width, normed=variant == "paper")
         shared = variant == "paper" if share_f5c is None else share_f5c
-        # Landmarks alone look at second frames only: a block for the first would never be trained.
+        # If only the landmark task is on, first frames are not used, and a block for them would never be trained.
         roles = 1 if shared or set(tasks) == {"landmarks"} else 2
         self.f5c = nn.ModuleList(F5C(channels, size, neighbors=neighbors, variant=variant) for _ in range(roles))
         self.recognition = self.flow_net = self.landmarks = None
@@ -156,7 +156,7 @@ class MOL(nn.Module):
             self.landmarks = LandmarkHead(channels, size, width=width, hidden=landmark_hidden)
 
     def forward(self, frames: Tensor) -> MOLOutput:
-        """Recognise b clips and estimate their flow and landmarks.
+        """Predict the classes, the flow and the landmarks of b clips.
 
         Args:
             frames: ``[b, t, 1, h, w]`` grey frames, normalised.
@@ -168,7 +168,7 @@ class MOL(nn.Module):
             wanted = ", ".join(map(str, self.frame_shape))
             raise ValueError(f"frames of shape {list(frames.shape)} are not allowed; allowed: [b, {wanted}]")
         x = self.stem(rearrange(frames, "b t c h w -> (b t) c h w"))
-        # Unshared blocks see all frames too, so that each has its own first frame to refer to.
+        # Each block gets all frames, even if blocks are not shared: `reference` needs the first frame's maps of each.
         maps = [rearrange(f5c(x), "(b t) c h w -> b t c h w", b=frames.shape[0]) for f5c in self.f5c]
         as_first, as_second = maps[0], maps[-1]
         first, second = as_first[:, :-1], as_second[:, 1:]
@@ -185,15 +185,15 @@ class MOL(nn.Module):
 
     @torch.no_grad()
     def initialise_landmarks(self, mean_shape: Tensor) -> None:
-        """Extension: start the landmark task at a mean shape rather than at the corner of the frame.
+        """Extension: let the landmark task start at a mean shape, not at the corner of the frame.
 
-        The last layer's bias becomes the shape and its weights zero, so that at first every frame gets it.
+        The last layer's bias is set to the mean shape and its weights to zero, so that it first predicts this shape.
 
         Args:
-            mean_shape: ``[68, 2]`` (x, y) in pixels of the crop, as of the training subjects.
+            mean_shape: ``[68, 2]`` (x, y) in pixels of the crop, such as the mean over the training subjects.
 
         Raises:
-            ValueError: The landmark task is off, or the shape is another.
+            ValueError: The landmark task is off, or `mean_shape` is not ``[68, 2]``.
         """
         if self.landmarks is None:
             raise ValueError("the landmark task is off: build MOL with tasks that name 'landmarks'")
@@ -203,15 +203,15 @@ class MOL(nn.Module):
 
     @classmethod
     def load_released(cls, state_dict_or_path: Mapping[str, Tensor] | str | Path) -> Self:
-        """The ``released`` variant with the authors' weights; its outputs in eval mode are theirs.
+        """Build the ``released`` variant with the authors' weights; in eval mode its outputs equal those of their code.
 
         Args:
-            state_dict_or_path: A state dict with the authors' names and shapes, or a file of one:
-                ``.safetensors``, or what ``torch.save`` writes, read without running code. The number of
+            state_dict_or_path: A state dict with the authors' names and shapes, or a file with one:
+                ``.safetensors`` or a file of ``torch.save``, which is read without running code. The number of
                 classes is read from it.
 
         Raises:
-            ValueError: Tensors are missing, surplus or misshapen; the message names them.
+            ValueError: Tensors are missing, not expected or of a wrong shape; the message names them.
         """
         return CHECKPOINT.load(state_dict_or_path, lambda classes: cls(classes, variant="released"))
 
@@ -224,8 +224,8 @@ def _check_choices(variant: str, tasks: Sequence[str], reference: str | None, fl
 
 
 def _check_sizes(variant: str, tasks: Sequence[str], clip_length: int, image_size: int) -> None:
-    # Recognition's convolution and pooling take three steps in time and quarter the stem's maps; the flow net
-    # halves the frame six times.
+    # Recognition's convolution and pooling shorten a clip by three frames and divide the maps' size by 4; the flow
+    # net halves the frame's size six times.
     shortest = 4 if "recognition" in tasks else 2
     check_option(clip_length >= shortest, "clip_length", clip_length, f"{shortest} or more with these tasks")
     step = 64 if "flow" in tasks else 32

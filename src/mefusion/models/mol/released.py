@@ -1,8 +1,8 @@
-"""The authors' published MOL checkpoints: their names and shapes against ours."""
+"""Names and shapes of the tensors in the checkpoints that MOL's authors published, and ours."""
 
 from mefusion.models.released import Checkpoint
 
-# Each half's first convolution and embedding bear the number 1, its second ones 2.
+# The authors number each half's first convolution and embedding 1, and the second ones 2.
 _FCC = {
     "meta_kernel_1_H": "halves.0.conv_1.weight",
     "meta_1_H_bias": "halves.0.conv_1.bias",
@@ -43,6 +43,6 @@ CHECKPOINT = Checkpoint(
         "ldm_predictor.fc1": "landmarks.fc1",
         "ldm_predictor.fc2": "landmarks.fc2",
     },
-    # CCC's linear maps are convolutions over a single channel there.
+    # In the authors' code, CCC's linear maps are convolutions over a single channel.
     axes={f"f5c.{i}.ccc.{layer}.weight": ("o i", "o 1 i") for i in (0, 1) for layer in _CCC.values()},
 )
