@@ -176,9 +176,10 @@ def read_left_out(path: Path) -> pd.DataFrame:
         return pd.DataFrame(columns=LEFT_OUT_COLUMNS)
     try:
         left_out = pd.read_csv(path, dtype=str)
-        left_out = left_out[[*LEFT_OUT_COLUMNS, *left_out.columns.difference(LEFT_OUT_COLUMNS, sort=False)]]
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError) as error:
         raise MefusionError(f"{path} is broken: delete it and run mefusion-prepare again") from error
+    if missing := [name for name in (*KEY, "problem") if name not in left_out]:
+        raise MefusionError(f"{path} has no column {missing[0]!r}: delete it and run mefusion-prepare again")
     return left_out
 
 
