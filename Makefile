@@ -1,10 +1,10 @@
 # Every target sets up what it needs: `make sweep` and `make test` each work first on a fresh clone.
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep smoke test coverage test-versions lint notebooks docs lock clean
+.PHONY: help setup sweep smoke test test-fast coverage test-versions lint notebooks docs lock clean
 
 PYTHON ?= python3
 VENV ?= .venv
-BIN := $(VENV)/bin
+BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 READY := $(VENV)/.ready
 RESOLUTION ?= lowest-direct
 SMOKE := data.subjects=2 data.clips_per_class=1
@@ -42,6 +42,9 @@ smoke: setup ## two folds, one epoch, seconds
 
 test: setup ## run the tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
+
+test-fast: setup ## run the tests that take less than ten seconds
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m "not slow"
 
 coverage: setup ## run the tests and tell which lines of the package they run
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --cov=src --cov-report=term:skip-covered

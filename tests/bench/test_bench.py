@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -123,6 +122,7 @@ def test_a_model_of_one_s_own_is_measured_wherever_its_folder_is_named(monkeypat
 
 
 def test_help_comes_within_two_seconds_without_torch(tmp_path):
+    resource = pytest.importorskip("resource")  # not on Windows
     times = []
     for _ in range(3):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)

@@ -1,6 +1,5 @@
 """What a user can get wrong, or run out of, beside single overrides: one sentence each, and nothing half-written."""
 
-import resource
 import sys
 from contextlib import contextmanager
 
@@ -24,6 +23,7 @@ SMALL = ("trainer=smoke", "model.network.image_size=64", "model.network.width=0.
 @contextmanager
 def room(most):
     """Files of this process can have so many bytes: the system refuses to write more, as where a disk is full."""
+    resource = pytest.importorskip("resource")  # not on Windows
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (most, hard))
     try:

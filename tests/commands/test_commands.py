@@ -1,7 +1,6 @@
 """The console scripts, as a user runs them."""
 
 import json
-import resource
 import shutil
 import subprocess
 import sys
@@ -115,6 +114,7 @@ def test_the_ablation_is_found_and_sweeps_over_the_tasks(command, tmp_path):
 
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_help_comes_within_two_seconds_without_torch(program, tmp_path):
+    resource = pytest.importorskip("resource")  # not on Windows
     times = []
     for _ in range(3):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)

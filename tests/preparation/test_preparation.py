@@ -3,6 +3,9 @@ import json
 import os
 import re
 import shutil
+import subprocess
+import sys
+import textwrap
 import time
 from pathlib import Path
 
@@ -272,6 +275,32 @@ def test_old_leftovers_of_killed_processes_are_removed(tmp_path):
         left(name, hours)
     remove_leftovers(tmp_path)
     assert sorted(path.name for path in (tmp_path / "clips").iterdir()) == [".b.safetensors-0123abcd", ".own", "c"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows does not tell which processes have ended")
+def test_what_a_killed_process_leaves_is_removed_at_once_and_nothing_of_a_living_one(tmp_path):
+    code = """
+        import os, pathlib, signal, sys
+        from mefusion.common.files import replacing, temporary_path
+        folder = pathlib.Path(sys.argv[1])
+        with replacing(folder / "study" / "config.yaml") as file:
+            file.touch()
+            partial = temporary_path(folder / "frames")
+            partial.mkdir()
+            (partial / "img001.jpg").touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(code), str(tmp_path)])
+    left = [path.name for path in tmp_path.rglob(".*")]
+    assert [name.split("-")[0] for name in sorted(left)] == [".config.yaml", ".frames"]
+    with replacing(tmp_path / "mine") as mine:
+        mine.touch()
+        elsewhere = tmp_path / re.sub("-[0-9a-f]{6}-", "-000000-", left[0])
+        elsewhere.touch()
+        remove_leftovers(tmp_path)
+        assert {*tmp_path.rglob(".*")} == {mine, elsewhere}
+    remove_leftovers(tmp_path, age=0)
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["mine"]
 
 
 def test_what_fails_while_it_is_written_leaves_what_was_there(tmp_path):

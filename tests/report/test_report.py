@@ -50,6 +50,17 @@ def markdown_tables(path):
 RECOGNITION = "Recognition, pooled over all folds"
 
 
+@pytest.mark.usefixtures("no_pictures")
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows does not tell which processes have ended")
+def test_a_report_removes_what_killed_ones_left(outputs, left_behind):
+    study = outputs / "mol-all"
+    mine = left_behind(study / "report" / "figures" / "uf1.png")
+    other = left_behind(study / "config.yaml")
+    assert report.main([str(study)]) == 0
+    assert not mine.exists()
+    assert other.exists()  # a report changes nothing in a study
+
+
 def test_one_study(outputs, capsys):
     study = outputs / "mol-all"
     assert report.main([str(study)]) == 0

@@ -240,7 +240,7 @@ def test_folds_that_other_code_made_stop_a_study_until_they_are_repeated_or_acce
 def test_folds_that_are_not_repeated_at_once_are_missing(train, here):
     train()
     edit(here, "nn.ReLU()", "nn.GELU()")
-    assert "still lacks the folds synthetic-sub02" in train("again=true", "protocol.folds=[sub01]").stdout
+    assert "the folds synthetic-sub02 are missing" in train("again=true", "protocol.folds=[sub01]").stdout
     done = train()
     assert done.stdout.count("done before") == 1
     assert "pooled over 6 clips" in done.stdout

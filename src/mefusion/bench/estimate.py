@@ -17,6 +17,7 @@ import lightning as L
 import torch
 
 from mefusion.bench.measuring import peak_memory, reset_peak_memory
+from mefusion.bench.settings import MEMORY
 from mefusion.configuration.building import make_builder, max_epochs
 from mefusion.configuration.composition import Experiment
 from mefusion.studies.provenance import device_name
@@ -55,7 +56,7 @@ class Costs:
         epoch: of the end of an epoch, checkpoint included, without validation.
         validated, tested: of a window.
         rest: of all else that a fold does.
-        memory: at the peak.
+        memory: at the peak; None if it was not measured.
         memory_measure: how that was measured, a key of `mefusion.bench.settings.MEMORY`.
         disk: that a fold takes.
         measuring: that all this took.
@@ -66,7 +67,7 @@ class Costs:
     validated: float
     tested: float
     rest: float
-    memory: int
+    memory: int | None
     memory_measure: str
     disk: int
     measuring: float
@@ -223,7 +224,9 @@ def estimate(experiment: Experiment, study: Study, clips: ClipStore, runs: Seque
         f"{study.directory}: {_count(len(runs), 'fold')} {each} of {settings.model.training.batch_size} windows: "
         f"{'up to ' * stops}{duration(seconds)} here ({place})",
         f"measured on fold {runs[0].name}, in {duration(costs.measuring)}: {measured}",
-        f"memory: {size(costs.memory)} at the peak ({costs.memory_measure})",
+        f"memory: {size(costs.memory)} at the peak ({costs.memory_measure})"
+        if costs.memory is not None
+        else f"memory: {MEMORY[costs.memory_measure]}",
         f"disk: {size(costs.disk * len(runs))}, {size(costs.disk)} for each fold",
     ]
 

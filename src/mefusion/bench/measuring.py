@@ -2,7 +2,6 @@
 
 import copy
 import dataclasses
-import resource
 import statistics
 import sys
 import tempfile
@@ -256,17 +255,21 @@ def reset_peak_memory(device: str) -> str:
     try:
         Path("/proc/self/clear_refs").write_text("5")  # Linux: sets the peak to the current size
     except OSError:
-        return "ru_maxrss"
+        return "none" if sys.platform == "win32" else "ru_maxrss"
     return "VmHWM"
 
 
-def peak_memory(memory_measure: str) -> int:
-    """Peak memory in bytes; `MEMORY` says since when."""
+def peak_memory(memory_measure: str) -> int | None:
+    """Peak memory in bytes; `MEMORY` says since when. None where it cannot be measured."""
+    if sys.platform == "win32" and memory_measure == "none":
+        return None
     if memory_measure == "max_memory_allocated":
         return torch.cuda.max_memory_allocated()
     if memory_measure == "VmHWM":
         lines = Path("/proc/self/status").read_text().splitlines()
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
+    import resource  # not on Windows
+
     largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return largest if sys.platform == "darwin" else largest * 1024
 

@@ -13,6 +13,7 @@ from mefusion.bench.settings import DEVICES, PRECISIONS, Settings
 from mefusion.common.errors import MefusionError
 from mefusion.common.files import write_text
 from mefusion.common.memory import reuse_freed_memory
+from mefusion.common.stopping import stoppable
 
 PROGRAM = "mefusion-bench"
 
@@ -24,10 +25,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         argv: the command line's arguments; by default those of the process.
     """
     arguments = _parser().parse_intermixed_args(argv)
-    from mefusion.configuration.cli import exit_on_error
+    with stoppable(PROGRAM, "no figure is kept: run the same command to measure again"):
+        from mefusion.configuration.cli import exit_on_error
 
-    with exit_on_error(PROGRAM):
-        bench(arguments)
+        with exit_on_error(PROGRAM):
+            bench(arguments)
 
 
 def bench(arguments: argparse.Namespace) -> None:

@@ -3,20 +3,20 @@
 import sys
 from typing import TYPE_CHECKING
 
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
+# --help has to answer at once, and Ctrl-C from the start: what takes time to import comes in where it is used.
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 
 from mefusion.common.errors import MefusionError
-from mefusion.configuration.cli import run
+from mefusion.common.stopping import stoppable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import pandas as pd
+    from omegaconf import DictConfig
 
     from mefusion.configuration.preparing import Preparation
     from mefusion.datasets.reading.counts import CountsByScheme
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 WIDE = 120  # width of the tables in characters if the output is not a terminal
 
 
-def check(config: DictConfig) -> None:
+def check(config: "DictConfig") -> None:
     """Read a source's tables, check its files and print what is found; with `prepared`, see `check_prepared`.
 
     Raises:
@@ -79,6 +79,8 @@ def check_prepared(preparation: "Preparation", console: Console) -> None:
     Raises:
         MefusionError: the clips are not prepared.
     """
+    from hydra.core.hydra_config import HydraConfig
+
     from mefusion.clips.cache import read_index, read_left_out
     from mefusion.report.prepared import check_clips, write_page
 
@@ -141,7 +143,10 @@ def _subject_table(labelled: "pd.DataFrame", names: list[str]) -> Table:
 def main() -> None:
     """Console script; `--prepared` is short for `prepared=true`."""
     sys.argv[1:] = ["prepared=true" if argument == "--prepared" else argument for argument in sys.argv[1:]]
-    run(check, config_name="check", program="mefusion-check")
+    with stoppable("mefusion-check", "no data has changed: run the same command to check again"):
+        from mefusion.configuration.cli import run
+
+        run(check, config_name="check", program="mefusion-check")
 
 
 if __name__ == "__main__":

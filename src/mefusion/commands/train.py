@@ -9,13 +9,11 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hydra.core.hydra_config import HydraConfig
-
-from hydra_plugins.mefusion_launcher import RESULT_VARIABLE
+# --help has to answer at once, and Ctrl-C from the start: what takes time to import comes in where it is used.
 from mefusion.common.errors import MefusionError
 from mefusion.common.files import write_text
 from mefusion.common.memory import reuse_freed_memory
-from mefusion.configuration.cli import run
+from mefusion.common.stopping import end_with_named_parent, stoppable
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -27,6 +25,7 @@ if TYPE_CHECKING:
 
 PROGRAM = "mefusion-train"
 ESTIMATE = "--estimate"
+KEPT = "finished folds and the last checkpoint of the others are kept: run the same command to go on"
 
 
 def train(config: "DictConfig") -> float | None:
@@ -140,6 +139,8 @@ def require_one_study() -> None:
     Raises:
         MefusionError: a setting that the sweep would set has no value.
     """
+    from hydra.core.hydra_config import HydraConfig
+
     hydra = HydraConfig.get()
     given = {override.split("=")[0] for override in hydra.overrides.task}
     if missing := [key for key in hydra.sweeper.params or () if key not in given]:
@@ -151,6 +152,8 @@ def require_one_study() -> None:
 
 def report_to_launcher(**result: float | None) -> None:
     """Write the result for the launcher, if this process is a job of a sweep."""
+    from hydra_plugins.mefusion_launcher import RESULT_VARIABLE
+
     if path := os.environ.get(RESULT_VARIABLE):
         write_text(Path(path), json.dumps(result))
 
@@ -177,7 +180,11 @@ def main() -> None:
         sys.argv[1:] = [argument for argument in sys.argv[1:] if argument != ESTIMATE]
         if {"-m", "--multirun"} & {*sys.argv}:
             sys.exit(f"{PROGRAM}: {ESTIMATE} measures one study: give it without -m, with the values of one job")
-    run(task, config_name="train", program=PROGRAM)
+    with stoppable(PROGRAM, KEPT):
+        end_with_named_parent()
+        from mefusion.configuration.cli import run
+
+        run(task, config_name="train", program=PROGRAM)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import cv2
 
 from mefusion.common.errors import MefusionError
 from mefusion.common.progress import track
+from mefusion.common.stopping import end_with_parent, signals_held_back
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -75,29 +76,35 @@ def _in_processes(
     # Not joblib: it is as fast, but its workers go on running when this process is killed.
     # "spawn", not "fork": a forked process can hang once OpenCV or torch have started threads.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(count, context, _start_worker, (initialise, arguments)) as pool:
-        futures = {pool.submit(work, item): item for item in items}
-        try:
-            for future in as_completed(futures):
-                yield futures[future], future.result()
-        except BrokenProcessPool as error:
-            raise MefusionError(
-                "a worker process was killed, perhaps because memory ran out: run again with fewer workers (workers=1)"
-            ) from error
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+    pool = ProcessPoolExecutor(count, context, _start_worker, (initialise, arguments))
+    try:
+        with signals_held_back():  # from the workers too: this process ends them
+            futures = {pool.submit(work, item): item for item in items}
+        for future in as_completed(futures):
+            yield futures[future], future.result()
+    except BrokenProcessPool as error:
+        raise MefusionError(
+            "a worker process was killed, perhaps because memory ran out: run again with fewer workers (workers=1)"
+        ) from error
+    except BaseException:  # workers would finish what they are at, which takes up to half a minute
+        for process in [*(pool._processes or {}).values()]:
+            process.kill()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _start_worker(initialise: Callable[..., None] | None, arguments: tuple[Any, ...]) -> None:
     cv2.setNumThreads(1)  # there is a process for each core already
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    threading.Thread(target=_end_after, args=(parent,), daemon=True).start()
+    end_with_parent(parent.pid)  # on Linux at once, also while this worker computes outside of Python
     if initialise is not None:
         initialise(*arguments)
 
 
-def _end_with_parent() -> None:
+def _end_after(parent: Any) -> None:
     """End this worker when its parent dies. A killed parent cannot end its workers, which would wait forever."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
     parent.join()
     os._exit(1)

@@ -7,6 +7,7 @@ from typing import Any
 import lightning as L
 import pandas as pd
 import torch
+from lightning.fabric.plugins.environments import SLURMEnvironment
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.profilers import Profiler
 from torch import nn
@@ -21,7 +22,7 @@ from mefusion.evaluation.folds import Fold
 from mefusion.studies.runs import Run
 from mefusion.studies.study import Builder, Study
 from mefusion.training.loggers import (
-    csv_logger,
+    MetricsFile,
     log_settings,
     log_summary_to_wandb,
     require_packages,
@@ -140,7 +141,7 @@ def make_trainer(experiment: Experiment, study: Study, run: Run, callbacks: Sequ
     if rank() == 0:
         named = _make_group("logger", settings.logger, names)
         log_settings(named, experiment.plain)
-        loggers = [csv_logger(run.folder), *named]
+        loggers = [MetricsFile(run.folder / "metrics.csv"), *named]
     options = dict(settings.trainer)
     if "sync_batchnorm" in options:
         options["sync_batchnorm"] = uses_sync_batchnorm(settings)
@@ -160,6 +161,9 @@ def make_trainer(experiment: Experiment, study: Study, run: Run, callbacks: Sequ
     # With `max_steps`, Lightning takes each checkpoint for one from the middle of an epoch, and a resumed training gets
     # one more batch of that epoch. Our checkpoints are all from the end of an epoch.
     trainer.fit_loop._iteration_based_training = lambda: False  # type: ignore[method-assign]
+    environment = trainer._accelerator_connector.cluster_environment
+    if isinstance(environment, SLURMEnvironment):  # it would write a checkpoint that every fold would start from
+        environment.auto_requeue = False
     return trainer
 
 

@@ -176,8 +176,6 @@ def exit_on_error(program: str) -> Iterator[None]:
         sys.exit(f"{program}: OpenCV cannot be imported ({error}): {opencv.CURE}")
     except OSError as error:
         sys.exit(f"{program}: {error.filename or 'a file'} cannot be used: {error.strerror or error}")
-    except KeyboardInterrupt:
-        sys.exit(130)
 
 
 def _is_of_slurm(error: RuntimeError) -> bool:

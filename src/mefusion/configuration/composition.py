@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from hydra_plugins.mefusion_launcher import config_dir_option
 from mefusion.clips.cache import read_index, read_left_out, recorded_source
-from mefusion.clips.table import KEY, clip_notes
+from mefusion.clips.table import KEY, clip_notes, folder_name
 from mefusion.common.errors import MefusionError
 from mefusion.configuration.cli import configuration_folder
 from mefusion.configuration.objects import check_target, make
@@ -240,7 +240,8 @@ def plan_study(experiment: Experiment, clips: ClipStore) -> Study:
         "device": provenance.device_name(settings.trainer["accelerator"]),
     }
     return Study(
-        directory=Path(settings.output_dir) / f"{settings.model.name}-{source.name}-{labels.name}-{digest}",
+        directory=Path(settings.output_dir)
+        / folder_name(f"{settings.model.name}-{source.name}-{labels.name}-{digest}"),
         config=experiment.yaml,
         facts=facts,
         folds=folds,

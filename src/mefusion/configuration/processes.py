@@ -15,6 +15,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from hydra_plugins.mefusion_launcher import RESULT_VARIABLE
 from mefusion.common.distributed import rank
 from mefusion.common.errors import MefusionError
+from mefusion.common.stopping import end_together, end_with_parent
 
 
 def start_processes(options: Mapping[str, Any]) -> None:
@@ -29,6 +30,8 @@ def start_processes(options: Mapping[str, Any]) -> None:
         MefusionError: the devices do not exist, or there are several in a sweep.
     """
     fabric, text = _fabric(options)
+    if fabric.device.type == "mps":
+        raise MefusionError(f"{text}: Apple's GPUs (MPS) are not supported: give trainer.accelerator=cpu")
     if fabric.world_size == 1:
         return
     if options.get("num_nodes", 1) > 1 and isinstance(
@@ -41,6 +44,9 @@ def start_processes(options: Mapping[str, Any]) -> None:
             "trainer.devices=1, and the jobs run at the same time, each on a device of its own"
         )
     fabric.launch()
+    if rank() > 0:
+        end_with_parent()
+    end_together(getattr(fabric.strategy.launcher, "procs", ()))  # none where torchrun started the processes
 
 
 def _require_nodes(text: str) -> None:

@@ -18,7 +18,7 @@ from mefusion.clips.cache import (
     save_clip,
     settings_hash,
 )
-from mefusion.clips.table import file_name, frame_number
+from mefusion.clips.table import file_name, folder_name, frame_number
 from mefusion.clips.video import IMAGES, frame_place, frames_past_end, list_frames, read_clip, read_image
 from mefusion.common.errors import MefusionError
 from mefusion.common.files import leads_outside, remove_leftovers, write_table
@@ -153,7 +153,7 @@ def _prepare_or_raise(
     n_frames = int(metadata["n_frames"])
     row = {
         **clip,
-        "file": str(target.relative_to(folder)),
+        "file": target.relative_to(folder).as_posix(),
         "content": metadata["content"],
         "n_frames": n_frames,
         "stride": stride_of(n_frames, settings),
@@ -256,4 +256,4 @@ def cache_folder(cache_dir: Path, settings: PreparationSettings, *, data: str, s
     recorded = asdict(settings) | {name: faces[name] for name in ("enlarge", "alignment", "max_missing")}
     recorded |= {"faces": recorded.pop("backend"), "landmark_folder": faces["folder"], "version": PREPARATION}
     facts = {"preparation": recorded, "source": source, "backend": backend_version(settings.backend)}
-    return cache_dir / data / settings_hash(facts)
+    return cache_dir / folder_name(data) / settings_hash(facts)

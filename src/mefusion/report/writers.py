@@ -10,7 +10,7 @@ from typing import Any
 import jinja2
 import pandas as pd
 
-from mefusion.common.files import replacing, write_table, write_text
+from mefusion.common.files import remove_leftovers, replacing, write_table, write_text
 from mefusion.report.document import Document, Picture, Table
 from mefusion.report.latex import to_latex
 from mefusion.report.reading import ReportedStudy, swept_keys, swept_settings
@@ -40,6 +40,7 @@ def write_document(folder: Path, document: Document, studies: Sequence[ReportedS
         MefusionError: a file cannot be written.
     """
     pictures = {picture.name: _png(picture.figure) for section in document.sections for picture in section.pictures}
+    remove_leftovers(folder)
     for name, data in pictures.items():
         with replacing(folder / "figures" / f"{name}.png") as temporary:
             temporary.write_bytes(data)

@@ -110,8 +110,10 @@ def run_study(study: Study, runs: Sequence[Run], clips: ClipStore, build: Builde
         build: makes the data, module and trainer of a fold.
         say: is called with one line of text for each fold.
     """
-    if rank() == 0 and (study.directory / "study.json").exists():
-        _update_left_out(study)
+    if rank() == 0:
+        remove_leftovers(study.directory)
+        if (study.directory / "study.json").exists():
+            _update_left_out(study)
     clock = Clock()
     for number, run in enumerate(runs, 1):
         with _claim_fold(run) as obstacle:
@@ -164,7 +166,8 @@ def run_fold(study: Study, run: Run, clips: ClipStore, build: Builder) -> pd.Dat
     resumed = last_checkpoint(run.checkpoints, run.origin, module)
     if rank() == 0:
         remove_leftovers(run.folder, age=0)  # the folder is locked: no other process is writing there
-        trim_log(run.folder / "metrics.csv", resumed.epochs if resumed else 0)
+        done = (resumed.epochs, resumed.steps) if resumed else (0, 0)
+        trim_log(run.folder / "metrics.csv", *done)
     trainer = build.trainer(run, [FoldCallback(run.own_seed, run.origin), *rule_callbacks(study.rule, run.checkpoints)])
     _require_whole_epochs(study.rule, trainer, data)
     if rank() == 0:
