@@ -28,17 +28,13 @@ def row(kind: str, verdicts: Sequence[Verdict]) -> list[str]:
 
 def markdown(verdicts: Sequence[Verdict]) -> str:
     """The table, a row for each kind."""
-    kinds = list(dict.fromkeys(verdict.kind for verdict in verdicts))
-    lines: list[Sequence[str]] = [
-        row(kind, [verdict for verdict in verdicts if verdict.kind == kind]) for kind in kinds
-    ]
-    table = [HEADER, *lines, row("all", verdicts)]
-    widths = [max(len(line[i]) for line in table) for i in range(len(HEADER))]
-    rule = [["-" * width for width in widths]]
-    cells = (
-        [text.ljust(width) for text, width in zip(line, widths, strict=True)] for line in table[:1] + rule + table[1:]
-    )
-    return "\n".join(f"| {' | '.join(line)} |" for line in cells)
+    by_kind: dict[str, list[Verdict]] = {}
+    for verdict in verdicts:
+        by_kind.setdefault(verdict.kind, []).append(verdict)
+    lines = [list(HEADER), *(row(kind, some) for kind, some in by_kind.items()), row("all", verdicts)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    lines.insert(1, ["-" * width for width in widths])
+    return "\n".join(f"| {' | '.join(map(str.ljust, line, widths))} |" for line in lines)
 
 
 def fault(verdict: Verdict) -> str:

@@ -1,22 +1,28 @@
 """Runs commands of mefusion in processes that are forked when the imports are done: the real `main`, in a second less.
 
 It reads requests from its standard input, one JSON text a line, and answers each with one line when its process has
-ended. The process ends as any Python program does: this file is its main program up to the last line.
+ended. A process does at its end what Python does, but for taking all of torch apart, which takes a second.
 """
 
+import atexit
+import gc
 import importlib.metadata
 import json
 import os
 import resource
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 
-def preload() -> None:
-    """Import what the commands import, so that no case has to."""
+Main = Callable[[], object]
+
+
+def preload() -> dict[str, Main]:
+    """Import what the commands import, so that no case has to; returns the console scripts."""
     import lightning  # noqa: F401
     import pandas  # noqa: F401
     import torch  # noqa: F401
@@ -33,23 +39,28 @@ def preload() -> None:
     import mefusion.report.writers
     import mefusion.studies.study  # noqa: F401
 
+    entries = importlib.metadata.distribution("mefusion").entry_points.select(group="console_scripts")
+    return {entry.name: entry.load() for entry in entries}
 
-def serve() -> Callable[[], object] | None:
-    """Answer requests until there are no more; in a forked process return the command's `main`."""
-    preload()
+
+def serve() -> None:
+    """Answer requests until there are no more."""
+    scripts = preload()
+    gc.collect()
+    gc.freeze()  # so that the processes share the memory
     requests = os.fdopen(os.dup(0), closefd=True)
     answers = os.fdopen(os.dup(1), "w")
     while line := requests.readline():
         request = json.loads(line)
         pid = os.fork()
         if pid == 0:
-            return become(request)
+            become(request)
+            end(scripts[request["command"][0]])
         answers.write(json.dumps(wait(pid, request["seconds"])) + "\n")
         answers.flush()
-    return None
 
 
-def become(request: dict) -> Callable[[], object]:
+def become(request: dict) -> None:
     """Give this process a session, folder, environment, limits, output and arguments as requested."""
     os.setsid()
     for number, path in ((0, os.devnull), (1, request["out"]), (2, request["err"])):
@@ -64,8 +75,25 @@ def become(request: dict) -> Callable[[], object]:
         resource.setrlimit(getattr(resource, name), (value, value))
     program, *arguments = request["command"]
     sys.argv = [str(Path(sys.executable).parent / program), *arguments]
-    (entry,) = importlib.metadata.entry_points(group="console_scripts", name=program)
-    return entry.load()
+
+
+def end(main: Main) -> None:
+    """Run a command as its console script does, and end the process."""
+    try:
+        code = main() or 0
+    except SystemExit as stop:
+        code = stop.code or 0
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+        code = 1
+    if not isinstance(code, int):
+        print(code, file=sys.stderr)
+        code = 1
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code & 255)
 
 
 def wait(pid: int, seconds: float) -> dict[str, object]:
@@ -82,5 +110,4 @@ def wait(pid: int, seconds: float) -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    main = serve()
-    sys.exit(main() if main else 0)
+    serve()
