@@ -32,7 +32,7 @@ class Case:
         name: unique in its table.
         template: name of the folder that is copied for it, see `templates.py`.
         commands: command lines that run one after the other; `expected` and `words` are about the last one.
-        words: texts that must be in what it says.
+        words: texts that must be in what it says; of `one|other` one is enough.
         change: what is done to the copied folder first.
         expected: what it must do.
         environment: variables of the environment; None removes one.

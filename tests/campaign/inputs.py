@@ -3,9 +3,12 @@
 from pathlib import Path
 
 from .cases import Case
-from .judging import Verdict, files_below, judge, temporary_files
+from .judging import SILENT, Verdict, files_below, judge, temporary_files
 from .running import Done, Server, Started
 from .templates import Templates
+
+WAS_RUN = "*-was-run"
+"""What harmful files of the tables write if they are taken for code."""
 
 
 def run_case(case: Case, place: Path, templates: Templates, server: Server) -> Verdict:
@@ -29,6 +32,8 @@ def run_case(case: Case, place: Path, templates: Templates, server: Server) -> V
         if one.hung:
             break
     outcome, why = judge(case, done)
+    if list(place.glob(WAS_RUN)):
+        outcome, why = SILENT, "a command that the file holds was run"
     return Verdict(
         case.kind,
         case.name,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 MARK = "CAMPAIGN_CASE"
-"""Variable of the environment that all processes of a case have, since they inherit it."""
+"""Variable of the environment that all processes of the campaign inherit. No process without it is ever ended."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,12 @@ class Process:
 
 
 def processes_of(mark: str, session: int) -> list[Process]:
-    """The running processes of a case: with its mark, or of its session; without those that have ended (zombies)."""
+    """The running processes of a case; without those that have ended (zombies).
+
+    Args:
+        mark: of the case, in the environment of processes that were started.
+        session: of the case; a process that was forked shows the environment of the one that it was forked from.
+    """
     found = []
     for folder in Path("/proc").iterdir():
         if not folder.name.isdigit() or int(folder.name) == os.getpid():
@@ -30,8 +35,9 @@ def processes_of(mark: str, session: int) -> list[Process]:
             state, _, _, its_session = (folder / "stat").read_text().rpartition(")")[2].split()[:4]
             if state in "ZX":
                 continue
-            marked = f"{MARK}={mark}".encode() in (folder / "environ").read_bytes().split(b"\0")
-            if marked or int(its_session) == session:
+            environment = (folder / "environ").read_bytes().split(b"\0")
+            ours = any(entry.startswith(f"{MARK}=".encode()) for entry in environment)
+            if ours and (f"{MARK}={mark}".encode() in environment or int(its_session) == session):
                 command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
                 found.append(Process(int(folder.name), command.strip()[:200]))
     return found

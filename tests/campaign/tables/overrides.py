@@ -1,4 +1,7 @@
-"""Values that a setting cannot have: the sentence must name the setting. Add a value to its line, or a line."""
+"""Values that a setting cannot have: the sentence must name the setting, or the value if it is a telling one.
+
+Add a value to a setting's line, or a line.
+"""
 
 from collections.abc import Iterator
 
@@ -239,10 +242,10 @@ def settings(text: str, program: str, given: tuple[str, ...]) -> Iterator[Case]:
     """A case for each value of each setting."""
     for line in text.strip().splitlines():
         key, *values = line.split()
-        named = key.strip("+~")
         for value in values:
             name = f"{program.removeprefix('mefusion-')} {key}={value}"
-            yield Case("overrides", name, "prepared", ((program, *given, f"{key}={value}"),), (named,))
+            telling = [key.strip("+").rpartition(".")[2], *([value] if len(value) > 4 else [])]
+            yield Case("overrides", name, "prepared", ((program, *given, f"{key}={value}"),), ("|".join(telling),))
 
 
 def lines(expected: Expected, rows: list[tuple[str, ...]]) -> Iterator[Case]:
