@@ -1,6 +1,7 @@
 """The campaign's command line; see the package's text."""
 
 import argparse
+import contextlib
 import queue
 import shutil
 import sys
@@ -11,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from .inputs import run_case
-from .judging import Verdict
+from .judging import BROKEN, Verdict
 from .kills import SCENARIOS, References, plan_kills
 from .report import markdown, write_report
 from .running import Server
@@ -81,32 +82,27 @@ def run_all(work: dict[str, Work], folder: Path, *, jobs: int) -> Sequence[Verdi
     for title in work:
         waiting.put(title)
     found: dict[str, Verdict] = {}
-    errors: list[BaseException] = []
 
     def run_some(number: int) -> None:
         server = Server()
-        try:
-            while not errors:
+        with contextlib.suppress(queue.Empty):
+            while True:
+                title = waiting.get_nowait()
                 try:
-                    title = waiting.get_nowait()
-                except queue.Empty:
-                    return
-                verdict = found[title] = work[title](folder / f"job{number}", server)
+                    verdict = work[title](folder / f"job{number}", server)
+                except Exception as error:  # the other cases go on
+                    kind, _, name = title.partition("/")
+                    verdict = Verdict(kind, name, BROKEN, f"the case cannot be run: {type(error).__name__}: {error}")
+                found[title] = verdict
                 mark = "" if verdict.good else f"{verdict.outcome}: {title}: {verdict.why}"
                 print(f"[{len(found)}/{len(work)}] {mark}" if mark else ".", end="\n" if mark else "", flush=True)
-        except BaseException as error:
-            errors.append(RuntimeError(f"{title}: {error}"))
-            raise
-        finally:
-            server.close()
+        server.close()
 
     threads = [threading.Thread(target=run_some, args=(number,)) for number in range(jobs)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    if errors:
-        raise errors[0]
     return [found[title] for title in work]
 
 

@@ -179,11 +179,15 @@ def rows(pattern: str, function: Callable[[pd.DataFrame], pd.DataFrame]) -> Chan
 
 
 def cell(pattern: str, column: str, value: object, *, row: int = 0) -> Change:
-    """Change one value of a table, whose column may change its type by that; the column may be new."""
+    """Change one value of a table; the column may be new. A text makes a column of numbers one of texts."""
 
     def changed(table: pd.DataFrame) -> pd.DataFrame:
         values = list(table[column]) if column in table else [""] * len(table)
         values[row] = value
+        if isinstance(value, str):
+            values = [str(other) for other in values]
+        elif value is not None and any(isinstance(other, str) for other in values):
+            values = [value] * len(values)
         return table.assign(**{column: pd.Series(values, index=table.index)})
 
     return rows(pattern, changed)

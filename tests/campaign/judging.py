@@ -8,8 +8,7 @@ from pathlib import Path
 from .cases import Case, Expected
 from .running import Done
 
-CLEAR, UNCLEAR, SILENT, TRACEBACK, HANG = "clear", "unclear", "silent", "traceback", "hang"
-OUTCOMES = (CLEAR, UNCLEAR, SILENT, TRACEBACK, HANG)
+CLEAR, UNCLEAR, SILENT, TRACEBACK, HANG, BROKEN = "clear", "unclear", "silent", "traceback", "hang", "broken"
 
 
 @dataclass(frozen=True)
@@ -19,7 +18,7 @@ class Verdict:
     Attributes:
         kind, name: of the case.
         outcome: `clear`: as it must be; `unclear`: refused, but not in one sentence with the case's words; `silent`:
-            not refused; `traceback`; `hang`.
+            not refused; `traceback`; `hang`; `broken`: the case itself cannot be run.
         why: what is wrong; empty if nothing is.
         lost: files that are gone or changed.
         left: hidden temporary files.

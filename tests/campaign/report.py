@@ -5,10 +5,10 @@ import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from .judging import CLEAR, HANG, SILENT, TRACEBACK, UNCLEAR, Verdict
+from .judging import BROKEN, CLEAR, HANG, SILENT, TRACEBACK, UNCLEAR, Verdict
 
 HEADER = (
-    *("kind", "tried", "one clear sentence", "unclear", "silent", "traceback", "hang"),
+    *("kind", "tried", "one clear sentence", "unclear", "silent", "traceback", "hang", "broken"),
     *("lost", "left over", "orphans"),
 )
 CELLS = (
@@ -21,7 +21,7 @@ SHOWN = 1200  # characters of a fault's output
 def row(kind: str, verdicts: Sequence[Verdict]) -> list[str]:
     """Counts of one kind."""
     outcomes = [verdict.outcome for verdict in verdicts]
-    counts = [outcomes.count(outcome) for outcome in (CLEAR, UNCLEAR, SILENT, TRACEBACK, HANG)]
+    counts = [outcomes.count(outcome) for outcome in (CLEAR, UNCLEAR, SILENT, TRACEBACK, HANG, BROKEN)]
     extras = [sum(bool(getattr(verdict, name)) for verdict in verdicts) for name in ("lost", "left", "orphans")]
     return [kind, *map(str, [len(verdicts), *counts, *extras])]
 
@@ -68,10 +68,10 @@ def write_report(folder: Path, verdicts: Sequence[Verdict], title: str) -> None:
 
 def _cells(verdicts: Iterable[Verdict]) -> Iterable[list[object]]:
     for verdict in verdicts:
-        last = verdict.done[-1]
+        last = verdict.done[-1] if verdict.done else None
         yield [
             *(verdict.kind, verdict.name, verdict.outcome, verdict.why),
             *("; ".join(found) for found in (verdict.lost, verdict.left, verdict.orphans)),
-            *(last.code, f"{sum(one.seconds for one in verdict.done):.1f}"),
-            *(shlex.join(last.command), last.err.strip()[-2000:]),
+            *(last.code if last else "", f"{sum(one.seconds for one in verdict.done):.1f}"),
+            *((shlex.join(last.command), last.err.strip()[-2000:]) if last else ()),
         ]

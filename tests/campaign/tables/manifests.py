@@ -64,7 +64,6 @@ FOR_TRAINING = [
     ("one subject", columns(FILE, {"subject": "s1"}), "subject"),
     ("one class", columns(FILE, {"emotion": "positive"}), "negative"),
     ("no known emotion", columns(FILE, {"emotion": "boredom"}), "boredom"),
-    ("a dataset of its own", cell(FILE, "dataset", "other"), "other"),
 ]
 
 CASES = [

@@ -45,8 +45,8 @@ FRAMES = [
     ("a frame that is a pipe", make_pipe(FRAME)),
     ("a frame twice", write(f"{CLIP}/other3.png", picture())),
 ]
+OUTSIDE = [("a folder that is a link outside", put_link(CLIP, "/usr/share"), "negative", "outside")]
 CLIPS = [
-    ("a folder that is a link outside", put_link(CLIP, "/usr/share"), "negative"),
     ("a frame that is a link outside", put_link(FRAME, "/etc/hostname"), "negative"),
     ("a clip's folder is gone", remove(CLIP), CLIP),
     ("a clip's folder is a file", put_file(CLIP), CLIP),
@@ -76,5 +76,6 @@ CASES = [
     *table("media", "own", PREPARE, [(*row, "1 of 6 clips") for row in CLIPS if "past" not in row[0] and "one" not in row[0]], expected=Expected.told),
     *table("media", "own", PREPARE, [row for row in CLIPS if "past" in row[0] or "one" in row[0]], expected=Expected.told),
     *table("media", "own", CHECK, [(f"check: {name}", change, "negative") for name, change in FRAMES if name != "flipped bit in a frame"], expected=Expected.told),
+    *table("media", "own", PREPARE, OUTSIDE),
     *table("media", "own", PREPARE, AS_THEY_ARE, expected=Expected.works),
 ]  # fmt: skip
