@@ -1,10 +1,10 @@
 # Every target sets up what it needs: `make sweep` and `make test` each work first on a fresh clone.
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep smoke test campaign coverage test-versions lint notebooks docs lock clean
+.PHONY: help setup sweep smoke test test-fast campaign coverage test-versions lint notebooks docs lock clean
 
 PYTHON ?= python3
 VENV ?= .venv
-BIN := $(VENV)/bin
+BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 READY := $(VENV)/.ready
 RESOLUTION ?= lowest-direct
 SMOKE := data.subjects=2 data.clips_per_class=1
@@ -43,11 +43,14 @@ smoke: setup ## two folds, one epoch, seconds
 test: setup ## run the tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 
+test-fast: setup ## run the tests that take less than ten seconds
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m "not slow"
+
 campaign: setup ## more than a thousand bad inputs and a hundred interruptions of the real commands (slow; Linux)
 	$(BIN)/python -m tests.campaign --kills 100 --inputs all
 
 coverage: setup ## run the tests and tell which lines of the package they run
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --cov=mefusion --cov=hydra_plugins --cov-report=term:skip-covered
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --cov=src --cov-report=term:skip-covered
 
 test-versions: ## run the tests with the lowest allowed versions of all packages, or RESOLUTION=highest (needs uv)
 	uv pip compile --quiet --python-version 3.11 --all-extras --resolution $(RESOLUTION) $(addprefix --no-emit-package ,opencv-python) \

@@ -21,6 +21,6 @@ def _replace(found: re.Match[str]) -> str:
         return found["code"]
     if found["block"]:
         lines = found["block"].replace("{aligned}", "{align*}")  # the name that the converter knows
-        formula = convert(lines, display="block").replace(' columnalign="', ' style="text-align: ')
+        formula = convert(lines, display="block").replace(' columnalign="', ' class="')  # site.css aligns
         return f'<div class="formula">{formula}</div>'
     return f"<span>{convert(found['quoted'] or found['inline'])}</span>"

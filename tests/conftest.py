@@ -17,6 +17,7 @@ import torch
 from filelock import FileLock
 from hypothesis import settings
 
+from mefusion.common.files import temporary_path
 from mefusion.preparation import arrays
 
 # How long an example takes depends on what else runs.
@@ -82,6 +83,23 @@ def quick_flow(monkeypatch: pytest.MonkeyPatch) -> None:
         return cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST).calc(first, second, None).transpose(2, 0, 1)
 
     monkeypatch.setattr(arrays, "tvl1_flow", flow)
+
+
+@pytest.fixture
+def left_behind(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], Path]:
+    """Make a temporary file for a path, as a process that was killed leaves it."""
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+
+    def left_behind(path: Path) -> Path:
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "getpid", lambda: ended.pid)
+            temporary = temporary_path(path)
+        temporary.parent.mkdir(parents=True, exist_ok=True)
+        temporary.touch()
+        return temporary
+
+    return left_behind
 
 
 @dataclass(frozen=True)

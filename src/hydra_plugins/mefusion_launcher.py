@@ -14,9 +14,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,9 +28,10 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from mefusion.common.errors import MefusionError
+from mefusion.common.stopping import PARENT_VARIABLE, Stopped
 
 RESULT_VARIABLE = "MEFUSION_RESULT_FILE"  # environment variable with the file to which a job writes its result
-GRACE = 10  # seconds that jobs get to end by themselves after SIGTERM
+GRACE = 1.2  # seconds that jobs get to end by themselves after SIGTERM; this process has `stopping.LIMIT`
 
 
 @dataclass
@@ -64,7 +65,9 @@ class Outcome:
 
     @property
     def state(self) -> str:
-        """`done`, `complete before`, `folds missing`, `failed`, or `killed by` and the signal."""
+        """`done`, `complete before`, `folds missing`, `failed`, `stopped`, or `killed by` and the signal."""
+        if self.code in (128 + signal.SIGINT, 128 + signal.SIGTERM):
+            return "stopped"
         if self.code < 0:
             return f"killed by {signal.Signals(-self.code).name}"
         if self.code:
@@ -86,13 +89,6 @@ class ProcessLauncher(Launcher):
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Called by Hydra before `launch`."""
         self.config = config
-
-    @property
-    def _config_dir(self) -> list[str]:
-        """Option `--config-dir` of the sweep's command, which its jobs get too."""
-        sources = OmegaConf.select(self.config, "hydra.runtime.config_sources") or ()
-        found = [source.path for source in sources if source.provider == "command-line"]
-        return ["--config-dir", found[0]] if found else []
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run all jobs. A job that fails does not stop the others.
@@ -124,7 +120,7 @@ class ProcessLauncher(Launcher):
         gpus = visible_gpus() if OmegaConf.select(self.config, "trainer.accelerator") != "cpu" else []
         cores = os.cpu_count() or 1
         at_once = min(len(job_overrides), self.n_jobs or len(gpus) or cores)
-        environment = {"PYTHONUNBUFFERED": "1"}
+        environment = {"PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"}
         if "OMP_NUM_THREADS" not in os.environ:
             environment["OMP_NUM_THREADS"] = str(max(1, cores // at_once))
         places: queue.SimpleQueue[dict[str, str]] = queue.SimpleQueue()  # environments that run one job at a time
@@ -138,7 +134,7 @@ class ProcessLauncher(Launcher):
             finally:
                 places.put(place)
 
-        with ThreadPoolExecutor(at_once) as pool, _sigterm_as_interrupt():
+        with ThreadPoolExecutor(at_once) as pool:
             jobs = [pool.submit(run, number, overrides) for number, overrides in enumerate(job_overrides, first)]
             try:
                 return [job.result() for job in jobs]
@@ -152,14 +148,15 @@ class ProcessLauncher(Launcher):
         result.unlink(missing_ok=True)
         self._say(f"[{number}] {' '.join(overrides)}\n")
         last_line = ""
-        with path.open("w") as log:
+        with path.open("w", encoding="utf-8") as log:
             with self._lock:
                 if self._stopped:
-                    raise KeyboardInterrupt
+                    raise Stopped
+                options = config_dir_option(self.config.get("hydra"))
                 process = subprocess.Popen(
-                    [sys.executable, "-m", "mefusion.commands.train", *self._config_dir, *overrides],
-                    env=os.environ | environment | {RESULT_VARIABLE: str(result)},
-                    stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
+                    [sys.executable, "-m", "mefusion.commands.train", *options, *overrides],
+                    env=os.environ | environment | {RESULT_VARIABLE: str(result), PARENT_VARIABLE: str(os.getpid())},
+                    stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", errors="replace",
                     start_new_session=True,  # its own process group: signals reach the job's child processes too
                 )  # fmt: skip
                 self._running.add(process)
@@ -188,13 +185,24 @@ class ProcessLauncher(Launcher):
             self._stopped, running = True, list(self._running)
         until = time.monotonic() + GRACE
         try:
-            for process in running:
-                _signal_group(process, signal.SIGTERM)
-            while any(process.returncode is None for process in running) and time.monotonic() < until:
+            for process in _unfinished(running):
+                _end_group(process, ask=True)
+            while _unfinished(running) and time.monotonic() < until:
                 time.sleep(0.05)
-        finally:  # also after a second Ctrl-C
-            for process in running:
-                _signal_group(process, signal.SIGKILL)
+        finally:
+            for process in _unfinished(running):
+                _end_group(process)
+
+
+def config_dir_option(hydra: Any) -> list[str]:
+    """`--config-dir` of a command, as its jobs and the commands that it names take it too; none if it had none.
+
+    Args:
+        hydra: the node `hydra` of its configuration, or None.
+    """
+    sources = OmegaConf.select(hydra or OmegaConf.create(), "runtime.config_sources") or ()
+    found = [source.path for source in sources if source.provider == "command-line"]
+    return ["--config-dir", found[0]] if found else []
 
 
 def visible_gpus() -> list[str]:
@@ -210,32 +218,25 @@ def visible_gpus() -> list[str]:
 
 def _wait(process: subprocess.Popen[str]) -> None:
     """Wait for a job, then end child processes that it left: they would keep its output open."""
-    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # so the system cannot give the group's id to another
-    _signal_group(process, signal.SIGKILL)
+    if hasattr(os, "waitid"):  # not on Windows, nor with every Python on macOS
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # so the system cannot give the group's id to another
+    else:
+        process.wait()
+    _end_group(process)
     process.wait()
 
 
-def _signal_group(process: subprocess.Popen[str], number: signal.Signals) -> None:
-    if process.returncode is None:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, number)
+def _unfinished(processes: Sequence[subprocess.Popen[str]]) -> list[subprocess.Popen[str]]:
+    return [process for process in processes if process.returncode is None]
 
 
-@contextmanager
-def _sigterm_as_interrupt() -> Iterator[None]:
-    """Let SIGTERM end a sweep like Ctrl-C."""
-
-    def interrupt(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    if threading.current_thread() is not threading.main_thread():  # only the main thread can handle signals
-        yield
+def _end_group(process: subprocess.Popen[str], ask: bool = False) -> None:
+    """End a job with all its children; with `ask`, it may end by itself."""
+    if sys.platform == "win32":  # it has no signals, and kills a process with its children by a program
+        subprocess.run(["taskkill", "/F", "/T", "/PID", str(process.pid)], capture_output=True)
         return
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM if ask else signal.SIGKILL)
 
 
 def _distinct_overrides(jobs: Sequence[Sequence[str]]) -> list[str]:

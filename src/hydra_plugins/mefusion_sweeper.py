@@ -20,7 +20,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from mefusion.common.errors import MefusionError
-from mefusion.common.files import try_lock, write_text
+from mefusion.common.files import remove_leftovers, try_lock, write_text
 
 if TYPE_CHECKING:
     import optuna
@@ -81,6 +81,7 @@ class SearchSweeper(Sweeper):
         with try_lock(folder) as mine:
             if not mine:
                 raise MefusionError(f"{folder}: another process runs this search; wait for it, or end it")
+            remove_leftovers(folder, age=0)
             study = optuna.create_study(
                 storage=f"sqlite:///{(folder / 'trials.sqlite').absolute()}",
                 study_name=digest, direction="maximize", load_if_exists=True,

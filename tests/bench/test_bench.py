@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -113,7 +112,17 @@ def test_a_model_alone_has_its_memory_measured(script, tmp_path):
     assert done.stdout.count("aten::") <= 3
 
 
+def test_a_model_of_one_s_own_is_measured_wherever_its_folder_is_named(monkeypatch, capsys):
+    monkeypatch.chdir(Path(__file__).parents[2] / "examples" / "own_model")
+    few = ("--batch-size", "2", "--steps", "1", "--warmup", "0")
+    bench.main(["model=difference", *few, "--config-dir", ".", "labels=five", "--against", "model=difference"])
+    printed = capsys.readouterr().out
+    assert "A: model=difference labels=five" in printed
+    assert "B: model=difference" in printed
+
+
 def test_help_comes_within_two_seconds_without_torch(tmp_path):
+    resource = pytest.importorskip("resource")  # not on Windows
     times = []
     for _ in range(3):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -148,6 +157,7 @@ def test_a_bad_override_is_one_line_on_stderr(script, tmp_path):
         (["--batch-size", "0"], ["--batch-size=0"]),
         (["model.training.batch_size=0"], ["model.training.batch_size=0"]),
         (["--steps", "0"], ["--steps=0"]),
+        (["--config-dir", "nowhere"], ["--config-dir=nowhere"]),
         (["--warmup", "-1"], ["--warmup=-1"]),
         (["--threads", "0"], ["--threads=0"]),
         (["model=majority"], ["model=majority", "no parameters"]),

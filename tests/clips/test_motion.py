@@ -1,9 +1,12 @@
+from types import ModuleType
+
 import cv2
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter, shift
 
 from mefusion.clips.motion import tvl1_flow
+from mefusion.common.errors import MefusionError
 
 
 @pytest.fixture(scope="module")
@@ -16,6 +19,19 @@ def texture():
 def test_tvl1_comes_from_opencv_contrib():
     # Installing opencv-python beside opencv-contrib takes it away.
     assert hasattr(cv2.optflow, "DualTVL1OpticalFlow_create")
+
+
+CURE = "pip install --force-reinstall --no-deps opencv-contrib-python-headless"
+
+
+@pytest.mark.parametrize("left", ["no module", "an empty module"])
+def test_where_it_was_overwritten_the_cure_is_named(monkeypatch, left):
+    monkeypatch.setattr(cv2, "optflow", ModuleType("optflow"))
+    if left == "no module":
+        monkeypatch.delattr(cv2, "optflow")
+    grey = np.zeros((8, 8), np.uint8)
+    with pytest.raises(MefusionError, match=f"OpenCV lacks TV-L1.* {CURE}$"):
+        tvl1_flow(grey, grey)
 
 
 @pytest.mark.parametrize(("right", "down"), [(0.6, -0.4), (-1.3, 0.7)])

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mefusion.clips.table import CLIP_DTYPES, clip_table, file_name
+from mefusion.clips.table import CLIP_DTYPES, clip_table, file_name, folder_name
 from mefusion.common.errors import MefusionError
 
 
@@ -47,3 +47,24 @@ def test_file_names_are_safe_and_tell_names_apart(one, other):
 
 def test_plain_names_stay():
     assert [file_name(name) for name in ("sub01", "006", "EP02_01f")] == ["sub01", "006", "EP02_01f"]
+
+
+@pytest.mark.parametrize(
+    "text", ["CON", "nul.safetensors", "Com1.avi", "lpt9", "s01.", "...", 'a<b>:"c/d\\|?*', "a b "]
+)
+def test_on_windows_a_name_is_no_device_and_ends_in_no_dot(text):
+    name = file_name(text, windows=True)
+    assert re.fullmatch(r"[A-Za-z0-9._-]*[A-Za-z0-9_-]", name)
+    assert name.split(".")[0].lower() not in ("con", "nul", "com1", "lpt9")
+    assert folder_name(text, windows=True) == name
+    assert folder_name(text, windows=False) == text
+
+
+@given(st.text(max_size=8), st.text(max_size=8))
+def test_different_texts_have_different_names_on_windows_too(one, other):
+    assert (file_name(one, windows=True) == file_name(other, windows=True)) == (one == other)
+
+
+@pytest.mark.parametrize("text", ["EP01", "s01.", "CON", "sub01-a_b.c"])
+def test_elsewhere_names_stay_as_they_were(text):
+    assert file_name(text, windows=False) == text

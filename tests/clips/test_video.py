@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mefusion.clips.video import frame_place, list_frames, read_clip, read_image
+from mefusion.clips.video import frame_place, frames_past_end, list_frames, read_clip, read_image
 from mefusion.common.errors import MefusionError
 
 
@@ -158,3 +158,12 @@ def test_a_broken_video_is_named(tmp_path):
     (tmp_path / "clip.mp4").write_bytes(b"this is no video" * 50)
     with pytest.raises(MefusionError, match=r"clip\.mp4 cannot be read as a video"):
         read_clip(tmp_path / "clip.mp4")
+
+
+@pytest.mark.parametrize(("offset", "past"), [(None, 0), (5, 0), (6, 0), (9, 3)])
+def test_frames_past_the_end(tmp_path, offset, past):
+    for number in (2, 3, 6):  # a gap is not the end
+        Image.new("RGB", (4, 4)).save(tmp_path / f"{number}.png")
+    assert frames_past_end(tmp_path, count=3, onset=2, offset=offset) == past
+    # A video of 7 frames, counted from 0.
+    assert frames_past_end(tmp_path / "a.avi", count=5, onset=2, offset=offset) == past

@@ -1,6 +1,5 @@
 """What a user can get wrong, or run out of, beside single overrides: one sentence each, and nothing half-written."""
 
-import resource
 import sys
 from contextlib import contextmanager
 
@@ -24,6 +23,7 @@ SMALL = ("trainer=smoke", "model.network.image_size=64", "model.network.width=0.
 @contextmanager
 def room(most):
     """Files of this process can have so many bytes: the system refuses to write more, as where a disk is full."""
+    resource = pytest.importorskip("resource")  # not on Windows
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (most, hard))
     try:
@@ -83,7 +83,7 @@ def test_a_study_goes_on_when_there_is_room_again(tiny, tmp_path, stopped, capfd
         sentence = stopped(*arguments)
     assert "last.ckpt cannot be written (File too large): free disk space" in sentence
     left = {path.name for path in tmp_path.rglob("*") if path.is_file()}
-    assert left <= {"config.yaml", "study.json", "metrics.csv"}
+    assert left <= {"config.yaml", "study.json", "fold.json", "metrics.csv"}
     train.main()
     assert "fold 1/1 synthetic-sub01: " in capfd.readouterr().out
     assert len(list(tmp_path.rglob("DONE"))) == 1

@@ -1,7 +1,6 @@
 """The console scripts, as a user runs them."""
 
 import json
-import resource
 import shutil
 import subprocess
 import sys
@@ -75,6 +74,24 @@ def test_a_rerun_trains_nothing(trained, tiny, command):
     assert {path: path.stat().st_mtime_ns for path in (study / "folds").rglob("*") if path.is_file()} == before
 
 
+def test_clips_that_preparation_left_out_are_told_by_train_and_study(trained, tiny, command, tmp_path):
+    outputs = Path(shutil.copytree(trained[0] / "outputs", tmp_path / "outputs"))
+    (study,) = outputs.iterdir()
+    assert json.loads((study / "study.json").read_text())["left_out"] == {"clips": [], "of": 6, "lost_subjects": []}
+    cache = Path(shutil.copytree(tiny.cache, tmp_path / "cache" / "synthetic" / tiny.cache.name))
+    clip = {"dataset": "synthetic", "subject": "synthetic/sub07", "clip_id": "a", "path": "x", "emotion": "surprise"}
+    pd.DataFrame([clip | {"problem": "x: no face"}]).to_csv(cache / "failures.csv", index=False)
+    # Nothing is left to train: the study is the same, and says what is left out now.
+    done = command("mefusion-train", *tiny.overrides, *SMOKE, f"cache_dir={tmp_path / 'cache'}", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    phrase = "preparation left out 1 of 7 clips (synthetic/sub07 1; no clip is left of synthetic/sub07)"
+    assert lines[1] == f"{phrase}, see {cache / 'failures.csv'}"
+    assert lines[-1].endswith(f"; {phrase}")
+    summary = json.loads((study / "summary.json").read_text())
+    assert summary["provenance"]["left_out"]["clips"][0]["problem"] == "x: no face"
+
+
 def test_report_shows_what_train_pooled(trained, command, tmp_path):
     outputs = Path(shutil.copytree(trained[0] / "outputs", tmp_path / "outputs"))
     (study,) = outputs.iterdir()
@@ -97,6 +114,7 @@ def test_the_ablation_is_found_and_sweeps_over_the_tasks(command, tmp_path):
 
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_help_comes_within_two_seconds_without_torch(program, tmp_path):
+    resource = pytest.importorskip("resource")  # not on Windows
     times = []
     for _ in range(3):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -129,7 +147,7 @@ def test_help_names_the_groups_and_their_options(program, command, tmp_path):
     for line in (
         "data: cas_me_2, cas_me_3, casme2, flow_images, manifest, megc2019, pooled, samm, smic, synthetic",
         "faces: default, dlib, face_alignment, none, precomputed",
-        "labels: five, four, objective, seven, three, three_wide",
+        "labels: five, four, objective, seven, three, three_wide, values",
     ):
         assert line in shown
     if program == "mefusion-train":
@@ -197,7 +215,7 @@ def test_a_bad_override_is_one_sentence(main, tmp_path, monkeypatch, override, p
         ("+trainer.strategy=fsdp", ["trainer.strategy=fsdp", "auto, ddp"]),
         ("+trainer.sync_batchnorm=true", ["sync_batchnorm", "GPUs"]),
         ("seeds=[]", ["seeds=[]"]),
-        ("seeds=[1,1]", ["seeds=[1, 1]", "twice"]),
+        ("seeds=[1,1]", ["seeds=[1, 1]", "different whole numbers"]),
         ("rule=best", ["rule=best", "last, inner_val, average, oracle"]),
         ("rule=inner_val", ["rule=inner_val", "synthetic-sub01", "two training subjects"]),
         ("protocol.shard=0/2", ["protocol.shard=0/2"]),
@@ -297,3 +315,12 @@ def test_the_same_ids_with_other_pictures_are_another_study(tiny, tmp_path, monk
     names = [composition.plan_study(experiment, store).name for store in stores]
     assert names[0] == names[1]
     assert len(set(names)) == 3  # other pictures, and the same ones with their clips mixed up
+
+
+def test_an_opencv_without_flow_stops_preparing_before_it_begins(tiny, command, tmp_path, monkeypatch):
+    import cv2
+
+    monkeypatch.delattr(cv2, "optflow")
+    done = command("mefusion-prepare", "data.seed=7", cwd=tmp_path)
+    one_sentence(done, "mefusion-prepare", "TV-L1", "--force-reinstall --no-deps opencv-contrib-python-headless")
+    assert list(tmp_path.iterdir()) == []

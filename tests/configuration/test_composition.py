@@ -113,7 +113,7 @@ def test_where_pooled_sources_lie_does_not_change_a_study():
 def test_every_scheme_is_built_from_its_configuration(labels):
     scheme = settings_of(f"labels={labels}", name="prepare").labels
     assert scheme.name == labels
-    assert scheme.classes or scheme.column != "emotion"
+    assert bool(scheme.classes) == (labels not in ("objective", "values"))  # in which each value is a class
 
 
 class Own(Source):
@@ -136,6 +136,35 @@ def test_a_partial_download_stops_a_study_unless_it_is_allowed(tmp_path):
         assert part in str(error.value)
     allowed = type("Allowed", (Smic,), {"allow_partial": True})
     composition.require_official_clips(labelled, allowed(), "three", failures=failures)
+
+
+def left_out_of(tmp_path, rows, *, classes=True):
+    """What a study of two clips of s1 says of the clips that preparation left out."""
+    own = experiment_of("data=manifest", f"data.root={tmp_path}", f"cache_dir={tmp_path / 'cache'}")
+    folder = own.preparation.cache
+    folder.mkdir(parents=True)
+    table = pd.DataFrame(rows, columns=["dataset", "subject", "clip_id", "path", "problem", "emotion"])
+    (table if classes else table.drop(columns="emotion")).to_csv(folder / "failures.csv", index=False)
+    return composition.left_out_facts(own, pd.DataFrame({"subject": ["m/s1", "m/s1"]}))
+
+
+def test_a_study_knows_the_clips_that_preparation_left_out(tmp_path):
+    rows = [
+        ("m", "m/s1", "007", "x", "x: no face", "Surprise"),
+        ("m", "m/s2", "b", "y", "y: is empty", "negative"),
+        ("m", "m/s3", "c", "z", "z: is empty", "boredom"),  # has no class, so it was never the study's
+    ]
+    assert left_out_of(tmp_path / "new", rows) == {
+        "clips": [
+            {"subject": "m/s1", "clip_id": "007", "problem": "x: no face"},
+            {"subject": "m/s2", "clip_id": "b", "problem": "y: is empty"},
+        ],
+        "of": 4,
+        "lost_subjects": ["m/s2"],
+    }
+    assert left_out_of(tmp_path / "none", []) == {"clips": [], "of": 2, "lost_subjects": []}
+    # A cache of version 0.1 does not say their classes: all count.
+    assert left_out_of(tmp_path / "old", rows, classes=False)["of"] == 5
 
 
 def test_a_source_without_official_counts_is_never_partial(tmp_path):

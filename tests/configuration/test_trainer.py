@@ -8,10 +8,11 @@ import pandas as pd
 import pytest
 import torch
 from composed import config_of, experiment_of, settings_of
+from lightning.fabric.plugins.environments import SLURMEnvironment
 
 from mefusion.commands import train
 from mefusion.common.errors import MefusionError
-from mefusion.configuration import building
+from mefusion.configuration import building, processes
 from mefusion.configuration.cli import configuration_folder
 from mefusion.studies.runs import Run
 from mefusion.training.resume import AtomicCheckpointIO
@@ -40,6 +41,28 @@ def test_every_profile_makes_a_trainer(profile, tmp_path):
     assert made.max_epochs == expected.get(profile, 12)
     assert (made.num_sanity_val_steps, made.limit_val_batches) == (0, 0)
     torch.use_deterministic_algorithms(False)
+
+
+def test_a_slurm_job_is_not_requeued_by_lightning(monkeypatch, tmp_path):
+    # Its checkpoint would be found by every fold.
+    variables = {"NTASKS": "1", "JOB_NAME": "study", "JOB_ID": "1", "PROCID": "0", "LOCALID": "0", "NODEID": "0"}
+    for name, value in variables.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    experiment = experiment_of("trainer=smoke", f"output_dir={tmp_path}")
+    facts = {"model": "m", "data": "d", "labels": "l", "rule": "last", "tasks": {}}
+    study = SimpleNamespace(name="s", directory=tmp_path, facts=facts)
+    made = building.make_trainer(experiment, study, Run(tmp_path, "f", 0), [])
+    environment = made._accelerator_connector.cluster_environment
+    assert isinstance(environment, SLURMEnvironment)
+    assert environment.auto_requeue is False
+    torch.use_deterministic_algorithms(False)
+
+
+def test_apple_s_gpus_are_refused(monkeypatch):
+    fabric = SimpleNamespace(device=torch.device("mps"), world_size=1)
+    monkeypatch.setattr(processes.L, "Fabric", lambda **options: fabric)
+    with pytest.raises(MefusionError, match=r"trainer\.accelerator=gpu.*\(MPS\).*trainer\.accelerator=cpu"):
+        processes.start_processes({"accelerator": "gpu"})
 
 
 def test_profiles_ask_for_what_they_are_named_by():

@@ -111,9 +111,17 @@ def test_a_backend_that_finds_no_face_says_so_by_its_name():
     class Named(Finder, FaceFinder):
         name = "named"
 
+        def detect_all(self, frame):
+            box = Finder.detect(self, frame)
+            return [box, (0, 0, 5, 5)] if box and frame[..., 0].max() > 150 else [box] if box else []
+
     assert where(Named().landmarks([picture()])) == [20]
     with pytest.raises(MefusionError, match="named finds no face in any frame"):
         Named().landmarks([picture(None)])
+    assert Named().find([picture(light=0.5)]).faces == 1
+    assert Named().find([picture(None), picture()]).faces == 2
+    # Where the face is lost it is detected again, and the faces there count too.
+    assert Named().find([picture(20, light=0.5), picture(90)]).faces == 2
 
 
 # Frames without a face.

@@ -1,4 +1,5 @@
 import os
+import sys
 from pathlib import Path
 from urllib.error import URLError
 
@@ -229,6 +230,14 @@ def no_download(monkeypatch):
 
     monkeypatch.setattr("torch.hub.download_url_to_file", fail)
     monkeypatch.setattr("urllib.request.urlopen", fail)
+
+
+def test_face_alignment_that_is_not_installed_is_named_with_its_extra_and_what_it_breaks(monkeypatch):
+    monkeypatch.setitem(sys.modules, "face_alignment", None)
+    with pytest.raises(MefusionError) as error:
+        FaceAlignmentFaces()
+    for part in ("pip install 'mefusion[face-alignment]'", "--no-deps opencv-contrib-python-headless"):
+        assert part in str(error.value)
 
 
 def test_face_alignment_without_weights_names_files_and_folder(tmp_path, monkeypatch):

@@ -211,13 +211,13 @@ def test_an_interrupted_sweep_ends_all_its_children(job, tmp_path, number):
         import sys
         from omegaconf import OmegaConf
         from hydra_plugins.mefusion_launcher import ProcessLauncher
-        from mefusion.configuration.cli import exit_on_error
+        from mefusion.common.stopping import stoppable
         signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell starts in the background ignores it
         sys.executable = {str(job)!r}
         launcher = ProcessLauncher(n_jobs=2)
         config = OmegaConf.create({{"hydra": {{"sweep": {{"dir": {str(tmp_path / "logs")!r}}}}}}})
         launcher.setup(hydra_context=None, task_function=None, config=config)
-        with exit_on_error("sweep"):
+        with stoppable("sweep", "all is kept"):
             launcher.launch([["a=orphan,stay"], ["b=orphan,stay"], ["c=1"]], 0)
     """
     process = subprocess.Popen(
@@ -231,8 +231,8 @@ def test_an_interrupted_sweep_ends_all_its_children(job, tmp_path, number):
         time.sleep(0.05)
     process.send_signal(number)
     _, stderr = process.communicate(timeout=20)
-    assert process.returncode == 130
-    assert "Traceback" not in stderr
+    assert process.returncode == 128 + number
+    assert stderr == f"sweep: stopped by {'Ctrl-C' if number == signal.SIGINT else 'SIGTERM'}; all is kept\n"
     assert all(ends(child) for child in children)
     assert not (tmp_path / "logs" / "2.log").exists()  # no further job was begun
 

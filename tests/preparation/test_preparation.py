@@ -2,6 +2,9 @@ import dataclasses
 import os
 import re
 import shutil
+import subprocess
+import sys
+import textwrap
 import time
 from pathlib import Path
 
@@ -12,7 +15,15 @@ import pytest
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from mefusion.clips.cache import load_arrays, read_index, read_metadata, save_clip, settings_hash
+from mefusion.clips.cache import (
+    RECORDED_COLUMNS,
+    load_arrays,
+    read_index,
+    read_left_out,
+    read_metadata,
+    save_clip,
+    settings_hash,
+)
 from mefusion.clips.table import clip_table
 from mefusion.clips.video import read_clip
 from mefusion.common.errors import MefusionError
@@ -264,6 +275,32 @@ def test_old_leftovers_of_killed_processes_are_removed(tmp_path):
     assert sorted(path.name for path in (tmp_path / "clips").iterdir()) == [".b.safetensors-0123abcd", ".own", "c"]
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows does not tell which processes have ended")
+def test_what_a_killed_process_leaves_is_removed_at_once_and_nothing_of_a_living_one(tmp_path):
+    code = """
+        import os, pathlib, signal, sys
+        from mefusion.common.files import replacing, temporary_path
+        folder = pathlib.Path(sys.argv[1])
+        with replacing(folder / "study" / "config.yaml") as file:
+            file.touch()
+            partial = temporary_path(folder / "frames")
+            partial.mkdir()
+            (partial / "img001.jpg").touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(code), str(tmp_path)])
+    left = [path.name for path in tmp_path.rglob(".*")]
+    assert [name.split("-")[0] for name in sorted(left)] == [".config.yaml", ".frames"]
+    with replacing(tmp_path / "mine") as mine:
+        mine.touch()
+        elsewhere = tmp_path / re.sub("-[0-9a-f]{6}-", "-000000-", left[0])
+        elsewhere.touch()
+        remove_leftovers(tmp_path)
+        assert {*tmp_path.rglob(".*")} == {mine, elsewhere}
+    remove_leftovers(tmp_path, age=0)
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["mine"]
+
+
 def test_what_fails_while_it_is_written_leaves_what_was_there(tmp_path):
     path = tmp_path / "clip.safetensors"
     save_clip(path, {"x": np.arange(3)}, {"state": "old"})
@@ -374,7 +411,8 @@ def test_tables_on_disk_say_the_same(prepared):
     listed = pd.read_csv(folder / "failures.csv")
     assert listed["clip_id"].tolist() == failures["clip_id"].tolist()
     assert listed["problem"].tolist() == failures["problem"].tolist()
-    assert list(listed) == ["dataset", "subject", "clip_id", "path", "problem"]
+    assert list(listed)[:5] == ["dataset", "subject", "clip_id", "path", "problem"]
+    assert set(listed["emotion"]) == {"surprise"}  # so that a study can tell which of them have a class
     for row in index.itertuples():
         assert row.stride == 1
         assert row.apex_from == "midpoint"  # the table has none
@@ -442,12 +480,56 @@ def test_a_short_clip_that_is_left_out_is_told_and_fails_nothing(copy):
     assert len(notes) == 1
     assert "b_short has 3 frames" in notes[0]
     assert failures.empty
+    (row,) = read_left_out(folder.parent / "other" / "failures.csv").to_dict("records")
+    assert (row["clip_id"], row["problem"]) == ("b_short", notes[0])
 
 
 def test_a_backend_that_is_not_usable_stops_all_at_once(mixed, tmp_path):
     settings = dataclasses.replace(SETTINGS, backend="mediapipe")
     with pytest.raises(MefusionError, match="faces=mediapipe"):
         prepare_clips(table_of(mixed, GOOD), tmp_path, settings, workers=1)
+
+
+def test_what_only_preparation_sees_is_recorded(mixed, tmp_path):
+    whole = [np.asarray(Image.open(path)) for path in sorted((mixed / "a_whole").iterdir())]
+    points = make_backend("dlib").landmarks(whole[:1])[0]
+    right = round(points[:, 0].max()) + 3  # cuts the picture beside the face
+    changed = {
+        "pair": [np.concatenate([frame, frame[:, ::-1]], axis=1) for frame in whole],
+        "cut": [frame[:, :right] for frame in whole],
+        "gap": [np.full_like(frame, 90) if t in (3, 4) else frame for t, frame in enumerate(whole)],
+    }
+    for name, frames in changed.items():
+        (tmp_path / name).mkdir()
+        for number, frame in enumerate(frames, 1):
+            Image.fromarray(frame).save(tmp_path / name / f"{number}.png")
+    table = table_of(tmp_path, changed)
+    table.loc[table["clip_id"] == "pair", "offset"] = 20
+    index, failures, notes = prepare_clips(table, tmp_path / "cache", SETTINGS, workers=1)
+    assert failures.empty
+    clip = index.set_index("clip_id")
+    count = len(whole)
+    assert clip["frames_read"].tolist() == [count] * 3
+    assert clip["faces"].to_dict() == {"pair": 2, "cut": 1, "gap": 1}
+    assert clip["frames_without_face"].to_dict() == {"pair": 0, "cut": 0, "gap": 2}
+    assert clip["frames_past_end"].to_dict() == {"pair": 20 - count, "cut": 0, "gap": 0}
+    assert clip["edge"]["cut"] < 0.1 < clip["edge"]["gap"]
+    assert notes == [f"{tmp_path / 'pair'} ends {20 - count} frames before the offset 20: it is used to its end"]
+    # It is in the clips' files, so that a further run, which prepares nothing, has it too.
+    again, _, told = prepare_clips(table, tmp_path / "cache", SETTINGS, workers=1)
+    assert told == notes
+    pd.testing.assert_frame_equal(again, index)
+
+
+def test_clips_of_version_0_1_lack_what_was_not_recorded(copy):
+    root, folder = copy
+    file = clip_file(folder, "a_whole")
+    metadata = {name: value for name, value in read_metadata(file).items() if name not in RECORDED_COLUMNS}
+    save_clip(file, load_arrays(file), metadata)
+    prepare_clips(table_of(root, GOOD), folder, SETTINGS, workers=1)
+    index = read_index(folder, command="mefusion-prepare").set_index("clip_id")
+    assert index.loc["a_whole", [*RECORDED_COLUMNS]].isna().all()
+    assert index["frames_read"]["b_short"] == 3
 
 
 # Landmarks from files, and no landmarks.

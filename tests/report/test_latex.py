@@ -5,7 +5,7 @@ from mefusion.report.latex import ROWS, to_latex
 
 
 def latex(*tables):
-    return to_latex(Document("report", [Section("Results", list(tables))]))
+    return to_latex(Document("report", {}, [Section("Results", list(tables))]))
 
 
 def parse(text):

@@ -50,6 +50,17 @@ def markdown_tables(path):
 RECOGNITION = "Recognition, pooled over all folds"
 
 
+@pytest.mark.usefixtures("no_pictures")
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows does not tell which processes have ended")
+def test_a_report_removes_what_killed_ones_left(outputs, left_behind):
+    study = outputs / "mol-all"
+    mine = left_behind(study / "report" / "figures" / "uf1.png")
+    other = left_behind(study / "config.yaml")
+    assert report.main([str(study)]) == 0
+    assert not mine.exists()
+    assert other.exists()  # a report changes nothing in a study
+
+
 def test_one_study(outputs, capsys):
     study = outputs / "mol-all"
     assert report.main([str(study)]) == 0
@@ -62,7 +73,7 @@ def test_one_study(outputs, capsys):
             "tasks": "recognition, flow x10, landmarks",
             "clips": "6",
             "UF1": "0.822",
-            "UF1 95 %": "0.556 to 1.000",  # of both subjects, s2 twice or s1 twice
+            "UF1 95 % over subjects": "0.556 to 1.000",  # of both subjects, s2 twice or s1 twice
             "UAR": "0.833",
             "ACC": "0.833",
             "WF1": "0.822",
@@ -74,14 +85,14 @@ def test_one_study(outputs, capsys):
     assert tables["Classes"][2] == {"class": "surprise", "clips": "2", "F1": "0.667", "recall": "0.500"}
     assert [row["ACC"] for row in tables["Subjects"]] == ["1.000", "0.667"]
     assert tables["Scores"][-1] == {
-        "score": "mean_of_folds_uf1",
+        "score": "UF1, mean of folds",
         "pooled": "0.778",
-        "95 % interval": "-",
+        "95 % over subjects": "-",
         "majority class": "-",
     }
     shown = capsys.readouterr()
     assert not shown.err
-    for text in ("mol-all", "0.822", "0.556 to 1.000", "pooled over all folds", "mean_of_folds_uf1: the mean of"):
+    for text in ("mol-all", "0.822", "0.556 to 1.000", "pooled over all folds", "UF1, mean of folds: each fold is"):
         assert text in shown.out
     text = (study / "report" / "report.md").read_text()
     assert re.search(r"seeds \[0\], rule last, config_hash c0ffee, sample_list_hash \w{12}, git_rev\w+ 0123abc", text)
@@ -139,7 +150,7 @@ def test_latex_tables_are_whole_and_escaped(outputs):
     assert report.main([str(outputs)]) == 0
     text = (outputs / "report" / "tables.tex").read_text()
     assert text.count(r"\begin{table}") == text.count(r"\bottomrule") == len(re.findall(r"\\caption\{.*\}\n", text))
-    assert r"mean\_of\_folds\_uf1 & 0.778" in text
+    assert r"UF1, mean of folds & 0.778" in text
     assert r"95 \%" in text
     for caption in ("Scores", "Classes", "Subjects"):
         assert rf"\caption{{{caption} of mol-all}}" in text
@@ -154,6 +165,20 @@ def test_csv_has_the_numbers_in_full(outputs):
     assert table.loc["mol-recognition", "config_hash"] == "c0ffee"
     assert table["flow_epe"].isna().tolist() == [True, False]
     assert "setting_tasks.flow" in table
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_clips_that_preparation_left_out_are_listed(tmp_path, capsys):
+    clip = {"subject": "m/s1", "clip_id": "a", "problem": "x: no face"}
+    left_out = {"clips": [clip], "of": 7, "lost_subjects": []}
+    study = write_study(tmp_path / "mol-all", left_out=left_out)
+    assert report.main([str(study)]) == 0
+    sentence = "Warning: mol-all: preparation left out 1 of 7 clips (m/s1 1)."
+    assert sentence in capsys.readouterr().out
+    text = (study / "report" / "report.md").read_text()
+    assert sentence in text
+    assert "| m/s1 | a | x: no face |" in text
+    assert pd.read_csv(study / "report" / "results.csv")["clips_left_out"].tolist() == [1]
 
 
 @pytest.mark.usefixtures("no_pictures")
@@ -213,7 +238,7 @@ def test_comparison_with_a_reference(outputs, capsys, reference):
         "tasks.landmarks": "1",
         "common clips": "6",
         "UF1 difference": "-0.178",
-        "95 %": "-0.444 to +0.000",
+        "95 % over subjects": "-0.444 to +0.000",
         "only this correct": "0",
         "only reference correct": "1",
         "McNemar p": "1.000",
@@ -243,11 +268,13 @@ def test_different_clips_and_rules_are_pointed_out(outputs, capsys):
 
 
 @pytest.mark.usefixtures("no_pictures")
-def test_folds_of_two_revisions_are_pointed_out(outputs, capsys):
-    write_run(outputs / "mol-all", fold_table("s1", study="mol-all"), git_revision="4567def")
+def test_folds_of_two_revisions_or_codes_are_pointed_out(outputs, capsys):
+    write_run(outputs / "mol-all", fold_table("s1", study="mol-all"), git_revision="4567def", code="a1")
+    write_run(outputs / "mol-all", fold_table("s2", study="mol-all"), code="b0")
     assert report.main([str(outputs)]) == 0
-    line = "Warning: folds of mol-all were run with different git_revision: 0123abc, 4567def."
-    assert line in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "Warning: folds of mol-all were run with different git_revision: 0123abc, 4567def." in printed
+    assert "Warning: folds of mol-all were run with different code: a1, b0." in printed
     assert not [name for name in pd.read_csv(outputs / "report" / "results.csv") if "differ" in name]
 
 
@@ -266,10 +293,29 @@ def test_seeds_are_told(tmp_path, capsys):
     tables = [fold_table("s1", study="mol", seed=seed) for seed in (0, 1)]
     assert report.main([str(write_study(tmp_path / "mol", tables))]) == 0
     tables = markdown_tables(tmp_path / "mol" / "report" / "report.md")
-    assert tables[RECOGNITION][0]["sd"] == "0.000"
-    assert tables[RECOGNITION][0]["UF1 95 %"] == "-"  # of one subject
+    assert tables[RECOGNITION][0]["sd over seeds"] == "0.000"
+    assert tables[RECOGNITION][0]["UF1 95 % over subjects"] == "-"  # of one subject
     assert (tables["Scores"][0]["seed 0"], tables["Scores"][0]["seed 1"]) == ("1.000", "1.000")
-    assert "sd is the standard deviation" in capsys.readouterr().out
+    assert "sd over seeds is the standard deviation" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_a_report_explains_its_scores_and_says_what_made_it(outputs, capsys):
+    arguments = [str(outputs), "--reference", "tasks.flow=0"]
+    assert report.main(arguments) == 0
+    shown, page = capsys.readouterr().out, (outputs / "report" / "report.html").read_text()
+    for explained in ("UF1: mean F1", "UAR: mean recall", "ACC: share", "WF1: mean F1", "Landmarks failed: per cent"):
+        assert explained in shown
+        assert explained in page
+    assert "mol on synthetic: 2 studies" in shown
+    for fact in (
+        "<title>mol on synthetic: 2 studies</title>",
+        "<dt>Data</dt><dd>synthetic, labels three, 6 clips of 2 subjects</dd>",
+        "<dt>Models</dt><dd>mol</dd>",
+        f"<dt>Command</dt><dd>mefusion-report {outputs} --reference tasks.flow=0</dd>",
+    ):
+        assert fact in page
+    assert re.search(r"<dt>Made</dt><dd>\d{4}-\d\d-\d\d \d\d:\d\d [+-]\d{4}, mefusion \d", page)
 
 
 @pytest.mark.usefixtures("no_pictures")
@@ -293,8 +339,8 @@ def test_oracle_has_a_table_of_its_own(tmp_path, capsys):
     assert {row["study"] for row in tables[RECOGNITION]} == {"mol-last", "other"}
     assert {row["study"] for row in tables["Compared with mol-last"]} == {"other"}
     (row,) = tables["Epoch chosen on the test subjects: not results"]
-    assert (row["study"], row["oracle_uf1"], row["compared with"]) == ("mol-oracle", "1.000", "mol-last")
-    assert row["oracle_uf1 minus UF1"] == "+0.833"  # 1 - 2 / (2 + 4) / ... of always negative: 1 / 6
+    assert (row["study"], row["oracle UF1"], row["compared with"]) == ("mol-oracle", "1.000", "mol-last")
+    assert row["oracle UF1 minus UF1"] == "+0.833"  # 1 - 2 / (2 + 4) / ... of always negative: 1 / 6
     assert not {"UF1", "UAR", "ACC", "WF1"} & {*row}
     csv = pd.read_csv(tmp_path / "report" / "results.csv").set_index("study")
     assert pd.isna(csv.loc["mol-oracle", "uf1"])
@@ -328,7 +374,9 @@ def test_a_study_of_two_places_is_reported_once(tmp_path, capsys):
 def test_oracle_alone_has_no_headline(tmp_path, capsys):
     study = write_study(tmp_path / "cheat", [fold_table("s1", study="cheat", rule="oracle")], rule="oracle")
     assert report.main([str(study)]) == 0
-    assert "oracle_uf1" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "oracle UF1" in shown
+    assert "UF1: mean F1 over the classes" in shown
     assert list(markdown_tables(study / "report" / "report.md")) == ["Epoch chosen on the test subjects: not results"]
 
 

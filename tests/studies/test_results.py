@@ -101,6 +101,33 @@ def test_the_complete_folds_of_an_incomplete_study_are_pooled_when_asked(tmp_pat
     assert alone["missing_folds"] == []
 
 
+LEFT_OUT = {
+    "clips": [
+        {"subject": "m/s1", "clip_id": "a", "problem": "x: no face"},
+        {"subject": "m/s9", "clip_id": "b", "problem": "y: is empty"},
+        {"subject": "m/s9", "clip_id": "c", "problem": "z: is empty"},
+    ],
+    "of": 9,
+    "lost_subjects": ["m/s9"],
+}
+
+
+def test_clips_that_preparation_left_out_are_in_headline_and_summary(tmp_path):
+    directory = write_study(tmp_path / "mol-fake", left_out=LEFT_OUT)
+    summary = results.pool(directory).summary
+    assert json.loads((directory / "summary.json").read_text())["provenance"]["left_out"] == LEFT_OUT
+    phrase = "; preparation left out 3 of 9 clips (m/s1 1, m/s9 2; no clip is left of m/s9)"
+    assert results.headline(summary).endswith(phrase)
+
+
+def test_a_study_without_that_fact_stays_readable(tmp_path):
+    for name, entries in (("old", {}), ("none", {"left_out": LEFT_OUT | {"clips": []}})):
+        summary = results.pool(write_study(tmp_path / name, **entries)).summary
+        assert "left out" not in results.headline(summary)
+    with pytest.raises(MefusionError, match="no usable 'left_out'"):
+        record.load_study(write_study(tmp_path / "bad", left_out=[3]))
+
+
 def test_a_fold_that_lacks_a_seed_is_left_out_with_every_seed(tmp_path):
     tables = [fold_table(name, seed=seed) for name in ("s1", "s2") for seed in (3, 4)]
     directory = write_study(tmp_path / "mol-fake", tables)
@@ -251,7 +278,10 @@ def test_seeds_are_scored_one_by_one_and_averaged(tmp_path):
     assert (summary["clips"], summary["folds"]) == (6, 2)
     assert summary["subjects"][0] == {"dataset": "synthetic", "subject": "s1", "clips": 3, "acc": pytest.approx(5 / 6)}
     assert len(load_predictions(directory)) == 12
-    assert "6 clips and 2 seeds: UF1 0.778 ± 0.314 [0.778, 0.778] (majority class 0.167)" in results.headline(summary)
+    assert (
+        "6 clips and 2 seeds: UF1 0.778 (sd over seeds 0.314; 95 % interval over 2 subjects 0.778 to 0.778; "
+        "majority class 0.167), UAR"
+    ) in results.headline(summary)
 
     (directory / "folds" / "s2" / "seed4" / "DONE").unlink()
     with pytest.raises(MefusionError, match=r"1 of 4 folds are missing \(s2/seed4\)"):
@@ -322,6 +352,18 @@ def test_folds_without_a_task_s_column_or_of_other_classes_are_refused(tmp_path)
     write_run(directory, fold_table("s2").assign(probability_fear=0.0))
     with pytest.raises(MefusionError, match="other classes than the study"):
         results.pool(directory)
+
+
+def test_folds_of_different_code_are_told(tmp_path):
+    directory = write_study(tmp_path / "mol-fake", code="b0")
+    write_run(directory, fold_table("s1"), code="b0")
+    assert results.pool(directory).summary["folds_differ"] == {}  # the code of s2 is not known
+    write_run(directory, fold_table("s2"), code="a1+b0")
+    summary = results.pool(directory).summary
+    assert summary["folds_differ"] == {"code": ["a1+b0", "b0"]}
+    assert results.headline(summary).endswith("; made by different code: a1+b0, b0")
+    chosen = {"rule": "oracle", "oracle_uf1": 1, "oracle_uar": 1, "oracle_acc": 1, "oracle_wf1": 1}
+    assert results.headline(summary | chosen).endswith("; made by different code: a1+b0, b0")
 
 
 def test_folds_of_different_origins_are_told(tmp_path):

@@ -1,4 +1,3 @@
-import fcntl
 import json
 import os
 import re
@@ -238,8 +237,16 @@ def test_a_fold_that_another_process_is_at_is_left_to_it(copied, run, capsys):
     assert not list(copied.rglob(".claimed"))
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows does not tell which processes have ended")
+def test_a_restart_removes_what_killed_processes_left(copied, run, left_behind):
+    fold = copied / "folds" / "synthetic-sub01"
+    left = [left_behind(path) for path in (copied / "config.yaml", fold / "predictions.parquet")]
+    run(copied.parent)
+    assert not [path for path in left if path.exists()]
+
+
 def test_a_lock_that_ended_while_it_was_waited_for_is_not_taken_twice(tmp_path, monkeypatch):
-    lock = fcntl.flock
+    lock = pytest.importorskip("fcntl").flock  # not on Windows
 
     def late(file, how):
         monkeypatch.setattr("fcntl.flock", lock)
@@ -270,7 +277,7 @@ def test_another_apex_is_another_study(tiny):
     experiment = experiment_of(*tiny.overrides)
     index = tiny.index.assign(label=tiny.index["emotion"])
     names = [
-        composition.plan_study(experiment, SimpleNamespace(index=table, classes=CLASSES)).name
+        composition.plan_study(experiment, SimpleNamespace(index=table, classes=CLASSES, view=None)).name
         for table in (index, index, index.assign(apex_place=index["apex_place"] + 1))
     ]
     assert names[0] == names[1] != names[2]

@@ -13,7 +13,7 @@ from mefusion.common.errors import MefusionError
 from mefusion.configuration import building
 from mefusion.studies.runs import Run
 from mefusion.studies.study import Study
-from mefusion.training.loggers import csv_logger, require_packages, wandb_logger
+from mefusion.training.loggers import MetricsFile, require_packages, wandb_logger
 
 SMALL = ("trainer=smoke", "model.network.image_size=64", "model.network.width=0.0625")
 
@@ -40,7 +40,7 @@ def loggers_of(directory, *overrides):
 
 
 def test_metrics_are_a_csv_file_in_the_fold_s_folder(fold):
-    log(csv_logger(fold), 0, 1)
+    log(MetricsFile(fold / "metrics.csv"), 0, 1)
     table = pd.read_csv(fold / "metrics.csv")
     assert table["epoch"].tolist() == [0, 1]
     assert table["loss"].tolist() == [1, 0.5]
@@ -48,14 +48,14 @@ def test_metrics_are_a_csv_file_in_the_fold_s_folder(fold):
 
 
 def test_a_resumed_fold_keeps_what_it_logged_before(fold):
-    log(csv_logger(fold), 0, 1)
-    log(csv_logger(fold), 2)
+    log(MetricsFile(fold / "metrics.csv"), 0, 1)
+    log(MetricsFile(fold / "metrics.csv"), 2)
     assert pd.read_csv(fold / "metrics.csv")["epoch"].tolist() == [0, 1, 2]
 
 
 def test_an_empty_or_half_written_log_does_not_stop_a_fold(fold):
     (fold / "metrics.csv").touch()
-    log(csv_logger(fold), 0)
+    log(MetricsFile(fold / "metrics.csv"), 0)
     assert len(pd.read_csv(fold / "metrics.csv")) == 1
 
 

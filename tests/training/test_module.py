@@ -1,6 +1,7 @@
 """The LightningModules, and that networks, tasks and configurations fit each other."""
 
 import math
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -174,6 +175,44 @@ def test_tasks_are_those_of_the_model_less_those_that_are_off(overrides, weights
 def test_weights_that_make_no_sense_are_named(override, sentence):
     with pytest.raises(MefusionError, match=sentence.replace(".", r"\.")):
         resolve_tasks(settings_of(override))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        (
+            ["+model.task_weights.smile=1"],
+            "model.task_weights.smile: there is no such task; choose from recognition, flow",
+        ),
+        (
+            ["+tasks.smile._target_=test_module.Smile"],
+            "tasks.smile: model=mol_tiny has no such task, only recognition, f",
+        ),
+        (["+tasks.smile._target_=test_module.Smile", "+tasks.smile.weight=2"], "give +model.task_weights.smile=1"),
+    ],
+)
+def test_a_task_that_is_not_known_is_refused(overrides, sentence):
+    with pytest.raises(MefusionError, match=re.escape(sentence)):
+        resolve_tasks(settings_of(*overrides))
+
+
+def test_a_model_s_weights_of_tasks_that_are_left_out_are_no_error():
+    assert [*resolve_tasks(settings_of("tasks=recognition"))] == ["recognition"]
+    assert [*resolve_tasks(settings_of("~tasks.flow"))] == ["recognition", "landmarks"]
+
+
+def test_a_task_whose_field_or_target_is_missing_is_one_sentence():
+    batch = moving_clips(2, 32)
+    module = MERModule(torch.nn.Identity(), {"flow": Flow()}, OptimizerSettings())
+    with pytest.raises(
+        MefusionError, match=r"the task flow needs flow, which is not in the network's output, a Tensor"
+    ):
+        module.step(batch)
+    batch.targets.pop("flow")
+    with pytest.raises(
+        MefusionError, match=r"the task flow needs flow, which is not in what the view cuts \(landmarks"
+    ):
+        module.step(batch)
 
 
 def test_what_is_no_task_is_named():

@@ -2,7 +2,6 @@
 
 import os
 import re
-import resource
 import shutil
 import signal
 import subprocess
@@ -175,6 +174,7 @@ def test_a_checkpoint_is_written_whole_or_not_at_all(tmp_path):
 
 
 def test_a_full_disk_is_one_sentence_and_leaves_the_checkpoint_as_it_was(tmp_path):
+    resource = pytest.importorskip("resource")  # not on Windows
     path = tmp_path / "last.ckpt"
     AtomicCheckpointIO().save_checkpoint({"epoch": 1}, path)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -208,18 +208,18 @@ def test_a_checkpoint_of_something_else_is_one_sentence(tmp_path, checkpoint, se
 @pytest.mark.parametrize("content", [[1, 2], {"weights": 1}])
 def test_a_file_that_is_no_checkpoint_is_one_sentence(tmp_path, content):
     torch.save(content, tmp_path / "last.ckpt")
-    with pytest.raises(MefusionError, match="no checkpoint of a training"):
+    with pytest.raises(MefusionError, match="not a checkpoint of a training"):
         last_checkpoint(tmp_path, ORIGIN)
 
 
 def test_what_was_logged_after_a_checkpoint_is_forgotten(tmp_path):
     path = tmp_path / "metrics.csv"
     path.write_text("epoch,step,loss\n0,3,5.0\n1,7,4.0\n2,11,3.0\n2")
-    trim_log(path, 2)
+    trim_log(path, epochs=2, steps=8)
     assert pd.read_csv(path)["loss"].tolist() == [5, 4]
-    trim_log(path, 0)
+    trim_log(path, epochs=0, steps=0)
     assert not path.exists()
     path.write_text("epo")
-    trim_log(path, 2)
-    trim_log(path, 2)  # nor where there is none
+    trim_log(path, epochs=2, steps=8)
+    trim_log(path, epochs=2, steps=8)  # nor where there is none
     assert not path.exists()

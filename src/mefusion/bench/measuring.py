@@ -2,7 +2,6 @@
 
 import copy
 import dataclasses
-import resource
 import statistics
 import sys
 import tempfile
@@ -91,15 +90,16 @@ class BenchModel:
     Args:
         overrides: overrides of conf/train.yaml.
         settings: settings of the measurement.
+        config_dir: a folder that is added to conf/.
 
     Raises:
         MefusionError: the model has no parameters, or the classes of the label scheme depend on the data.
     """
 
-    def __init__(self, overrides: Sequence[str], settings: Settings):
+    def __init__(self, overrides: Sequence[str], settings: Settings, config_dir: Path | None = None):
         # The layers of a network depend on the device that it is trained on.
         accelerator = "gpu" if settings.device == "cuda" else settings.device
-        experiment: Any = OmegaConf.to_object(compose([*overrides, f"trainer.accelerator={accelerator}"]))
+        experiment: Any = OmegaConf.to_object(compose([*overrides, f"trainer.accelerator={accelerator}"], config_dir))
         self.overrides, self.settings, self.name = tuple(overrides), settings, experiment.model.name
         self.batch_size = settings.batch_size or experiment.model.training.batch_size
         torch.manual_seed(experiment.seeds[0])
@@ -255,17 +255,21 @@ def reset_peak_memory(device: str) -> str:
     try:
         Path("/proc/self/clear_refs").write_text("5")  # Linux: sets the peak to the current size
     except OSError:
-        return "ru_maxrss"
+        return "none" if sys.platform == "win32" else "ru_maxrss"
     return "VmHWM"
 
 
-def peak_memory(memory_measure: str) -> int:
-    """Peak memory in bytes; `MEMORY` says since when."""
+def peak_memory(memory_measure: str) -> int | None:
+    """Peak memory in bytes; `MEMORY` says since when. None where it cannot be measured."""
+    if sys.platform == "win32" and memory_measure == "none":
+        return None
     if memory_measure == "max_memory_allocated":
         return torch.cuda.max_memory_allocated()
     if memory_measure == "VmHWM":
         lines = Path("/proc/self/status").read_text().splitlines()
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
+    import resource  # not on Windows
+
     largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return largest if sys.platform == "darwin" else largest * 1024
 

@@ -8,6 +8,7 @@ MEMORY = {
     "max_memory_allocated": "largest GPU memory of tensors in the timed training steps (max_memory_allocated of torch)",
     "VmHWM": "largest resident memory of the whole process in the timed training steps (VmHWM)",
     "ru_maxrss": "largest resident memory of the whole process since its start (getrusage)",
+    "none": "not measured on Windows",
 }
 """Ways to measure peak memory, each with its explanation below the table."""
 

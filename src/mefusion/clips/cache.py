@@ -10,12 +10,29 @@ import pandas as pd
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from mefusion.clips.table import KEY
 from mefusion.common.errors import MefusionError
 from mefusion.common.files import replacing
 
 PREPARED_COLUMNS = ("file", "content", "n_frames", "stride", "apex_from", "apex_place")
 """Columns that a cache's index has in addition to the clip table's: the clip's file, the hash of its frames, their
 number, the stride of its windows, and where its apex comes from and its index."""
+
+
+RECORDED_COLUMNS = {
+    "frames_read": "Int64",
+    "frames_past_end": "Int64",
+    "faces": "Int64",
+    "frames_without_face": "Int64",
+    "edge": "Float64",
+}
+"""Further columns of a cache's index, with their types: what only preparation can see of a clip. Missing in caches of
+version 0.1, and where it does not apply. Frames from onset to offset; frames that the offset lies past the last one;
+most faces in a picture; frames without a face, whose landmarks are interpolated; smallest distance of a landmark from
+the picture's edge, in inter-ocular distances (below 0: outside)."""
+
+LEFT_OUT_COLUMNS = [*KEY, "path", "problem"]
+"""First columns of a cache's `failures.csv`: the clips that preparation left out, each with the reason."""
 
 
 def settings_hash(settings: Mapping[str, object]) -> str:
@@ -60,6 +77,25 @@ def read_metadata(path: Path) -> dict[str, str]:
             return json.loads((file.metadata() or {})["clip"])
     except (OSError, SafetensorError, KeyError, ValueError):
         return {}
+
+
+def read_left_out(path: Path) -> pd.DataFrame:
+    """Clips that preparation left out of a cache, as text: `LEFT_OUT_COLUMNS`, then the clip table's others.
+
+    Caches of version 0.1 have no others.
+
+    Args:
+        path: the cache's `failures.csv`; where it is not there, nothing was left out.
+
+    Raises:
+        MefusionError: the file is broken.
+    """
+    if not path.exists():
+        return pd.DataFrame(columns=LEFT_OUT_COLUMNS)
+    try:
+        return pd.read_csv(path, dtype=str)
+    except (OSError, ValueError) as error:
+        raise MefusionError(f"{path} is broken: delete it and run mefusion-prepare again") from error
 
 
 def read_index(folder: Path, *, command: str) -> pd.DataFrame:

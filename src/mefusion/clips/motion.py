@@ -3,7 +3,21 @@
 import cv2
 import numpy as np
 
+from mefusion.common import opencv
+from mefusion.common.errors import MefusionError
+
 ROUNDING = 1e-6  # a dynamic image whose range is below this share of the largest change shows rounding errors only
+
+
+def require_tvl1() -> None:
+    """Check that this OpenCV has TV-L1, which the package opencv-contrib-python-headless brings.
+
+    Raises:
+        MefusionError: another package of OpenCV has overwritten it.
+    """
+    # What is left of a package that was overwritten or removed may be an empty module.
+    if not hasattr(getattr(cv2, "optflow", None), "DualTVL1OpticalFlow_create"):
+        raise MefusionError(f"OpenCV lacks TV-L1, with which optical flow is computed: {opencv.CURE}")
 
 
 def tvl1_flow(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -14,7 +28,11 @@ def tvl1_flow(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
     Returns:
         [2, H, W] float32 px: for each pixel of `first`, how far it moves to the right and down until `second`.
+
+    Raises:
+        MefusionError: see `require_tvl1`.
     """
+    require_tvl1()
     flow = cv2.optflow.DualTVL1OpticalFlow_create().calc(first, second, None)  # type: ignore[attr-defined]
     return flow.transpose(2, 0, 1)
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import sys
 from collections.abc import Iterable, Mapping
 
 import pandas as pd
@@ -64,7 +65,23 @@ def frame_number(value: object) -> int | None:
     return None if pd.isna(value) else int(value)  # type: ignore[call-overload]
 
 
-def file_name(text: str) -> str:
-    """A safe file name for a text; different texts get different names."""
+_RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # names of devices on Windows
+
+
+def file_name(text: str, *, windows: bool = sys.platform == "win32") -> str:
+    """A safe file name for a text; different texts get different names.
+
+    Args:
+        text: any text.
+        windows: whether the name has to be one on Windows too, which has fewer; on other systems names stay as they
+            have always been.
+    """
     safe = re.sub(r"[^A-Za-z0-9._-]+", "_", text).lstrip(".")
+    if windows and (_RESERVED.fullmatch(safe) or safe.endswith(".")):
+        safe = f"_{safe.rstrip('.')}"
     return safe if safe == text else f"{safe}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
+
+
+def folder_name(text: str, *, windows: bool = sys.platform == "win32") -> str:
+    """A folder's name for a text that the user has chosen: the text, or on Windows `file_name`."""
+    return file_name(text, windows=True) if windows else text

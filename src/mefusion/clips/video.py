@@ -91,6 +91,19 @@ def frame_place(path: Path, number: int | None, *, onset: int | None = None, off
     return place if place >= 0 else None
 
 
+def frames_past_end(path: Path, *, count: int, onset: int | None = None, offset: int | None = None) -> int:
+    """How many frames the offset lies past the last frame of a folder or video.
+
+    Args:
+        path, onset, offset: as for `read_clip`.
+        count: number of frames that `read_clip` gives.
+    """
+    if offset is None:
+        return 0
+    last = max(list_frames(path)) if path.is_dir() else (onset or 0) + count - 1
+    return max(offset - last, 0)
+
+
 def used_frames(path: Path, *, count: int, onset: int | None = None, offset: int | None = None) -> list[int]:
     """Indices of the frames that `read_clip` gives, among all frames of a folder or the `count` frames of a video."""
     numbers = list_frames(path) if path.is_dir() else range(count)

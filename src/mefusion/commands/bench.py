@@ -13,6 +13,7 @@ from mefusion.bench.settings import DEVICES, PRECISIONS, Settings
 from mefusion.common.errors import MefusionError
 from mefusion.common.files import write_text
 from mefusion.common.memory import reuse_freed_memory
+from mefusion.common.stopping import stoppable
 
 PROGRAM = "mefusion-bench"
 
@@ -24,10 +25,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         argv: the command line's arguments; by default those of the process.
     """
     arguments = _parser().parse_intermixed_args(argv)
-    from mefusion.configuration.cli import exit_on_error
+    with stoppable(PROGRAM, "no figure is kept: run the same command to measure again"):
+        from mefusion.configuration.cli import exit_on_error
 
-    with exit_on_error(PROGRAM):
-        bench(arguments)
+        with exit_on_error(PROGRAM):
+            bench(arguments)
 
 
 def bench(arguments: argparse.Namespace) -> None:
@@ -60,7 +62,7 @@ def bench(arguments: argparse.Namespace) -> None:
     if arguments.against is not None:
         given.append(_split(arguments.against))
     try:
-        models = [BenchModel(overrides, settings) for overrides in given]
+        models = [BenchModel(overrides, settings, arguments.config_dir) for overrides in given]
         measurements = measure(models, settings)
         summary = summarise(measurements, settings)
         print_table(measurements, summary)
@@ -104,6 +106,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--batch-size", metavar="N", type=int, help="clips in a batch (default: model.training.batch_size)"
     )
+    parser.add_argument("--config-dir", "-cd", metavar="DIR", type=Path, help="a folder of your own, added to conf/")
     parser.add_argument("--device", choices=DEVICES, default="cpu", help="default: cpu")
     parser.add_argument("--precision", choices=PRECISIONS, default="32-true", help="default: 32-true")
     parser.add_argument("--steps", metavar="N", type=int, default=5, help="number of timed steps (default: 5)")

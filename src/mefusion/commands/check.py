@@ -1,28 +1,31 @@
-"""`mefusion-check`: list the contents of a dataset's download, and find errors in it."""
+"""`mefusion-check`: list the contents of a dataset's download, and find errors in it or in its prepared clips."""
 
+import sys
 from typing import TYPE_CHECKING
 
-from omegaconf import DictConfig
+# --help has to answer at once, and Ctrl-C from the start: what takes time to import comes in where it is used.
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 
 from mefusion.common.errors import MefusionError
-from mefusion.configuration.cli import run
+from mefusion.common.stopping import stoppable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import pandas as pd
+    from omegaconf import DictConfig
 
+    from mefusion.configuration.preparing import Preparation
     from mefusion.datasets.reading.counts import CountsByScheme
 
 WIDE = 120  # width of the tables in characters if the output is not a terminal
 
 
-def check(config: DictConfig) -> None:
-    """Read a source's tables, check its files and print what is found.
+def check(config: "DictConfig") -> None:
+    """Read a source's tables, check its files and print what is found; with `prepared`, see `check_prepared`.
 
     Raises:
         MefusionError: there are problems.
@@ -37,6 +40,9 @@ def check(config: DictConfig) -> None:
     if not console.is_terminal:
         console.width = max(console.width, WIDE)
     preparation = resolve_preparation(config)
+    if config.prepared:
+        check_prepared(preparation, console)
+        return
     source, options = preparation.source, preparation.options
     scheme = options.labels
     table = source.table(workers=options.workers)
@@ -65,6 +71,32 @@ def check(config: DictConfig) -> None:
         raise MefusionError(
             f"{len(problems)} problems in data={source.name} ({source.root}), see above: solve them and check again"
         )
+
+
+def check_prepared(preparation: "Preparation", console: Console) -> None:
+    """Write `check.html` into the cache: a strip of every prepared clip, with what to look at; and print the counts.
+
+    Raises:
+        MefusionError: the clips are not prepared.
+    """
+    from hydra.core.hydra_config import HydraConfig
+
+    from mefusion.clips.cache import read_index, read_left_out
+    from mefusion.report.prepared import check_clips, write_page
+
+    folder = preparation.cache
+    given = [text for text in HydraConfig.get().overrides.task if not text.startswith("prepared=")]
+    index = read_index(folder, command=" ".join(["mefusion-prepare", *given]))
+    left_out = read_left_out(folder / "failures.csv")
+    clips = check_clips(index, folder, workers=preparation.options.workers)
+    write_page(folder / "check.html", clips, left_out, title=f"Prepared clips of {preparation.source.name}")
+    for clip in clips:
+        name = f"{clip.row['subject']}/{clip.row['clip_id']}"
+        for _, sentence in clip.warnings:
+            console.print(f"[yellow]look[/] {escape(f'{name}: {sentence}')}")
+    warned = sum(bool(clip.warnings) for clip in clips)
+    console.print(escape(f"{warned} of {len(clips)} prepared clips have warnings; {len(left_out)} are left out"))
+    console.print(escape(f"Page: {folder / 'check.html'}"))
 
 
 def _inspect(table: "pd.DataFrame", clip_length: int, console: Console) -> tuple[list[str], list[str]]:
@@ -109,8 +141,12 @@ def _subject_table(labelled: "pd.DataFrame", names: list[str]) -> Table:
 
 
 def main() -> None:
-    """Console script."""
-    run(check, config_name="check", program="mefusion-check")
+    """Console script; `--prepared` is short for `prepared=true`."""
+    sys.argv[1:] = ["prepared=true" if argument == "--prepared" else argument for argument in sys.argv[1:]]
+    with stoppable("mefusion-check", "no data has changed: run the same command to check again"):
+        from mefusion.configuration.cli import run
+
+        run(check, config_name="check", program="mefusion-check")
 
 
 if __name__ == "__main__":

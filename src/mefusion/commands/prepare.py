@@ -1,26 +1,31 @@
 """`mefusion-prepare`: prepare the clips of a source, and write the cache that training reads."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig
-from rich.console import Console
-from rich.markup import escape
-
+# --help has to answer at once, and Ctrl-C from the start: what takes time to import comes in where it is used.
 from mefusion.common.errors import MefusionError
 from mefusion.common.files import write_text
-from mefusion.configuration.cli import run
+from mefusion.common.stopping import stoppable
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 
-def prepare(config: DictConfig) -> None:
+def prepare(config: "DictConfig") -> None:
     """Prepare all clips of a source and print the result; or write a synthetic download and print the next command.
 
     Raises:
-        MefusionError: some clips could not be prepared; the others are prepared.
+        MefusionError: OpenCV lacks TV-L1, or some clips could not be prepared; then the others are prepared.
     """
+    from rich.console import Console
+    from rich.markup import escape
+
+    from mefusion.clips.motion import require_tvl1
     from mefusion.clips.table import clip_notes
     from mefusion.configuration.preparing import resolve_preparation
     from mefusion.preparation.clips import prepare_clips
 
+    require_tvl1()
     console = Console(soft_wrap=True, highlight=False)
     preparation = resolve_preparation(config)
     source: Any = preparation.source
@@ -52,7 +57,10 @@ def prepare(config: DictConfig) -> None:
 
 def main() -> None:
     """Console script."""
-    run(prepare, config_name="prepare", program="mefusion-prepare")
+    with stoppable("mefusion-prepare", "prepared clips are kept: run the same command to go on"):
+        from mefusion.configuration.cli import run
+
+        run(prepare, config_name="prepare", program="mefusion-prepare")
 
 
 if __name__ == "__main__":

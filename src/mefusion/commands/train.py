@@ -4,23 +4,28 @@ import functools
 import json
 import logging
 import os
+import sys
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hydra.core.hydra_config import HydraConfig
-
-from hydra_plugins.mefusion_launcher import RESULT_VARIABLE
+# --help has to answer at once, and Ctrl-C from the start: what takes time to import comes in where it is used.
 from mefusion.common.errors import MefusionError
 from mefusion.common.files import write_text
 from mefusion.common.memory import reuse_freed_memory
-from mefusion.configuration.cli import run
+from mefusion.common.stopping import end_with_named_parent, stoppable
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from mefusion.configuration.composition import Experiment
+    from mefusion.studies.runs import Run
     from mefusion.studies.study import Study
+    from mefusion.windows.store import ClipStore
+
+PROGRAM = "mefusion-train"
+ESTIMATE = "--estimate"
+KEPT = "finished folds and the last checkpoint of the others are kept: run the same command to go on"
 
 
 def train(config: "DictConfig") -> float | None:
@@ -35,10 +40,40 @@ def train(config: "DictConfig") -> float | None:
     """
     # Imported here, so that --help does not wait for torch.
     from mefusion.common.distributed import rank
-    from mefusion.configuration import building, composition, processes
-    from mefusion.evaluation.folds import select_folds, select_shard
-    from mefusion.studies.study import Builder, run_study
+    from mefusion.configuration import building, processes
+    from mefusion.studies.code import require_same_code
+    from mefusion.studies.record import left_out_phrase
+    from mefusion.studies.study import run_study
     from mefusion.training.callbacks import progress_bar
+
+    experiment, clips, study, chosen = plan(config)
+    settings = experiment.settings
+    processes.start_processes(settings.trainer)
+    first = rank() == 0
+    say = functools.partial(print, flush=True) if first else lambda line: None
+    with processes.report_errors_once():
+        require_same_code(study, again=settings.again, accept=settings.accept_code, say=say)
+    before = sum(run.done for run in study.runs)
+    subjects = clips.index["subject"].nunique()
+    tasks = " + ".join(experiment.tasks)
+    say(f"{study.directory}: {len(clips.index)} clips of {subjects} subjects, {tasks}, {settings.protocol.name}")
+    if left_out := left_out_phrase(study.facts):
+        say(f"{left_out}, see {experiment.preparation.cache / 'failures.csv'}")
+    if settings.rule == "oracle":
+        say("rule=oracle selects the best epoch on the test subjects: its scores are named oracle and are not results")
+    with processes.report_errors_once(), progress_bar(sum(not run.done for run in chosen)) as shown:
+        run_study(study, chosen, clips, building.make_builder(experiment, clips, study, shown), say)
+    return finish(experiment, study, done_before=before) if first else None
+
+
+def plan(config: "DictConfig") -> "tuple[Experiment, ClipStore, Study, list[Run]]":
+    """What a configuration describes: the experiment, its clips, its study, and the runs that are this command's.
+
+    Raises:
+        MefusionError: the data is not prepared, or the configuration makes no sense.
+    """
+    from mefusion.configuration import building, composition
+    from mefusion.evaluation.folds import select_folds, select_shard
 
     quiet_lightning()
     require_one_study()
@@ -51,23 +86,26 @@ def train(config: "DictConfig") -> float | None:
     study = composition.plan_study(experiment, clips)
     names = {fold.name for fold in select_folds(study.folds, settings.protocol.folds)}
     chosen = select_shard([run for run in study.runs if run.fold in names], settings.protocol.shard)
-    processes.start_processes(settings.trainer)
-    first = rank() == 0
-    say = functools.partial(print, flush=True) if first else lambda line: None
-    before = sum(run.done for run in study.runs)
-    subjects = clips.index["subject"].nunique()
-    tasks = " + ".join(experiment.tasks)
-    say(f"{study.directory}: {len(clips.index)} clips of {subjects} subjects, {tasks}, {settings.protocol.name}")
-    if settings.rule == "oracle":
-        say("rule=oracle selects the best epoch on the test subjects: its scores are named oracle and are not results")
-    with processes.report_errors_once(), progress_bar(sum(not run.done for run in chosen)) as shown:
-        build = Builder(
-            data=functools.partial(building.make_data, experiment, clips),
-            module=functools.partial(building.make_module, settings, experiment.tasks),
-            trainer=lambda run, callbacks: building.make_trainer(experiment, study, run, [*callbacks, *shown]),
-        )
-        run_study(study, chosen, clips, build, say)
-    return finish(experiment, study, done_before=before) if first else None
+    return experiment, clips, study, chosen
+
+
+def estimate(config: "DictConfig") -> None:
+    """Say what the folds that are not done take here, in time, memory and disk, and write nothing.
+
+    Raises:
+        MefusionError: as `train`; or several devices would share a training.
+    """
+    from mefusion.bench.estimate import estimate as measured
+    from mefusion.configuration import processes
+
+    experiment, clips, study, chosen = plan(config)
+    processes.require_one_process(experiment.settings.trainer)
+    left = [run for run in chosen if not run.done]
+    if not left:
+        print(f"{study.directory}: {len(chosen)} folds are done, none is left to run")
+        return
+    _, lines = measured(experiment, study, clips, left)
+    print("\n".join(lines))
 
 
 def finish(experiment: "Experiment", study: "Study", *, done_before: int) -> float | None:
@@ -101,6 +139,8 @@ def require_one_study() -> None:
     Raises:
         MefusionError: a setting that the sweep would set has no value.
     """
+    from hydra.core.hydra_config import HydraConfig
+
     hydra = HydraConfig.get()
     given = {override.split("=")[0] for override in hydra.overrides.task}
     if missing := [key for key in hydra.sweeper.params or () if key not in given]:
@@ -112,6 +152,8 @@ def require_one_study() -> None:
 
 def report_to_launcher(**result: float | None) -> None:
     """Write the result for the launcher, if this process is a job of a sweep."""
+    from hydra_plugins.mefusion_launcher import RESULT_VARIABLE
+
     if path := os.environ.get(RESULT_VARIABLE):
         write_text(Path(path), json.dumps(result))
 
@@ -125,13 +167,24 @@ def quiet_lightning() -> None:
         ".*does not have many workers.*",
         ".*Checkpoint directory .* exists.*",
         ".*Experiment logs directory.*",
+        ".*`srun` command is available on your system but is not used.*",  # folds need no srun
     ):
         warnings.filterwarnings("ignore", message=message)
 
 
 def main() -> None:
-    """Console script."""
-    run(train, config_name="train", program="mefusion-train")
+    """Console script; `--estimate` is not one of Hydra's options, so it is taken out of the command line."""
+    task = train
+    if ESTIMATE in sys.argv:
+        task = estimate
+        sys.argv[1:] = [argument for argument in sys.argv[1:] if argument != ESTIMATE]
+        if {"-m", "--multirun"} & {*sys.argv}:
+            sys.exit(f"{PROGRAM}: {ESTIMATE} measures one study: give it without -m, with the values of one job")
+    with stoppable(PROGRAM, KEPT):
+        end_with_named_parent()
+        from mefusion.configuration.cli import run
+
+        run(task, config_name="train", program=PROGRAM)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,12 @@
 """Writing files so that an interruption never leaves half a file, and locking folders."""
 
-import fcntl
+import functools
+import hashlib
 import os
+import platform
 import re
+import shutil
+import sys
 import time
 import uuid
 from collections.abc import Iterator
@@ -16,7 +20,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-_TEMPORARY = re.compile(r"-[0-9a-f]{8}$")
+# With the machine and the process that writes it; versions before 0.2 wrote the last part alone.
+_TEMPORARY = re.compile(r"(?:-(?P<machine>[0-9a-f]{6})-(?P<process>\d+))?-[0-9a-f]{8}$")
 
 
 @contextmanager
@@ -28,7 +33,7 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         MefusionError: the file cannot be written, for example because the disk is full.
     """
-    temporary = path.with_name(f".{path.name}-{uuid.uuid4().hex[:8]}")
+    temporary = temporary_path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -42,6 +47,21 @@ def replacing(path: Path) -> Iterator[Path]:
             temporary.unlink()
 
 
+def temporary_path(path: Path) -> Path:
+    """A hidden name beside `path` that no other process uses; `remove_leftovers` knows it."""
+    return path.with_name(f".{path.name}-{_machine()}-{os.getpid()}-{uuid.uuid4().hex[:8]}")
+
+
+@functools.cache
+def _machine() -> str:
+    """Six hex digits for this machine, or the container on it: the place where a process has its number."""
+    try:
+        numbers = Path("/proc/self/ns/pid").stat().st_ino
+    except OSError:  # not Linux
+        numbers = 0
+    return hashlib.sha256(f"{platform.node()} {numbers}".encode()).hexdigest()[:6]
+
+
 def leads_outside(path: Path, root: Path) -> bool:
     """Whether a path leads out of the folder `root`, through links or `..`."""
     return not path.resolve().is_relative_to(root.resolve())
@@ -53,35 +73,50 @@ def try_lock(folder: Path) -> Iterator[bool]:
 
     Gives False where another process has the lock. The lock ends with the block, or with the process.
     """
+    from filelock import FileLock, Timeout  # takes as long to import as all else that --help needs
+
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / ".claimed"
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # After we opened the file, its owner may have removed it, and a third process may have made a new one.
-            # Then our lock is on a file without a name, and counts for nothing.
-            mine = path.stat().st_ino == os.fstat(file.fileno()).st_ino
-        except (BlockingIOError, FileNotFoundError):
-            mine = False
-        if not mine:
-            yield False
-            return
-        try:
-            yield True
-        finally:
-            path.unlink(missing_ok=True)
+    lock = FileLock(path, timeout=0)
+    try:
+        lock.acquire()  # of a file without a name, which its owner has just removed, it gives no lock
+    except Timeout:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        with suppress(OSError):  # Windows removes no open file; it stays, and can be locked again
+            path.unlink()
+        lock.release()
 
 
 def remove_leftovers(folder: Path, age: float = 3600) -> None:
-    """Remove temporary files that killed processes have left.
+    """Remove temporary files and folders that killed processes have left, never those of a living one.
 
     Args:
         folder: is searched with all its subfolders.
-        age: only files older than this are removed, seconds. A newer one may belong to a process that is writing now.
+        age: what a process elsewhere, or an earlier version, has left is removed if it is older than this, seconds:
+            that process may be writing now.
     """
-    for path in folder.rglob(".*"):
-        if _TEMPORARY.search(path.name) and time.time() - path.stat().st_mtime >= age:
-            path.unlink(missing_ok=True)
+    for path in [*folder.rglob(".*")]:
+        if found := _TEMPORARY.search(path.name):
+            with suppress(FileNotFoundError):  # another process removes it too
+                if _is_left(found["machine"], found["process"]) or time.time() - path.stat().st_mtime >= age:
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _is_left(machine: str | None, process: str | None) -> bool:
+    """Whether the process that wrote a temporary file ran here, and has ended."""
+    if machine != _machine() or sys.platform == "win32":  # where `os.kill` would end it
+        return False
+    try:
+        os.kill(int(process or 0), 0)
+    except ProcessLookupError:
+        return True
+    except (PermissionError, OverflowError):  # another user's; a number that no process has
+        pass
+    return False
 
 
 def write_text(path: Path, text: str) -> None:

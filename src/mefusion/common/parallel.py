@@ -1,4 +1,4 @@
-"""Do the same work on many clips, in several processes, with a progress bar."""
+"""Do the same work on many clips, in several processes, and tell how far it has come."""
 
 import functools
 import multiprocessing
@@ -10,19 +10,13 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
 import cv2
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
-from rich.text import Text
 
 from mefusion.common.errors import MefusionError
+from mefusion.common.progress import track
+from mefusion.common.stopping import end_with_parent, signals_held_back
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-
-
-class _Rate(ProgressColumn):
-    def render(self, task: Task) -> Text:
-        speed = task.finished_speed or task.speed
-        return Text(f"{speed:.1f} clips/s" if speed else "")
 
 
 def parallel_map(
@@ -34,12 +28,12 @@ def parallel_map(
     initialise: Callable[..., None] | None = None,
     arguments: tuple[Any, ...] = (),
 ) -> Iterator[tuple[Item, Result]]:
-    """Yield (item, work(item)) for each item as soon as it is done, in any order, and show a progress bar.
+    """Yield (item, work(item)) for each item as soon as it is done, in any order, and tell the progress.
 
     Args:
         work: a function at the top level of a module: worker processes find it by its name.
         items: what to work on.
-        description: text of the progress bar.
+        description: what is done, for `mefusion.common.progress.track`.
         workers: number of processes; None means one for each core. With 1, the work is done in this process.
         initialise, arguments: a function, and its arguments, that is called once in each process before the work.
 
@@ -51,11 +45,8 @@ def parallel_map(
     if workers is not None and workers < 1:
         raise MefusionError(f"workers={workers}: give a number above 0, or null to use every core")
     count = min(len(items), workers or os.cpu_count() or 1)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
     run = _in_this_process if count == 1 else functools.partial(_in_processes, count)
-    with Progress(*columns) as progress:
-        results = run(work, items, initialise, arguments)
-        yield from progress.track(results, total=len(items), description=description)
+    yield from track(run(work, items, initialise, arguments), total=len(items), description=description)
 
 
 def _in_this_process(
@@ -85,29 +76,35 @@ def _in_processes(
     # Not joblib: it is as fast, but its workers go on running when this process is killed.
     # "spawn", not "fork": a forked process can hang once OpenCV or torch have started threads.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(count, context, _start_worker, (initialise, arguments)) as pool:
-        futures = {pool.submit(work, item): item for item in items}
-        try:
-            for future in as_completed(futures):
-                yield futures[future], future.result()
-        except BrokenProcessPool as error:
-            raise MefusionError(
-                "a worker process was killed, perhaps because memory ran out: run again with fewer workers (workers=1)"
-            ) from error
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+    pool = ProcessPoolExecutor(count, context, _start_worker, (initialise, arguments))
+    try:
+        with signals_held_back():  # from the workers too: this process ends them
+            futures = {pool.submit(work, item): item for item in items}
+        for future in as_completed(futures):
+            yield futures[future], future.result()
+    except BrokenProcessPool as error:
+        raise MefusionError(
+            "a worker process was killed, perhaps because memory ran out: run again with fewer workers (workers=1)"
+        ) from error
+    except BaseException:  # workers would finish what they are at, which takes up to half a minute
+        for process in [*(pool._processes or {}).values()]:
+            process.kill()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _start_worker(initialise: Callable[..., None] | None, arguments: tuple[Any, ...]) -> None:
     cv2.setNumThreads(1)  # there is a process for each core already
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    threading.Thread(target=_end_after, args=(parent,), daemon=True).start()
+    end_with_parent(parent.pid)  # on Linux at once, also while this worker computes outside of Python
     if initialise is not None:
         initialise(*arguments)
 
 
-def _end_with_parent() -> None:
+def _end_after(parent: Any) -> None:
     """End this worker when its parent dies. A killed parent cannot end its workers, which would wait forever."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
     parent.join()
     os._exit(1)

@@ -1,5 +1,6 @@
 """Build what a fold needs: its data, the network with its tasks, the trainer with callbacks and loggers."""
 
+import functools
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -7,6 +8,7 @@ import lightning as L
 import pandas as pd
 import torch
 from hydra.utils import instantiate
+from lightning.fabric.plugins.environments import SLURMEnvironment
 from lightning.pytorch.loggers import Logger
 from torch import nn
 
@@ -17,8 +19,8 @@ from mefusion.configuration.composition import Experiment
 from mefusion.configuration.schema import TrainSettings
 from mefusion.evaluation.folds import Fold
 from mefusion.studies.runs import Run
-from mefusion.studies.study import Study
-from mefusion.training.loggers import csv_logger, log_settings, log_summary_to_wandb, require_packages
+from mefusion.studies.study import Builder, Study
+from mefusion.training.loggers import MetricsFile, log_settings, log_summary_to_wandb, require_packages
 from mefusion.training.losses import Recognition, Task
 from mefusion.training.module import MERModule
 from mefusion.training.resume import AtomicCheckpointIO
@@ -78,6 +80,22 @@ def make_module(settings: TrainSettings, tasks: Mapping[str, Task], statistics: 
     return module
 
 
+def make_builder(experiment: Experiment, clips: ClipStore, study: Study, callbacks: Sequence[L.Callback]) -> Builder:
+    """What makes the data, module and trainer of each fold of a study.
+
+    Args:
+        experiment: the study's experiment.
+        clips: all clips of the study.
+        study: the study.
+        callbacks: see `make_trainer`.
+    """
+    return Builder(
+        data=functools.partial(make_data, experiment, clips),
+        module=functools.partial(make_module, experiment.settings, experiment.tasks),
+        trainer=lambda run, needed: make_trainer(experiment, study, run, [*needed, *callbacks]),
+    )
+
+
 def make_trainer(experiment: Experiment, study: Study, run: Run, callbacks: Sequence[L.Callback]) -> L.Trainer:
     """Make the trainer of a fold; it logs to the fold's folder.
 
@@ -93,7 +111,7 @@ def make_trainer(experiment: Experiment, study: Study, run: Run, callbacks: Sequ
     if rank() == 0:
         named = [instantiate(fill_placeholders(options, names)) for options in settings.logger.values()]
         log_settings(named, experiment.plain)
-        loggers = [csv_logger(run.folder), *named]
+        loggers = [MetricsFile(run.folder / "metrics.csv"), *named]
     options = dict(settings.trainer)
     if "sync_batchnorm" in options:
         options["sync_batchnorm"] = uses_sync_batchnorm(settings)
@@ -110,6 +128,9 @@ def make_trainer(experiment: Experiment, study: Study, run: Run, callbacks: Sequ
     # With `max_steps`, Lightning takes each checkpoint for one from the middle of an epoch, and a resumed training gets
     # one more batch of that epoch. Our checkpoints are all from the end of an epoch.
     trainer.fit_loop._iteration_based_training = lambda: False
+    environment = trainer._accelerator_connector.cluster_environment
+    if isinstance(environment, SLURMEnvironment):  # it would write a checkpoint that every fold would start from
+        environment.auto_requeue = False
     return trainer
 
 

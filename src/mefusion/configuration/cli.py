@@ -4,6 +4,7 @@ import functools
 import os
 import re
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from mefusion.common import opencv
 from mefusion.common.errors import MefusionError
 from mefusion.configuration.schema import register_schemas
 
@@ -59,6 +61,21 @@ def options_first(arguments: Sequence[str]) -> list[str]:
     return [*options, *overrides]
 
 
+WHOLE_SCHEME = ("labels.name=own", "labels.datasets=???", "+labels.datasets={}", "labels.classes=???")
+"""What comes before `+labels.classes={...}`, so that nothing of the base's name and classes is left."""
+
+
+def replace_classes(overrides: Sequence[str]) -> list[str]:
+    """Let `labels.classes={...}` be all classes of a scheme called `own`; Hydra would merge them with the base's.
+
+    `labels.classes.surprise=[...]` still changes a class of the base, and `+labels.classes={...}` adds to them.
+    """
+    given = re.compile(r"labels\.classes=\s*\{")
+    if not any(map(given.match, overrides)):
+        return list(overrides)
+    return [*WHOLE_SCHEME, *(f"+{text}" if given.match(text) else text for text in overrides)]
+
+
 def prepare_hydra() -> None:
     """Let Hydra find the types of the settings, experiments/, and modules in the current folder."""
     register_schemas()
@@ -67,17 +84,31 @@ def prepare_hydra() -> None:
         sys.path.append(folder)  # at the end, so that a module there hides no installed one
 
 
-def compose(overrides: Sequence[str]) -> DictConfig:
-    """Compose conf/train.yaml with overrides, as `mefusion-train` does."""
+def compose(overrides: Sequence[str], config_dir: Path | None = None) -> DictConfig:
+    """Compose conf/train.yaml with overrides, as `mefusion-train` does.
+
+    Args:
+        overrides: of the command line.
+        config_dir: a folder that is added to conf/, as by `--config-dir`.
+
+    Raises:
+        MefusionError: `config_dir` is not a folder.
+    """
     prepare_hydra()
+    added = []
+    if config_dir is not None:
+        if not config_dir.is_dir():
+            raise MefusionError(f"--config-dir={config_dir} is not a folder: give one with model/, labels/ and so on")
+        path = config_dir.resolve().as_posix().replace("'", r"\'")
+        added = [f"hydra.searchpath=['file://{path}']"]
     with hydra.initialize_config_dir(str(configuration_folder("conf")), version_base="1.3"):
-        return hydra.compose("train", overrides=list(overrides))
+        return hydra.compose("train", overrides=[*added, *replace_classes(overrides)])
 
 
 def run(task: Callable[[DictConfig], Any], *, config_name: str, program: str) -> None:
     """Run a command under Hydra; an error that the user can correct is printed as one sentence, with exit code 1."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises exceptions instead of printing them with hints
-    sys.argv[1:] = options_first(sys.argv[1:])
+    sys.argv[1:] = options_first(replace_classes(sys.argv[1:]))
     prepare_hydra()
 
     @functools.wraps(task)
@@ -108,10 +139,12 @@ def exit_on_error(program: str) -> Iterator[None]:
     except BrokenPipeError:  # the program that read the output has ended, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python prints a warning when it exits
         sys.exit(1)
+    except ImportError as error:
+        if not any(Path(frame.filename).parent.name == "cv2" for frame in traceback.extract_tb(error.__traceback__)):
+            raise
+        sys.exit(f"{program}: OpenCV cannot be imported ({error}): {opencv.CURE}")
     except OSError as error:
         sys.exit(f"{program}: {error.filename or 'a file'} cannot be used: {error.strerror or error}")
-    except KeyboardInterrupt:
-        sys.exit(130)
 
 
 def _explain(error: Exception) -> str:

@@ -5,30 +5,35 @@ clips = load_clips(experiment)             prepared clips with their classes
 study = plan_study(experiment, clips)      name, folds and seeds
 """
 
+import pkgutil
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import yaml
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from mefusion.clips.cache import read_index
-from mefusion.clips.table import KEY, clip_notes
+from hydra_plugins.mefusion_launcher import config_dir_option
+from mefusion.clips.cache import read_index, read_left_out
+from mefusion.clips.table import KEY, clip_notes, folder_name
 from mefusion.common.errors import MefusionError
+from mefusion.configuration.cli import configuration_folder
 from mefusion.configuration.preparing import Preparation, plan_preparation
 from mefusion.configuration.schema import ProtocolOptions, TrainSettings
-from mefusion.datasets.labels import label_clips
+from mefusion.datasets.labels import classes_of_clips, label_clips
 from mefusion.datasets.reading.counts import differences
 from mefusion.datasets.reading.source import Source
 from mefusion.evaluation.folds import make_folds
-from mefusion.evaluation.predictions import sample_list_hash
+from mefusion.evaluation.predictions import first_line, sample_list_hash
 from mefusion.faces.detectors import backend_version
 from mefusion.preparation.clips import PREPARATION
 from mefusion.studies import provenance
+from mefusion.studies.code import code_digest
 from mefusion.studies.identity import study_content, study_hash
 from mefusion.studies.study import Study
 from mefusion.training.losses import Task
@@ -82,15 +87,28 @@ def resolve_tasks(settings: TrainSettings) -> dict[str, Task]:
     """Make the tasks of conf/tasks that the model has, without those of weight 0.
 
     Raises:
-        MefusionError: an entry is not a task, a weight is below 0, or recognition is off.
+        MefusionError: an entry is not a task, the model has a weight of an unknown task or none of a task that the user
+            added, a weight is below 0, or recognition is off.
     """
     own, tasks = settings.model.task_weights, {}
+    shipped = yaml.safe_load((configuration_folder("conf") / "tasks" / "all.yaml").read_text(encoding="utf-8"))
+    known = {**shipped, **settings.tasks}
+    if unknown := [name for name in own if name not in known]:
+        raise MefusionError(
+            f"model.task_weights.{unknown[0]}: there is no such task; choose from {', '.join(known)}, or give "
+            f"the class of a task of your own as +tasks.{unknown[0]}._target_=CLASS"
+        )
     for name, options in settings.tasks.items():
         if not isinstance(options, dict) or "_target_" not in options:
             raise MefusionError(
                 f"tasks.{name} is not a task: give tasks.{name}._target_=CLASS and tasks.{name}.weight=1"
             )
         weight = options.get("weight")
+        if name not in {**shipped, **own} and weight != 0:
+            raise MefusionError(
+                f"tasks.{name}: model={settings.model.name} has no such task, only {', '.join(own)}; if its network "
+                f"returns what the task needs, give +model.task_weights.{name}=1"
+            )
         if weight is None or name not in own:
             weight = own.get(name, 0)
         if not isinstance(weight, int | float) or weight < 0:
@@ -114,9 +132,11 @@ def _prepare_command(settings: TrainSettings) -> str:
     # Forms of an override: a setting (data.root=), a group in a group (data/sources=), an added option (+data@)
     groups = ((text, re.match(r"[+~]*(\w*)", text)) for text in hydra.overrides.task)
     given = [text for text, group in groups if group and group[1] in shared and text not in chosen]
+    given = [text for text in given if not re.match(r"\+?labels\.(?!name=)", text)]  # a class says nothing of its clips
     if settings.faces.alignment != "stabilised" and aligned not in given:
         given.append(aligned)
-    return " ".join(["mefusion-prepare", *(text for text in chosen if text != "faces=default"), *given])
+    options = config_dir_option(hydra)
+    return " ".join(["mefusion-prepare", *options, *(text for text in chosen if text != "faces=default"), *given])
 
 
 def load_clips(experiment: Experiment) -> ClipStore:
@@ -160,8 +180,7 @@ def require_official_clips(labelled: pd.DataFrame, source: Source, scheme: str, 
     found = differences(labelled, scheme=scheme, datasets=source.required_counts)
     if not found:
         return
-    failed = pd.read_csv(failures, dtype=str) if failures.exists() else pd.DataFrame()
-    names = ", ".join(f"{row.subject}/{row.clip_id}" for row in failed.itertuples())
+    names = ", ".join(f"{row.subject}/{row.clip_id}" for row in read_left_out(failures).itertuples())
     raise MefusionError(
         f"data={source.name} labels={scheme} is not the official download: {'; '.join(found)}"
         f"{f'; not prepared: {names}' if names else ''}; complete it, or give data.allow_partial=true to go on"
@@ -189,6 +208,8 @@ def plan_study(experiment: Experiment, clips: ClipStore) -> Study:
         preparation=PREPARATION,
         faces=backend_version(backend),
     )
+    named = [content["model"]["network"], content.get("callbacks")]
+    named += [experiment.plain["tasks"][name] for name in experiment.tasks]
     facts = {
         "config_hash": digest,
         "model": settings.model.name,
@@ -202,15 +223,18 @@ def plan_study(experiment: Experiment, clips: ClipStore) -> Study:
         "clips": len(tested),  # the result covers these clips
         "sample_list_hash": sample_list_hash(tested),
         "partial": differences(clips.index, scheme=labels.name, datasets=source.official),
+        "left_out": left_out_facts(experiment, clips.index),
         "clip_notes": clip_notes(clips.index),
         "rule": settings.rule,
         "seeds": settings.seeds,
         "versions": provenance.versions(),
         "git_revision": provenance.git_revision(),
+        "code": code_digest([type(clips.view).__module__, *_modules_of_targets(named)]),
         "device": provenance.device_name(settings.trainer["accelerator"]),
     }
     return Study(
-        directory=Path(settings.output_dir) / f"{settings.model.name}-{source.name}-{labels.name}-{digest}",
+        directory=Path(settings.output_dir)
+        / folder_name(f"{settings.model.name}-{source.name}-{labels.name}-{digest}"),
         config=experiment.yaml,
         facts=facts,
         folds=folds,
@@ -218,6 +242,46 @@ def plan_study(experiment: Experiment, clips: ClipStore) -> Study:
         rule=settings.rule,
         validation=protocol.validation,
     )
+
+
+def _modules_of_targets(settings: Any) -> Iterator[str]:
+    """Names of the modules that define what settings name by `_target_`.
+
+    Raises:
+        MefusionError: one of these cannot be imported.
+    """
+    if isinstance(settings, list):
+        for part in settings:
+            yield from _modules_of_targets(part)
+    elif isinstance(settings, dict):
+        yield from _modules_of_targets([*settings.values()])
+        if isinstance(target := settings.get("_target_"), str):
+            try:
+                yield getattr(pkgutil.resolve_name(target), "__module__", target.rpartition(".")[0])
+            except Exception as error:  # a module of the user's can raise anything
+                raise MefusionError(f"_target_={target} cannot be imported: {first_line(error)}") from error
+
+
+def left_out_facts(experiment: Experiment, labelled: pd.DataFrame) -> dict[str, Any]:
+    """What preparation left out of a study's clips, for `study.json`.
+
+    Args:
+        experiment: the study's experiment.
+        labelled: the prepared clips that have a class in the study's label scheme.
+
+    Returns:
+        `clips`, those that could not be used, though they have a class too: subject, clip_id and problem of each;
+        `of`, the number of clips with them; `lost_subjects`, of whom no clip is left.
+    """
+    scheme = experiment.settings.labels
+    left_out = read_left_out(experiment.preparation.cache / "failures.csv")
+    if scheme.column in left_out:  # else the cache is of version 0.1, which did not record it
+        left_out = left_out[classes_of_clips(left_out, scheme).notna()]
+    return {
+        "clips": left_out[["subject", "clip_id", "problem"]].to_dict("records"),
+        "of": len(labelled) + len(left_out),
+        "lost_subjects": sorted({*left_out["subject"]} - {*labelled["subject"]}),
+    }
 
 
 def _task_settings(experiment: Experiment) -> dict[str, Any]:

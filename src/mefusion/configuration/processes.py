@@ -14,6 +14,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from hydra_plugins.mefusion_launcher import RESULT_VARIABLE
 from mefusion.common.distributed import rank
 from mefusion.common.errors import MefusionError
+from mefusion.common.stopping import end_together, end_with_parent
 
 
 def start_processes(options: Mapping[str, Any]) -> None:
@@ -27,13 +28,9 @@ def start_processes(options: Mapping[str, Any]) -> None:
     Raises:
         MefusionError: the devices do not exist, or there are several in a sweep.
     """
-    names = ("accelerator", "devices", "num_nodes", "strategy")
-    given = {name: options[name] for name in names if name in options}
-    text = " ".join(f"trainer.{name}={value}" for name, value in given.items())
-    try:
-        fabric = L.Fabric(**given)
-    except (ValueError, TypeError, RuntimeError, MisconfigurationException) as error:
-        raise MefusionError(f"{text}: {str(error).strip().splitlines()[0]}") from error
+    fabric, text = _fabric(options)
+    if fabric.device.type == "mps":
+        raise MefusionError(f"{text}: Apple's GPUs (MPS) are not supported: give trainer.accelerator=cpu")
     if fabric.world_size == 1:
         return
     if RESULT_VARIABLE in os.environ or HydraConfig.get().mode is RunMode.MULTIRUN:
@@ -42,6 +39,34 @@ def start_processes(options: Mapping[str, Any]) -> None:
             "trainer.devices=1, and the jobs run at the same time, each on a device of its own"
         )
     fabric.launch()
+    if rank() > 0:
+        end_with_parent()
+    end_together(getattr(fabric.strategy.launcher, "procs", ()))  # none where torchrun started the processes
+
+
+def require_one_process(options: Mapping[str, Any]) -> None:
+    """Check that a training needs no more than this process.
+
+    Args:
+        options: arguments of Lightning's Trainer.
+
+    Raises:
+        MefusionError: the devices do not exist, or there are several.
+    """
+    fabric, text = _fabric(options)
+    if fabric.world_size > 1:
+        raise MefusionError(f"{text}: --estimate measures one device: give trainer.devices=1, or trainer=gpu or cpu")
+
+
+def _fabric(options: Mapping[str, Any]) -> tuple[L.Fabric, str]:
+    """Lightning's Fabric for the devices of a trainer, and the settings that name them, for messages."""
+    names = ("accelerator", "devices", "num_nodes", "strategy")
+    given = {name: options[name] for name in names if name in options}
+    text = " ".join(f"trainer.{name}={value}" for name, value in given.items())
+    try:
+        return L.Fabric(**given), text
+    except (ValueError, TypeError, RuntimeError, MisconfigurationException) as error:
+        raise MefusionError(f"{text}: {str(error).strip().splitlines()[0]}") from error
 
 
 @contextmanager

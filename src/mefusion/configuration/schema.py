@@ -17,7 +17,7 @@ from mefusion.training.settings import Imbalance, OptimizerSettings, Rule, Train
 
 @dataclass
 class PrepareSettings:
-    """conf/prepare.yaml and conf/check.yaml: which clips are prepared, how, and into which folder.
+    """conf/prepare.yaml: which clips are prepared, how, and into which folder.
 
     Attributes:
         data: a source: `_target_` and its arguments.
@@ -36,6 +36,17 @@ class PrepareSettings:
     missing_apex: MissingApex = MissingApex.midpoint
     cache_dir: str = "cache"
     workers: int | None = None
+
+
+@dataclass
+class CheckSettings(PrepareSettings):
+    """conf/check.yaml: which clips are checked.
+
+    Attributes:
+        prepared: whether the prepared clips are checked, rather than the download.
+    """
+
+    prepared: bool = False
 
 
 @dataclass
@@ -106,6 +117,7 @@ class TrainSettings(PrepareSettings):
         seeds: every fold is run with each seed.
         rule: which weights predict.
         output_dir: folder of the studies.
+        again, accept_code: see `mefusion.studies.code.require_same_code`.
     """
 
     model: ModelSettings = field(default_factory=ModelSettings)
@@ -118,10 +130,13 @@ class TrainSettings(PrepareSettings):
     seeds: list[int] = field(default_factory=lambda: [0])
     rule: Rule = Rule.last
     output_dir: str = "outputs"
+    again: bool = False
+    accept_code: bool = False
 
 
 def register_schemas() -> None:
     """Register the types of the settings with Hydra."""
     store = ConfigStore.instance()
     store.store(name="prepare_schema", node=PrepareSettings)
+    store.store(name="check_schema", node=CheckSettings)
     store.store(name="train_schema", node=TrainSettings)

@@ -21,14 +21,18 @@ def label_clips(
     Raises:
         MefusionError: a class has no clip, an emotion belongs to two classes, or the datasets have different classes.
     """
-    parts = [_label(clips, scheme, str(dataset)) for dataset, clips in table.groupby("dataset", sort=False)]
-    labels = pd.concat(parts) if parts else pd.Series(dtype="string")
-    labelled = table.assign(label=labels.astype("string")).dropna(subset="label").reset_index(drop=True)
+    labelled = table.assign(label=classes_of_clips(table, scheme)).dropna(subset="label").reset_index(drop=True)
     names = scheme.class_names(table)
     absent = [name for name in names if name not in set(labelled["label"])]
     if absent or not names:
         raise MefusionError(_no_such_scheme(table, scheme, absent, known or {}))
     return labelled
+
+
+def classes_of_clips(table: pd.DataFrame, scheme: Scheme) -> pd.Series:
+    """The class of each clip of a clip table in the scheme, missing where it has none."""
+    parts = [_label(clips, scheme, str(dataset)) for dataset, clips in table.groupby("dataset", sort=False)]
+    return (pd.concat(parts) if parts else pd.Series()).astype("string")
 
 
 def _label(clips: pd.DataFrame, scheme: Scheme, dataset: str) -> pd.Series:
@@ -45,7 +49,7 @@ def _label(clips: pd.DataFrame, scheme: Scheme, dataset: str) -> pd.Series:
 def _class_of(classes: Classes, scheme: str) -> dict[str, str]:
     class_of: dict[str, str] = {}
     for name, emotions in classes.items():
-        for emotion in emotions:
+        for emotion in (text.strip().lower() for text in emotions):
             if emotion in class_of:
                 raise MefusionError(
                     f"labels={scheme} has the emotion '{emotion}' in two classes, {class_of[emotion]} and {name}: "
@@ -62,8 +66,9 @@ def _no_such_scheme(
     shared = sorted(set.intersection(*(set(known.get(dataset, ())) for dataset in datasets))) if datasets else []
     present = ", ".join(sorted(table[scheme.column].dropna().unique())) or "all missing"
     what = f"class {', '.join(absent)}" if absent else "any class"
+    own = "labels=values, or name the classes, as labels.classes={smile:[smile]}"
     column = {"emotion": "emotions", "objective_class": "objective classes"}.get(scheme.column, scheme.column)
     return (
         f"labels={scheme.name} has no clip of {what} in {', '.join(datasets)}, whose {column} are {present}: "
-        f"choose {' or '.join(f'labels={name}' for name in shared) or 'another scheme'}"
+        f"choose {' or '.join(f'labels={name}' for name in shared) or own}"
     )

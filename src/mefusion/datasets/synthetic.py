@@ -3,8 +3,7 @@
 import contextlib
 import functools
 import json
-import os
-import tempfile
+import shutil
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from PIL import Image
 
 from mefusion.clips.cache import load_arrays
 from mefusion.common.errors import MefusionError
-from mefusion.common.files import write_table
+from mefusion.common.files import remove_leftovers, temporary_path, write_table, write_text
 from mefusion.common.parallel import parallel_map
 from mefusion.datasets.manifest import manifest_digest, read_manifest
 from mefusion.datasets.reading.source import Source
@@ -126,10 +125,11 @@ def write_synthetic(root: Path, settings: SyntheticSettings, *, workers: int | N
         MefusionError: the portraits cannot be used, or the amplitude is too large for the face.
     """
     folder = synthetic_folder(root, settings)
+    remove_leftovers(folder)
     if (folder / "manifest.csv").exists():
         return folder
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "settings.json").write_text(json.dumps(asdict(settings), indent=2))
+    write_text(folder / "settings.json", json.dumps(asdict(settings), indent=2))
     clips = list_clips(settings)
     done = parallel_map(
         functools.partial(_write_clip, folder, settings), clips, description="Rendering", workers=workers
@@ -143,20 +143,21 @@ def _write_clip(folder: Path, settings: SyntheticSettings, clip: SyntheticClip) 
     made, name = make_clip(settings, clip), clip.name(settings)
     target = folder / "frames" / clip.subject_name / name
     if not target.exists():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".partial-", dir=target.parent) as folder_name:
-            partial = Path(folder_name) / name
-            partial.mkdir()
+        partial = temporary_path(target)
+        partial.mkdir(parents=True)
+        try:
             for t in range(len(made)):
                 Image.fromarray(render_frame(made, t, settings)).save(
                     partial / f"img{t + 1:03d}.jpg", quality=JPEG_QUALITY
                 )
             with contextlib.suppress(OSError):  # another process may have written the same clip
                 partial.rename(target)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
     return {
         "clip_id": name,
         "subject": clip.subject_name,
-        "path": os.fspath(target.relative_to(folder)),
+        "path": target.relative_to(folder).as_posix(),
         "emotion": list(EMOTIONS[settings.scheme])[clip.emotion],
         "onset": 1,
         "apex": made.apex + 1,

@@ -56,13 +56,22 @@ def score(
 
 
 def spread(scores: Mapping[str, Any], name: str) -> str:
-    """A score as text, with the standard deviation over seeds and the 95 % interval, if they are known."""
-    text = f"{scores[name]:.3f}"
+    """How a score spreads, in words: its standard deviation over seeds and its 95 % interval over subjects.
+
+    Args:
+        scores: what `score` returns.
+        name: of the score.
+
+    Returns:
+        The text; empty where neither is known.
+    """
+    parts = []
     if name in scores.get("sd", {}):
-        text += f" ± {scores['sd'][name]:.3f}"
+        parts.append(f"sd over seeds {scores['sd'][name]:.3f}")
     if name in scores["intervals"]:
-        text += " [{:.3f}, {:.3f}]".format(*scores["intervals"][name])
-    return text
+        low, high = scores["intervals"][name]
+        parts.append(f"95 % interval over {len(scores['subjects'])} subjects {low:.3f} to {high:.3f}")
+    return "; ".join(parts)
 
 
 def _score_part(table: "pd.DataFrame", classes: list[str], reports: Sequence[TaskReport]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import cv2
 import dlib
 import numpy as np
 
+from mefusion.common import opencv
 from mefusion.common.errors import MefusionError
 from mefusion.faces.alignment import has_eyes, warp
 
@@ -37,6 +38,19 @@ class FaceBackend(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Found:
+    """What a finder sees in a clip.
+
+    Attributes:
+        landmarks: [n, 68, 2] px of one face, NaN in frames where it is not found.
+        faces: most faces in one of the frames where faces were detected.
+    """
+
+    landmarks: np.ndarray
+    faces: int
+
+
 class FaceFinder(ABC):
     """A `FaceBackend` that finds faces and landmarks in single frames.
 
@@ -49,8 +63,12 @@ class FaceFinder(ABC):
     package: str
 
     @abstractmethod
+    def detect_all(self, frame: np.ndarray) -> list[Box]:
+        """Boxes of all faces, the largest first."""
+
     def detect(self, frame: np.ndarray) -> Box | None:
         """Box of the largest face, or None."""
+        return next(iter(self.detect_all(frame)), None)
 
     @abstractmethod
     def predict(self, frame: np.ndarray, box: Box) -> np.ndarray:
@@ -58,10 +76,27 @@ class FaceFinder(ABC):
 
     def landmarks(self, frames: Sequence[np.ndarray]) -> np.ndarray:
         """See `FaceBackend.landmarks`."""
-        found = track_face(frames, self)
-        if found is None:
+        return self.find(frames).landmarks
+
+    def find(self, frames: Sequence[np.ndarray]) -> Found:
+        """See `FaceBackend.landmarks`, which this gives with the number of faces."""
+        counting = _Counting(self)
+        landmarks = track_face(frames, counting)
+        if landmarks is None:
             raise MefusionError(f"{self.name} finds no face in any frame: give one where a face looks into the camera")
-        return found
+        return Found(landmarks, counting.faces)
+
+
+class _Counting:
+    """Detects and predicts as a finder does, and keeps the most faces that it saw in a frame."""
+
+    def __init__(self, finder: FaceFinder):
+        self.finder, self.predict, self.faces = finder, finder.predict, 0
+
+    def detect(self, frame: np.ndarray) -> Box | None:
+        boxes = self.finder.detect_all(frame)
+        self.faces = max(self.faces, len(boxes))
+        return boxes[0] if boxes else None
 
 
 @dataclass(frozen=True)
@@ -101,7 +136,7 @@ def _thumbnail(frame: np.ndarray, box: Box) -> np.ndarray:
     return small / max(float(np.linalg.norm(small)), 1e-6)
 
 
-def track_face(frames: Sequence[np.ndarray], finder: FaceFinder) -> np.ndarray | None:
+def track_face(frames: Sequence[np.ndarray], finder: FaceFinder | _Counting) -> np.ndarray | None:
     """Landmarks of the face in a clip's frames; the face is detected once, and again only if it is lost.
 
     The box of the first frame with a face is used for the whole clip: in a micro-expression the head moves by a few
@@ -148,14 +183,11 @@ class DlibFaces(FaceFinder):
         self._detector = dlib.get_frontal_face_detector()
         self._predictor = dlib.shape_predictor(str(weights))
 
-    def detect(self, frame: np.ndarray) -> Box | None:
-        """See `FaceFinder.detect`; if no face is found, the frame is enlarged to find small ones."""
-        for upsampling in (0, 1):
-            found = self._detector(frame, upsampling)
-            if found:
-                box = max(found, key=lambda r: r.area())
-                return box.left(), box.top(), box.right(), box.bottom()
-        return None
+    def detect_all(self, frame: np.ndarray) -> list[Box]:
+        """See `FaceFinder.detect_all`; if no face is found, the frame is enlarged to find small ones."""
+        found = self._detector(frame, 0) or self._detector(frame, 1)
+        found = sorted(found, key=lambda box: box.area(), reverse=True)
+        return [(box.left(), box.top(), box.right(), box.bottom()) for box in found]
 
     def predict(self, frame: np.ndarray, box: Box) -> np.ndarray:
         """See `FaceFinder.predict`; the face is enlarged first, since dlib rounds landmarks to whole pixels."""
@@ -188,7 +220,8 @@ class FaceAlignmentFaces(FaceFinder):
             import face_alignment
         except ImportError as error:
             raise MefusionError(
-                "faces=face_alignment needs the package face-alignment: pip install 'face-alignment>=1.5,<1.6'"
+                "faces=face_alignment needs the package face-alignment: pip install 'mefusion[face-alignment]'; then "
+                f"mend OpenCV, which it overwrites: {opencv.REINSTALL}"
             ) from error
         # Since 1.5 both are on by default: flipping takes twice the time, compiling minutes at the start.
         self._model = face_alignment.FaceAlignment(
@@ -201,10 +234,10 @@ class FaceAlignmentFaces(FaceFinder):
             face_detector_kwargs={"path_to_detector": str(_face_alignment_weights()[0])},
         )
 
-    def detect(self, frame: np.ndarray) -> Box | None:
-        """See `FaceFinder.detect`."""
-        boxes = [box[:4] for box in self._model.face_detector.detect_from_image(frame.copy())]
-        return max(map(tuple, boxes), key=lambda box: (box[2] - box[0]) * (box[3] - box[1]), default=None)
+    def detect_all(self, frame: np.ndarray) -> list[Box]:
+        """See `FaceFinder.detect_all`."""
+        boxes = [tuple(box[:4]) for box in self._model.face_detector.detect_from_image(frame.copy())]
+        return sorted(boxes, key=lambda box: (box[2] - box[0]) * (box[3] - box[1]), reverse=True)
 
     def predict(self, frame: np.ndarray, box: Box) -> np.ndarray:
         """See `FaceFinder.predict`."""
@@ -234,7 +267,7 @@ def _face_alignment_weights() -> list[Path]:
     return list(urls)
 
 
-BACKENDS: dict[str, type[FaceBackend]] = {finder.name: finder for finder in (DlibFaces, FaceAlignmentFaces)}
+BACKENDS: dict[str, type[FaceFinder]] = {finder.name: finder for finder in (DlibFaces, FaceAlignmentFaces)}
 NO_BACKEND = ("precomputed", "none")  # landmarks come from files, or are not needed
 
 
@@ -255,7 +288,7 @@ def backend_version(name: str) -> str:
 
 
 @functools.cache
-def make_backend(name: str) -> FaceBackend | None:
+def make_backend(name: str) -> FaceFinder | None:
     """Make the landmark backend of a name, once in each process; None for `NO_BACKEND`.
 
     A backend that cannot be used is an error, and is never replaced by another one.

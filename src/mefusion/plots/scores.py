@@ -150,7 +150,7 @@ def learning_curves(curves: pd.DataFrame, title: str = "") -> Figure:
         for stage, colour in stages.items():
             if f"{stage}/{name}" in logged:
                 _draw_curves(axes, curves, f"{stage}/{name}", stage, colour)
-        axes.set_title(name.replace("_", " "), parse_math=False)
+        axes.set_title(name.replace("_", " ").replace("uf1", "UF1"), parse_math=False)
         axes.grid(visible=True)
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))

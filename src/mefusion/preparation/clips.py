@@ -9,16 +9,24 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from mefusion.clips.cache import PREPARED_COLUMNS, read_metadata, save_clip, settings_hash
-from mefusion.clips.table import KEY, file_name, frame_number
-from mefusion.clips.video import IMAGES, frame_place, list_frames, read_clip, read_image
+from mefusion.clips.cache import (
+    LEFT_OUT_COLUMNS,
+    PREPARED_COLUMNS,
+    RECORDED_COLUMNS,
+    read_metadata,
+    save_clip,
+    settings_hash,
+)
+from mefusion.clips.table import file_name, folder_name, frame_number
+from mefusion.clips.video import IMAGES, frame_place, frames_past_end, list_frames, read_clip, read_image
 from mefusion.common.errors import MefusionError
 from mefusion.common.files import leads_outside, remove_leftovers, write_table
 from mefusion.common.parallel import parallel_map
 from mefusion.faces.alignment import fill_missing
-from mefusion.faces.detectors import FaceBackend, backend_version, make_backend
+from mefusion.faces.detectors import FaceFinder, backend_version, make_backend
 from mefusion.faces.landmark_files import KnownLandmarks, clip_landmarks, with_landmark_files
 from mefusion.preparation.arrays import blend_in_time, flow_image_arrays, interpolate_in_time, prepare_clip
+from mefusion.preparation.quality import edge_distance
 from mefusion.preparation.settings import PreparationSettings, ShortClips
 
 PREPARATION = 2  # raise it when a change of the code makes the same settings give other arrays
@@ -26,10 +34,18 @@ PREPARATION = 2  # raise it when a change of the code makes the same settings gi
 
 @dataclass(frozen=True)
 class Outcome:
-    """Result of one clip: a row of the index, or the problem that prevented it; and a note for the user."""
+    """Result of one clip: a row of the index, or the problem that prevented it; and a note for the user.
+
+    Attributes:
+        row: of the index.
+        problem: why the clip is left out.
+        wanted: whether the settings ask for that, so that it is no failure.
+        note: how the clip was changed.
+    """
 
     row: Mapping[str, object] | None = None
     problem: str | None = None
+    wanted: bool = False
     note: str | None = None
 
 
@@ -40,13 +56,13 @@ def prepare_clips(
 
     Args:
         table: clip table.
-        folder: the cache's folder; clips/, index.parquet and failures.csv are written there.
+        folder: the cache's folder; clips/, index.parquet and failures.csv (all clips left out) are written there.
         settings: how clips are prepared.
         workers: number of processes; None means one for each core.
 
     Returns:
-        The index; the failures, with the columns dataset, subject, clip_id, path and problem; and notes on clips that
-        were interpolated or left out.
+        The index; the failures, with `LEFT_OUT_COLUMNS` and the table's other columns; and notes on clips that were
+        interpolated, or left out because the settings ask for it.
 
     Raises:
         MefusionError: the face backend cannot be used.
@@ -66,16 +82,19 @@ def prepare_clips(
     )
     done = dict(sorted(outcomes))
     rows = [outcome.row for outcome in done.values() if outcome.row]
-    index = pd.DataFrame(rows, columns=[*table.columns, *PREPARED_COLUMNS])
-    failed = [{**clips[i], "problem": outcome.problem} for i, outcome in done.items() if outcome.problem]
-    failures = pd.DataFrame(failed, columns=[*KEY, "path", "problem"])
-    write_table(folder / "failures.csv", failures)
-    write_table(folder / "index.parquet", index.astype(table.dtypes.to_dict()))
-    return index, failures, [outcome.note for outcome in done.values() if outcome.note]
+    index = pd.DataFrame(rows, columns=[*table.columns, *PREPARED_COLUMNS, *RECORDED_COLUMNS])
+    unused = {i: outcome for i, outcome in done.items() if outcome.problem}
+    columns = dict.fromkeys([*LEFT_OUT_COLUMNS, *table.columns])
+    left_out = pd.DataFrame([{**clips[i], "problem": o.problem} for i, o in unused.items()], columns=[*columns])
+    wanted = np.array([outcome.wanted for outcome in unused.values()], dtype=bool)
+    write_table(folder / "failures.csv", left_out)
+    write_table(folder / "index.parquet", index.astype(table.dtypes.to_dict() | RECORDED_COLUMNS))
+    remarks = [outcome.problem if outcome.wanted else outcome.note for outcome in done.values()]
+    return index, left_out[~wanted].reset_index(drop=True), [remark for remark in remarks if remark]
 
 
 _clips: list[dict[str, object]] = []
-_backend: FaceBackend | None = None
+_backend: FaceFinder | None = None
 
 
 def _initialise_worker(clips: list[dict[str, object]], faces: str) -> None:
@@ -97,7 +116,7 @@ def _prepare(number: int, *, folder: Path, settings: PreparationSettings) -> Out
 
 
 def _prepare_or_raise(
-    clip: dict[str, object], backend: FaceBackend | None, folder: Path, settings: PreparationSettings
+    clip: dict[str, object], backend: FaceFinder | None, folder: Path, settings: PreparationSettings
 ) -> Outcome:
     path, numbers = Path(str(clip["path"])), {name: frame_number(clip[name]) for name in ("onset", "apex", "offset")}
     names = (str(clip["dataset"]), str(clip["subject"]).split("/", 1)[-1], f"{clip['clip_id']}.safetensors")
@@ -113,22 +132,29 @@ def _prepare_or_raise(
             limits = {"onset": numbers["onset"], "offset": numbers["offset"]}
             frames = read_clip(path, **limits)
             if len(frames) < settings.clip_length and settings.short_clips == ShortClips.leave_out:
-                return Outcome(note=f"{_too_few_frames(path, len(frames), settings)}: left out")
+                return Outcome(problem=f"{_too_few_frames(path, len(frames), settings)}: left out", wanted=True)
+            past_end = frames_past_end(path, count=len(frames), **limits)
             apex = frame_place(path, numbers["apex"], **limits)
+            if apex is not None and apex >= len(frames):
+                apex = None
             points = clip_landmarks(landmarks, path, used=len(frames), **limits) if landmarks else None
             arrays, facts = _from_frames(path, frames, points, backend, settings, apex=apex)
+            facts["frames_past_end"] = str(past_end)
+            if past_end:
+                sentence = f"{path} ends {past_end} frames before the offset {numbers['offset']}: it is used to its end"
+                facts["note"] = "; ".join(filter(None, (sentence, facts["note"])))
         metadata = facts | {"state": state}
         save_clip(target, arrays, metadata)
     n_frames = int(metadata["n_frames"])
     row = {
         **clip,
-        "file": str(target.relative_to(folder)),
+        "file": target.relative_to(folder).as_posix(),
         "content": metadata["content"],
         "n_frames": n_frames,
         "stride": max(n_frames // settings.clip_length, 1),
         "apex_from": metadata["apex"],
         "apex_place": int(metadata["apex_place"]),
-    }
+    } | {name: float(metadata[name]) if name in metadata else None for name in RECORDED_COLUMNS}
     return Outcome(row=row, note=metadata["note"] or None)
 
 
@@ -136,15 +162,17 @@ def _from_frames(
     path: Path,
     frames: list[np.ndarray],
     points: np.ndarray | None,
-    backend: FaceBackend | None,
+    backend: FaceFinder | None,
     settings: PreparationSettings,
     *,
     apex: int | None,
 ) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """Make the arrays and metadata of a clip; `points` are its landmarks [n, 68, 2] px, if they are known."""
     content, note = hashlib.sha256(b"".join(frame.tobytes() for frame in frames)), ""
+    recorded = {"frames_read": str(len(frames))}
     if points is not None:
         content.update(points.tobytes())
+        recorded |= _recorded_of(points, frames)
         points = fill_missing(points, limit=settings.faces.max_missing)
     if len(frames) < settings.clip_length:
         note = f"{_too_few_frames(path, len(frames), settings)}: interpolated in time"
@@ -152,13 +180,27 @@ def _from_frames(
             apex = round(apex * (settings.clip_length - 1) / (len(frames) - 1))
         frames = interpolate_in_time(frames, settings.clip_length)
         points = None if points is None else blend_in_time(points, settings.clip_length)
-    arrays = prepare_clip(frames, backend if points is None else KnownLandmarks(points), settings, apex=apex)
+    if points is None and backend is not None:
+        found = backend.find(frames)
+        points = found.landmarks
+        recorded |= {"faces": str(found.faces)} | _recorded_of(points, frames)
+    arrays = prepare_clip(frames, None if points is None else KnownLandmarks(points), settings, apex=apex)
     facts = {
         "n_frames": str(len(frames)),
         "apex": "table" if apex else str(settings.missing_apex),
         "apex_place": str(arrays.pop("apex_place")),
     }
-    return arrays, facts | {"content": content.hexdigest()[:16], "note": note}
+    return arrays, facts | recorded | {"content": content.hexdigest()[:16], "note": note}
+
+
+def _recorded_of(points: np.ndarray, frames: Sequence[np.ndarray]) -> dict[str, str]:
+    """What is recorded of found landmarks [n, 68, 2] px, NaN where there is no face; see `RECORDED_COLUMNS`."""
+    seen = ~np.isnan(points).any(axis=(1, 2))
+    if not seen.any():
+        return {}
+    height, width, _ = frames[0].shape
+    edge = edge_distance(points[seen], height=height, width=width)
+    return {"frames_without_face": str(int((~seen).sum())), "edge": f"{edge:.3f}"}
 
 
 def _from_flow_image(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
@@ -209,4 +251,4 @@ def cache_folder(cache_dir: Path, settings: PreparationSettings, *, data: str, s
     recorded = asdict(settings) | {name: faces[name] for name in ("enlarge", "alignment", "max_missing")}
     recorded |= {"faces": recorded.pop("backend"), "landmark_folder": faces["folder"], "version": PREPARATION}
     facts = {"preparation": recorded, "source": source, "backend": backend_version(settings.backend)}
-    return cache_dir / data / settings_hash(facts)
+    return cache_dir / folder_name(data) / settings_hash(facts)

@@ -2,12 +2,14 @@
 
 import argparse
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mefusion.common.errors import MefusionError
+from mefusion.common.stopping import stoppable
 
 # pandas, matplotlib and rich are imported where they are used, so that --help answers at once.
 if TYPE_CHECKING:
@@ -23,7 +25,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         0; or 1 if a directory or a figure could not be reported. stderr says why, and all others are reported.
     """
+    argv = sys.argv[1:] if argv is None else argv
     arguments = _parser().parse_args(argv)
+    with stoppable("mefusion-report", "the studies are as before: run the same command to write the report"):
+        return _report(arguments, shlex.join(["mefusion-report", *argv]))
+
+
+def _report(arguments: argparse.Namespace, command: str) -> int:
     reported, errors = _read(arguments.directories, arguments.partial)
     if reported:
         from mefusion.report.content import make_document
@@ -32,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         try:
             reference = find_reference(reported, arguments.reference) if arguments.reference else None
-            document, broken = make_document(reported, reference)
+            document, broken = make_document(reported, reference, command)
             errors += broken
             output = arguments.output or _default_output([study.directory for study in reported])
             write_document(output, document, reported)

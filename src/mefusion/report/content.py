@@ -1,14 +1,16 @@
 """Content of a report: an overview of all studies, and a section on each."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from mefusion import plots
+from mefusion import __version__, plots
 from mefusion.common.errors import MefusionError
+from mefusion.evaluation.predictions import some
 from mefusion.report import tables
 from mefusion.report.document import Document, Picture, Section
 from mefusion.report.reading import ReportedStudy, swept_keys, swept_settings
@@ -19,18 +21,19 @@ from mefusion.studies.results import load_curves
 CONTACT_SHEET_CLIPS = 4
 _PROVENANCE = (
     *("data", "labels", "protocol", "seeds", "rule"),
-    *("config_hash", "sample_list_hash", "git_revision", "device"),
+    *("config_hash", "sample_list_hash", "git_revision", "code", "device"),
 )
 
 
 def make_document(
-    studies: Sequence[ReportedStudy], reference: ReportedStudy | None = None
+    studies: Sequence[ReportedStudy], reference: ReportedStudy | None = None, command: str = ""
 ) -> tuple[Document, list[str]]:
     """Make the tables, notes and figures of a report.
 
     Args:
         studies: studies to report; those of the rule oracle get only a table that shows how much that rule adds.
         reference: study that the others are compared with.
+        command: the command line that makes the report.
 
     Returns:
         The document, and one sentence for each figure that could not be drawn.
@@ -50,15 +53,18 @@ def make_document(
             notes.append("With several seeds, McNemar's test uses the class of the largest mean probability.")
         sections.append(Section("Comparison", [table], [*notes, *refused], brief=True))
     if len(honest) < len(studies):
-        note = "Most published numbers are made this way. The difference shows how much the labels of the test "
-        note += "subjects add to the score. These scores do not show how good a model is."
-        sections.append(Section("Chosen on the test subjects", [tables.oracle_table(studies)], [note], brief=True))
+        notes = [] if honest else [tables.SCORES_NOTE]
+        notes.append(
+            "Oracle: in each fold the epoch with the best score on the test subjects predicts them. Most published "
+            "numbers are made this way. The difference shows how much the labels of the test subjects add to the "
+            "score. These scores do not show how good a model is."
+        )
+        sections.append(Section("Chosen on the test subjects", [tables.oracle_table(studies)], notes, brief=True))
     for study in honest:
         section, sentences = _study_section(study, brief=len(honest) == 1)
         sections.append(section)
         broken += sentences
-    title = studies[0].name if len(studies) == 1 else f"{len(studies)} studies"
-    return Document(title, sections), broken
+    return Document(_title(studies), _facts(studies, command), sections), broken
 
 
 def overview(studies: Sequence[ReportedStudy]) -> Section:
@@ -76,7 +82,9 @@ def overview(studies: Sequence[ReportedStudy]) -> Section:
             [study.summary["intervals"].get("uf1") for study in studies],
             majority=_shared([study.summary["majority"]["uf1"] for study in studies]),
         )
-        section.pictures.append(Picture("uf1", "UF1 of each study with its 95 % interval over subjects", figure))
+        mean = " (mean over the seeds)" if any("seeds" in study.summary for study in studies) else ""
+        caption = f"UF1 of each study{mean} with its 95 % interval over subjects"
+        section.pictures.append(Picture("uf1", caption, figure))
     if (values := heat_map_table(studies)) is not None:
         figure = plots.weight_heat_map(values, str(values.index.name), str(values.columns.name))
         section.pictures.append(Picture("weights", "UF1 over the weights of two tasks", figure))
@@ -120,16 +128,42 @@ def choose_examples(examples: Sequence[dict[str, Any]], classes: Sequence[str]) 
     return chosen
 
 
+def _title(studies: Sequence[ReportedStudy]) -> str:
+    models, data = (
+        some(dict.fromkeys(study.summary["provenance"].get(name, "-") for study in studies), most=4)
+        for name in ("model", "data")
+    )
+    return f"{models} on {data}" + (f": {len(studies)} studies" if len(studies) > 1 else "")
+
+
+def _facts(studies: Sequence[ReportedStudy], command: str) -> dict[str, str]:
+    data, models = [], []
+    for study in studies:
+        summary, provenance = study.summary, study.summary["provenance"]
+        people = f"{summary['clips']} clips of {len(summary['subjects'])} subjects"
+        data.append(f"{provenance.get('data', '-')}, labels {provenance.get('labels', '-')}, {people}")
+        models.append(provenance["model"])
+    return {
+        "Data": "; ".join(dict.fromkeys(data)),
+        "Models": ", ".join(dict.fromkeys(models)),
+        "Made": f"{datetime.now().astimezone():%Y-%m-%d %H:%M %z}, mefusion {__version__}",
+        "Command": command,
+    }
+
+
 def _study_section(study: ReportedStudy, brief: bool) -> tuple[Section, list[str]]:
     summary, provenance = study.summary, study.summary["provenance"]
     shown = [tables.score_table(summary), tables.class_table(summary)]
     if "datasets" in summary:
         shown.append(tables.dataset_table(summary))
     shown.append(tables.subject_table(summary))
+    if left_out := tables.left_out_table(summary):
+        shown.append(left_out)
     facts = ", ".join(f"{key} {provenance[key]}" for key in _PROVENANCE if key in provenance)
     versions = ", ".join(f"{name} {version}" for name, version in provenance["versions"].items())
     notes = [
-        "mean_of_folds_uf1: the mean of the folds' UF1, as in older papers; it cannot be compared with UF1.",
+        f"{tables.MEAN_OF_FOLDS}: each fold is scored by itself, and the scores are averaged, as in older papers. It "
+        "cannot be compared with UF1.",
         f"Provenance: {facts}.",
         f"Versions: {versions}.",
     ]

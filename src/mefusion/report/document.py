@@ -62,9 +62,15 @@ class Section:
 
 @dataclass
 class Document:
-    """A report."""
+    """A report.
+
+    Attributes:
+        title: models and data.
+        facts: what stands under the title, by name: data, models, date and command.
+    """
 
     title: str
+    facts: dict[str, str]
     sections: list[Section]
 
 

@@ -8,6 +8,21 @@ from mefusion.evaluation import bootstrap, metrics
 from mefusion.evaluation.measures import Measure
 from mefusion.report.document import Table
 from mefusion.report.reading import ReportedStudy, same_study_under_other_rule, swept_keys, swept_settings
+from mefusion.studies.record import left_out_phrase
+
+MEAN_OF_FOLDS = "UF1, mean of folds"
+SCORES_NOTE = (
+    "UF1: mean F1 over the classes, F1 = 2TP / (2TP + FP + FN). UAR: mean recall over the classes. "
+    "ACC: share of clips predicted correctly. WF1: mean F1, where each class counts as often as it has clips."
+)
+
+_DEVIATION = "sd over seeds"
+_INTERVAL = "95 % over subjects"
+_RULES = {
+    "last": "last (those after the last training step)",
+    "average": "average (a moving average over the training)",
+    "inner_val": "inner_val (those of the best epoch on validation subjects, which do not train)",
+}
 
 
 def results_table(studies: Sequence[ReportedStudy]) -> Table:
@@ -20,8 +35,8 @@ def results_table(studies: Sequence[ReportedStudy]) -> Table:
         The table. If no setting differs, as for a single study, it shows the model and the tasks.
     """
     settings = _settings(studies)
-    deviation = ["sd"] if any("sd" in study.summary for study in studies) else []
-    titles = [*settings[0], "clips", "UF1", *deviation, "UF1 95 %", "UAR", "ACC", "WF1", "majority UF1"]
+    deviation = [_DEVIATION] if any("sd" in study.summary for study in studies) else []
+    titles = [*settings[0], "clips", "UF1", *deviation, f"UF1 {_INTERVAL}", "UAR", "ACC", "WF1", "majority UF1"]
     rows = []
     for study, own in zip(studies, settings, strict=True):
         summary = study.summary
@@ -76,7 +91,7 @@ def comparison_table(studies: Sequence[ReportedStudy], reference: ReportedStudy)
             continue
         row = (str(found["clips"]), f"{found['difference']:+.3f}", _range(found["interval"], "+.3f"))
         rows.append([*own.values(), *row, *_mcnemar(found)])
-    titles = [*_settings(studies)[0], "common clips", "UF1 difference", "95 %"]
+    titles = [*_settings(studies)[0], "common clips", "UF1 difference", _INTERVAL]
     titles += ["only this correct", "only reference correct", "McNemar p"]
     return Table(f"Compared with {reference.name}", titles, rows, text_columns=len(_settings(studies)[0])), refused
 
@@ -90,32 +105,32 @@ def oracle_table(studies: Sequence[ReportedStudy]) -> Table:
     """
     oracles = [study for study in studies if study.oracle]
     settings = _settings(oracles)
-    scores = [f"oracle_{name}" for name in metrics.SCORES]
-    titles = [*settings[0], "compared with", "clips", *scores, "oracle_uf1 minus UF1", "95 %"]
+    scores = [f"oracle {name.upper()}" for name in metrics.SCORES]
+    titles = [*settings[0], "compared with", "clips", *scores, "oracle UF1 minus UF1", _INTERVAL]
     rows = []
     for study, own in zip(oracles, settings, strict=True):
         honest = same_study_under_other_rule(study, studies)
-        name, added = "-", ["-", "-"]
+        compared_with, added = "-", ["-", "-"]
         if honest is not None:
             found = _compare(study, honest)
-            name, added = honest.name, [f"{found['difference']:+.3f}", _range(found["interval"], "+.3f")]
-        numbers = (f"{study.summary[score]:.3f}" for score in scores)
-        rows.append([*own.values(), name, str(study.summary["clips"]), *numbers, *added])
+            compared_with, added = honest.name, [f"{found['difference']:+.3f}", _range(found["interval"], "+.3f")]
+        numbers = (f"{study.summary[f'oracle_{name}']:.3f}" for name in metrics.SCORES)
+        rows.append([*own.values(), compared_with, str(study.summary["clips"]), *numbers, *added])
     return Table("Epoch chosen on the test subjects: not results", titles, rows, text_columns=len(settings[0]) + 1)
 
 
 def score_table(summary: dict[str, Any]) -> Table:
     """A study's four scores, with their intervals, for each seed and for the majority class; and the mean of folds."""
     seeds = summary.get("seeds", {})
-    deviation = ["sd"] if seeds else []
-    titles = ["score", "pooled", "95 % interval", *deviation, *(f"seed {seed}" for seed in seeds), "majority class"]
+    deviation = [_DEVIATION] if seeds else []
+    titles = ["score", "pooled", _INTERVAL, *deviation, *(f"seed {seed}" for seed in seeds), "majority class"]
     rows = []
     for name in metrics.SCORES:
         row = [name.upper(), f"{summary[name]:.3f}", _range(summary["intervals"].get(name))]
         row += [f"{summary['sd'][name]:.3f}"] if seeds else []
         row += [f"{scores[name]:.3f}" for scores in seeds.values()]
         rows.append([*row, f"{summary['majority'][name]:.3f}"])
-    rows.append(["mean_of_folds_uf1", f"{summary['mean_of_folds_uf1']:.3f}", *["-"] * (len(titles) - 2)])
+    rows.append([MEAN_OF_FOLDS, f"{summary['mean_of_folds_uf1']:.3f}", *["-"] * (len(titles) - 2)])
     return Table("Scores", titles, rows, study=summary["study"])
 
 
@@ -139,7 +154,7 @@ def dataset_table(summary: dict[str, Any]) -> Table:
         ]
         for name, part in summary["datasets"].items()
     ]
-    titles = ["dataset", "clips", *(name.upper() for name in metrics.SCORES), "UF1 95 %"]
+    titles = ["dataset", "clips", *(name.upper() for name in metrics.SCORES), f"UF1 {_INTERVAL}"]
     return Table("Datasets", titles, rows, study=summary["study"])
 
 
@@ -153,27 +168,44 @@ def subject_table(summary: dict[str, Any]) -> Table:
     return Table("Subjects", titles, rows, text_columns=2, long=True, study=summary["study"])
 
 
+def left_out_table(summary: dict[str, Any]) -> Table | None:
+    """The clips that preparation left out, each with the reason; None where it left out none, or it is not recorded."""
+    left_out = summary["provenance"]["left_out"]
+    if not left_out or not left_out["clips"]:
+        return None
+    rows = [[clip["subject"], clip["clip_id"], clip["problem"]] for clip in left_out["clips"]]
+    titles = ["subject", "clip", "reason"]
+    return Table("Clips that could not be prepared", titles, rows, text_columns=3, long=True, study=summary["study"])
+
+
 def results_notes(studies: Sequence[ReportedStudy]) -> list[str]:
     """Notes that explain `results_table`."""
     summaries = [study.summary for study in studies]
     rules = sorted({summary["rule"] for summary in summaries})
     few = min(len(summary["subjects"]) for summary in summaries)
     lines = [
-        f"Each score is computed from the predictions of all folds together; rule for the weights: {', '.join(rules)}.",
-        f"95 %: interval by bootstrap over subjects, {bootstrap.RESAMPLES} resamples. Majority: always predicts the "
-        "most frequent class.",
+        SCORES_NOTE,
+        "Each score is computed from the predictions of all folds together. "
+        f"Rule for the weights: {'; '.join(_RULES.get(rule, rule) for rule in rules)}.",
+        f"{_INTERVAL}: interval by bootstrap over the test subjects, {bootstrap.RESAMPLES} resamples. It shows how "
+        "much the score depends on who was recorded. Majority UF1: UF1 of always predicting the most frequent class.",
     ]
     if few < 20:  # simulated: docs/results.md
         lines.append(
             f"An interval over {few} subjects is too narrow: less than 95 % of such intervals contain the true value."
         )
     if any("sd" in summary for summary in summaries):
-        lines.append("With several seeds, each score is the mean over the seeds, and sd is the standard deviation.")
+        lines.append(
+            "With several seeds, each score is the mean over the seeds, and sd over seeds is the standard deviation. "
+            "It shows how much repeated trainings differ; the interval over subjects is that of the mean."
+        )
     for summary in summaries:
         if missing := summary["missing_folds"]:
             lines.append(f"Warning: {summary['study']} is incomplete: its scores leave out {', '.join(missing)}.")
         if partial := summary["provenance"]["partial"]:
             lines.append(f"{summary['study']} does not use the complete dataset: {', '.join(partial)}.")
+        if left_out := left_out_phrase(summary["provenance"]):
+            lines.append(f"Warning: {summary['study']}: {left_out}.")
         for key, values in summary["folds_differ"].items():
             lines.append(f"Warning: folds of {summary['study']} were run with different {key}: {', '.join(values)}.")
     lines += dict.fromkeys(report.note for study in studies for report in study.reports if report.note)

@@ -10,8 +10,7 @@ from typing import Any
 import jinja2
 import pandas as pd
 
-from mefusion import __version__
-from mefusion.common.files import replacing, write_table, write_text
+from mefusion.common.files import remove_leftovers, replacing, write_table, write_text
 from mefusion.report.document import Document, Picture, Table
 from mefusion.report.latex import to_latex
 from mefusion.report.reading import ReportedStudy, swept_keys, swept_settings
@@ -41,6 +40,7 @@ def write_document(folder: Path, document: Document, studies: Sequence[ReportedS
         MefusionError: a file cannot be written.
     """
     pictures = {picture.name: _png(picture.figure) for section in document.sections for picture in section.pictures}
+    remove_leftovers(folder)
     for name, data in pictures.items():
         with replacing(folder / "figures" / f"{name}.png") as temporary:
             temporary.write_bytes(data)
@@ -52,7 +52,7 @@ def write_document(folder: Path, document: Document, studies: Sequence[ReportedS
 
 def to_markdown(document: Document) -> str:
     """The document as Markdown; it refers to the figures in figures/."""
-    lines = [f"# {document.title}"]
+    lines = [f"# {document.title}", "", *(f"- {name}: {text}" for name, text in document.facts.items())]
     for section in document.sections:
         lines += ["", f"## {section.title}"]
         for table in section.tables:
@@ -77,7 +77,7 @@ def to_html(document: Document, pictures: Mapping[str, bytes]) -> str:
     embedded = {name: base64.b64encode(data).decode() for name, data in pictures.items()}
     sizes = {picture.name: _css_width(picture) for section in document.sections for picture in section.pictures}
     template = environment.get_template("page.html.j2")
-    return template.render(document=document, pictures=embedded, widths=sizes, version=__version__)
+    return template.render(document=document, pictures=embedded, widths=sizes)
 
 
 def to_frame(studies: Sequence[ReportedStudy]) -> pd.DataFrame:
@@ -87,6 +87,8 @@ def to_frame(studies: Sequence[ReportedStudy]) -> pd.DataFrame:
     for study in studies:
         provenance = study.summary["provenance"]
         origin = {key: provenance.get(key) for key in ("sample_list_hash", "config_hash", "git_revision", "device")}
+        if left_out := provenance["left_out"]:
+            origin["clips_left_out"] = len(left_out["clips"])
         settings = {f"setting_{name}": text for name, text in swept_settings(study, keys).items()}
         rows.append(_numbers(study.summary) | settings | origin)
     return pd.json_normalize(rows, sep="_")
@@ -99,6 +101,7 @@ def print_document(document: Document) -> None:
 
     # A file or a pipe has no width.
     console = Console(width=None if sys.stdout.isatty() else 180, highlight=False)
+    console.print(Text(document.title, style="bold"))
     for section in document.sections:
         if section.brief:
             for table in section.tables:

@@ -20,10 +20,11 @@ RESULTS = "0.1.0"
 
 SETTINGS_WITHOUT_EFFECT = (
     "cache_dir", "output_dir", "workers", "logger", "protocol.folds", "protocol.shard", "faces.folder",
+    "again", "accept_code",
     "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy", "trainer.sync_batchnorm",
     "trainer.enable_progress_bar", "trainer.enable_model_summary", "trainer.log_every_n_steps", "trainer.profiler",
 )  # fmt: skip
-"""Settings of folders and devices, which do not change results."""
+"""Settings of folders, devices and what is run, which do not change results."""
 
 DATA_SETTINGS_WITHOUT_EFFECT = ("root", "portraits", "layout", "write_to", "allow_partial")
 """The same for sources, also for the sources of a pool."""

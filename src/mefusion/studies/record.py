@@ -2,13 +2,14 @@
 
 import json
 import reprlib
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from mefusion.common.errors import MefusionError
 from mefusion.evaluation.measures import TaskReport
-from mefusion.evaluation.predictions import first_line
+from mefusion.evaluation.predictions import first_line, some
 from mefusion.studies.runs import Run, runs_of
 
 
@@ -36,6 +37,19 @@ def _is_report(value: Any) -> bool:
     return True
 
 
+def _is_left_out(value: Any) -> bool:
+    def is_clip(clip: Any) -> bool:
+        return isinstance(clip, dict) and all(_is_text(clip.get(key)) for key in ("subject", "clip_id", "problem"))
+
+    return (
+        isinstance(value, dict)
+        and isinstance(value.get("clips"), list)
+        and all(map(is_clip, value["clips"]))
+        and isinstance(value.get("of"), int)
+        and _is_list_of(value.get("lost_subjects"), str)
+    )
+
+
 _CHECKS: dict[str, Callable[[Any], bool]] = {
     "study": _is_name,
     "model": _is_text,
@@ -46,6 +60,7 @@ _CHECKS: dict[str, Callable[[Any], bool]] = {
     "rule": _is_text,
     "sample_list_hash": _is_text,
     "partial": lambda value: _is_list_of(value, str),
+    "left_out": lambda value: value is None or _is_left_out(value),
     "versions": lambda value: isinstance(value, dict),
     "measures": lambda value: isinstance(value, dict) and all(map(_is_report, value.values())),
 }
@@ -86,7 +101,8 @@ def load_study(directory: str | Path) -> dict[str, Any]:
 
     Returns:
         Its content; it has at least `study`, `model`, `tasks`, `measures`, `classes`, `folds`, `seeds`, `rule`,
-        `sample_list_hash`, `partial` and `versions`.
+        `sample_list_hash`, `partial`, `left_out` (None in a study of version 0.1, which did not record it) and
+        `versions`.
 
     Raises:
         MefusionError: the file is missing, is not JSON, or one of these entries is missing or has a wrong value.
@@ -98,8 +114,10 @@ def load_study(directory: str | Path) -> dict[str, Any]:
         raise MefusionError(f"{directory} has no study.json; give a study's directory.") from None
     except (OSError, ValueError, RecursionError) as error:
         raise MefusionError(f"{path} cannot be read as JSON ({first_line(error)}); run the study again.") from error
-    if isinstance(study, dict) and "measures" not in study and isinstance(study.get("tasks"), dict):
-        study["measures"] = _measures_of_version_0_1(study["tasks"])
+    if isinstance(study, dict):
+        study.setdefault("left_out", None)
+        if "measures" not in study and isinstance(study.get("tasks"), dict):
+            study["measures"] = _measures_of_version_0_1(study["tasks"])
     for key, usable in _CHECKS.items():
         value = study.get(key) if isinstance(study, dict) else None
         if not usable(value):
@@ -118,6 +136,22 @@ def _measures_of_version_0_1(tasks: Mapping[str, Any]) -> dict[str, Any]:
 def task_reports(study: Mapping[str, Any]) -> list[TaskReport]:
     """How the errors of the study's tasks are reported; `study` is what `load_study` returns."""
     return [TaskReport.from_plain(data) for data in study["measures"].values()]
+
+
+def left_out_phrase(study: Mapping[str, Any]) -> str:
+    """How many of a study's clips preparation left out, and of whom; empty where it left out none.
+
+    Args:
+        study: what `load_study` returns.
+    """
+    left_out = study["left_out"]
+    if not left_out or not left_out["clips"]:
+        return ""
+    counts = Counter(clip["subject"] for clip in left_out["clips"])
+    phrase = f"preparation left out {len(left_out['clips'])} of {left_out['of']} clips"
+    phrase += f" ({some(f'{subject} {count}' for subject, count in sorted(counts.items()))}"
+    lost = left_out["lost_subjects"]
+    return phrase + (f"; no clip is left of {some(lost)})" if lost else ")")
 
 
 def planned_runs(directory: str | Path, study: Mapping[str, Any] | None = None) -> list[Run]:

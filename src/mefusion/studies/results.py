@@ -24,7 +24,7 @@ from mefusion.evaluation.predictions import (
     some,
 )
 from mefusion.evaluation.scoring import score, spread
-from mefusion.studies.record import load_study, planned_runs, task_reports
+from mefusion.studies.record import left_out_phrase, load_study, planned_runs, task_reports
 from mefusion.studies.runs import Run
 
 
@@ -34,8 +34,9 @@ class Result:
 
     Attributes:
         summary: what `score` returns, with `study`, `rule`, `provenance` (all of `study.json`), `missing_folds` (with
-            the seed if there are several) and `folds_differ`: the facts (revision, kind of device, versions) that are
-            not the same for all folds, each with all its values. It should be empty.
+            the seed if there are several) and `folds_differ`: the facts (revision, kind of device, versions, code) that
+            are not the same for all folds, each with all its values. It should be empty. With the folds' code goes the
+            code that the study was last gone on with.
         predictions: the prediction table, one row for each clip and seed.
     """
 
@@ -78,7 +79,7 @@ def read_result(directory: str | Path, partial: bool = False) -> Result:
         "missing_folds": [run.name for run in missing],
         **score(predictions, study["classes"], reports),
         "provenance": study,
-        "folds_differ": _differences([_origin(run) for run in runs]),
+        "folds_differ": _differences([_origin(run) for run in runs]) | _code_differences(runs, study),
     }
     return Result(summary, predictions)
 
@@ -148,13 +149,14 @@ def load_curves(directory: str | Path) -> pd.DataFrame | None:
 def headline(summary: Mapping[str, Any]) -> str:
     """Summarise a result in one line: the pooled scores, the score of the majority class, and the tasks' errors."""
     if summary["rule"] == "oracle":
-        names = (f"oracle_{name}" for name in metrics.SCORES)
-        numbers = ", ".join(f"{name} {summary[name]:.3f}" for name in names)
-        return f"the epoch was chosen on the test subjects, so this is not a result: {numbers}"
+        numbers = ", ".join(f"oracle {name.upper()} {summary[f'oracle_{name}']:.3f}" for name in metrics.SCORES)
+        chosen = f"the epoch was chosen on the test subjects, so this is not a result: {numbers}"
+        return "; ".join([chosen, *_of_different_code(summary)])
     seeds = f" and {len(summary['seeds'])} seeds" if "seeds" in summary else ""
+    majority = f"majority class {summary['majority']['uf1']:.3f}"
+    beside = "; ".join(text for text in (spread(summary, "uf1"), majority) if text)
     parts = [
-        f"pooled over {summary['clips']} clips{seeds}: UF1 {spread(summary, 'uf1')} (majority class "
-        f"{summary['majority']['uf1']:.3f}), "
+        f"pooled over {summary['clips']} clips{seeds}: UF1 {summary['uf1']:.3f} ({beside}), "
         + ", ".join(f"{name.upper()} {summary[name]:.3f}" for name in ("uar", "acc", "wf1"))
     ]
     parts += [report.phrase(summary) for report in task_reports(summary["provenance"]) if report.headline]
@@ -162,7 +164,14 @@ def headline(summary: Mapping[str, Any]) -> str:
         parts.append(f"without the folds {', '.join(missing)}")
     if partial := summary["provenance"]["partial"]:
         parts.append(f"not the whole download: {', '.join(partial)}")
-    return "; ".join(parts)
+    if left_out := left_out_phrase(summary["provenance"]):
+        parts.append(left_out)
+    return "; ".join([*parts, *_of_different_code(summary)])
+
+
+def _of_different_code(summary: Mapping[str, Any]) -> list[str]:
+    code = summary["folds_differ"].get("code")
+    return [f"made by different code: {', '.join(code)}"] if code else []
 
 
 def _load_run(run: Run, study: Mapping[str, Any], columns: Mapping[str, float]) -> pd.DataFrame:
@@ -189,6 +198,11 @@ def _origin(run: Run) -> dict[str, str]:
 def _differences(origins: Sequence[Mapping[str, str]]) -> dict[str, list[str]]:
     values = {key: sorted({str(origin.get(key, "none")) for origin in origins}) for key in origins[0]}
     return {key: different for key, different in values.items() if len(different) > 1}
+
+
+def _code_differences(runs: Sequence[Run], study: Mapping[str, Any]) -> dict[str, list[str]]:
+    known = sorted({str(code) for code in (study.get("code"), *(run.code for run in runs)) if code is not None})
+    return {"code": known} if len(known) > 1 else {}
 
 
 def _require_sample_list(predictions: pd.DataFrame, study: dict[str, Any], directory: Path) -> None:

@@ -1,5 +1,6 @@
 """A study's runs: each fold with each seed, and the folder of its result."""
 
+import json
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -41,6 +42,23 @@ class Run:
     def done(self) -> bool:
         """Whether its result is complete."""
         return (self.folder / "DONE").is_file()
+
+    @property
+    def begun(self) -> bool:
+        """Whether it has a result, or a checkpoint that its training would go on from."""
+        return self.done or any(self.checkpoints.glob("*.ckpt"))
+
+    @property
+    def code(self) -> str | None:
+        """Digest of the code that made it, see `mefusion.studies.code`; None where it is not known, as of version 0.1.
+
+        Several digests, joined by `+`, if other code went on with its training.
+        """
+        try:
+            facts = json.loads((self.folder / "fold.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError):
+            return None
+        return facts.get("code") if isinstance(facts, dict) else None
 
     @property
     def own_seed(self) -> int:

@@ -19,6 +19,7 @@ from mefusion.common.files import remove_leftovers, try_lock, write_table, write
 from mefusion.evaluation.folds import Fold, take_out_validation
 from mefusion.evaluation.predictions import PROBABILITY
 from mefusion.studies.examples import save_examples
+from mefusion.studies.record import load_study
 from mefusion.studies.runs import Run, runs_of
 from mefusion.training.checkpoints import rule_callbacks, selected_checkpoint
 from mefusion.training.examples import predict_examples
@@ -56,6 +57,11 @@ class Study:
     def name(self) -> str:
         """Name of the study and of its directory."""
         return self.directory.name
+
+    @property
+    def code(self) -> str:
+        """Digest of the code that makes its results, see `mefusion.studies.code`."""
+        return self.facts["code"]
 
     @property
     def runs(self) -> list[Run]:
@@ -104,6 +110,10 @@ def run_study(study: Study, runs: Sequence[Run], clips: ClipStore, build: Builde
         build: makes the data, module and trainer of a fold.
         say: is called with one line of text for each fold.
     """
+    if rank() == 0:
+        remove_leftovers(study.directory)
+        if (study.directory / "study.json").exists():
+            _update_left_out(study)
     clock = Clock()
     for number, run in enumerate(runs, 1):
         with _claim_fold(run) as obstacle:
@@ -156,11 +166,14 @@ def run_fold(study: Study, run: Run, clips: ClipStore, build: Builder) -> pd.Dat
     resumed = last_checkpoint(run.checkpoints, run.origin)
     if rank() == 0:
         remove_leftovers(run.folder, age=0)  # the folder is locked: no other process is writing there
-        trim_log(run.folder / "metrics.csv", resumed.epochs if resumed else 0)
+        done = (resumed.epochs, resumed.steps) if resumed else (0, 0)
+        trim_log(run.folder / "metrics.csv", *done)
     trainer = build.trainer(run, [FoldCallback(run.own_seed, run.origin), *rule_callbacks(study.rule, run.checkpoints)])
     _require_whole_epochs(study.rule, trainer, data)
     if rank() == 0:
         _write_study(study)  # after everything is built, so that a wrong setting leaves no study behind
+        origin = _origin(study, fold, trainer) | _code(study, run, resumed)
+        write_text(run.folder / "fold.json", json.dumps(origin, indent=2))
     try:
         epoch = _train(study.rule, run, trainer, module, data, resumed)
         prediction = _predict(trainer, module, data, data.test_windows)
@@ -176,7 +189,6 @@ def run_fold(study: Study, run: Run, clips: ClipStore, build: Builder) -> pd.Dat
             write_table(run.folder / "validation.parquet", prediction_table(validation, clips).assign(**facts))
         write_table(run.folder / "predictions.parquet", table)
         save_examples(run.folder / "examples.safetensors", predict_examples(module, data, attention=True), table)
-        write_text(run.folder / "fold.json", json.dumps(_origin(study, fold, trainer), indent=2))
         write_text(run.folder / "DONE", "")
     return table
 
@@ -185,6 +197,14 @@ def _write_study(study: Study) -> None:
     if not (study.directory / "study.json").exists():
         write_text(study.directory / "config.yaml", study.config)
         write_text(study.directory / "study.json", json.dumps({"study": study.name, **study.facts}, indent=2))
+
+
+def _update_left_out(study: Study) -> None:
+    """Write into `study.json` what preparation leaves out now; this may change while the study stays the same."""
+    recorded = load_study(study.directory)
+    if recorded["left_out"] != study.facts["left_out"]:
+        facts = recorded | {"left_out": study.facts["left_out"]}
+        write_text(study.directory / "study.json", json.dumps(facts, indent=2))
 
 
 def _require_whole_epochs(rule: Rule, trainer: L.Trainer, data: FoldData) -> None:
@@ -221,6 +241,14 @@ def _origin(study: Study, fold: Fold, trainer: L.Trainer) -> dict[str, Any]:
     facts = {name: study.facts[name] for name in ("git_revision", "versions")}
     facts |= {"device": str(trainer.strategy.root_device), "processes": trainer.world_size}
     return facts | ({"validation": fold.validation} if study.rule == Rule.inner_val else {})
+
+
+def _code(study: Study, run: Run, resumed: Resumed | None) -> dict[str, str]:
+    """Which code makes a fold, for `fold.json`: all that worked at it; nothing if it was begun by unknown code."""
+    if resumed is None:
+        return {"code": study.code}
+    before = run.code
+    return {} if before is None else {"code": "+".join(dict.fromkeys([*before.split("+"), study.code]))}
 
 
 def _check_table(table: pd.DataFrame, data: FoldData) -> None:

@@ -51,7 +51,8 @@ class SyntheticSettings:
             raise MefusionError(f"data.seed={self.seed}: give a whole number from 0 up")
         if self.scheme not in EMOTIONS:
             raise MefusionError(
-                f"the synthetic set has no emotions for labels={self.scheme}: choose from {', '.join(EMOTIONS)}"
+                f"the synthetic set has no emotions for labels={self.scheme}: choose from {', '.join(EMOTIONS)}; with "
+                "classes of your own, say which of their emotions are rendered, as data.scheme=seven"
             )
         try:
             fewest, most = map(int, self.frames)

@@ -1,5 +1,6 @@
 """Loggers of a fold: always a CSV file, and the loggers that the study names."""
 
+import csv
 import hashlib
 import importlib.util
 import netrc
@@ -13,6 +14,7 @@ import pandas as pd
 from lightning.pytorch.loggers import CSVLogger, Logger
 
 from mefusion.common.errors import MefusionError
+from mefusion.common.files import replacing
 from mefusion.common.mappings import flatten
 from mefusion.plots import confusion_matrix_figure
 
@@ -34,18 +36,79 @@ def require_packages(names: Iterable[str]) -> None:
             raise MefusionError(f"logger={name} needs the package {name}: pip install {name}")
 
 
-def csv_logger(folder: Path) -> CSVLogger:
-    """Make Lightning's logger to `metrics.csv`. It would delete earlier rows of the fold, so these are read first.
+class MetricsFile(Logger):
+    """Writes `metrics.csv` of a fold, always as a whole file, and keeps the rows that are in it already.
+
+    A row is an epoch's training or validation values, or values of a step. What is logged a second time replaces the
+    first: the same epoch and step never have two rows.
 
     Args:
-        folder: of the fold.
+        path: the file.
     """
-    path = folder / "metrics.csv"
-    before = pd.read_csv(path).to_dict("records") if path.exists() and path.stat().st_size else []
-    path.unlink(missing_ok=True)
-    logger = CSVLogger(folder, name="", version="", flush_logs_every_n_steps=1)
-    logger.experiment.metrics.extend(before)
-    return logger
+
+    def __init__(self, path: Path):
+        super().__init__()
+        self.path = path
+        self._rows = {_row_key(row): row for row in read_rows(path)}
+
+    @property
+    def name(self) -> str:
+        """Called by Lightning, which names folders by it; there are none."""
+        return ""
+
+    @property
+    def version(self) -> str:
+        """Called by Lightning, as `name`."""
+        return ""
+
+    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
+        """Called by Lightning; the study's folder has its settings already."""
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Add values. Those of a step are written to disk with the next values of an epoch."""
+        new = {"step": str(step), **{name: str(value) for name, value in metrics.items()}}
+        row = self._rows.setdefault(_row_key(new), {})
+        if new.items() <= row.items():
+            return
+        row |= new
+        if "epoch" in metrics:
+            self.save()
+
+    def save(self) -> None:
+        """Write the file."""
+        write_rows(self.path, self._rows.values())
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """Rows of a `metrics.csv`, each with those columns where it has a value; none if there is no file."""
+    try:
+        with path.open(newline="", encoding="utf-8", errors="replace") as file:
+            rows = [*csv.DictReader(file, restval="")]
+    except (FileNotFoundError, csv.Error):
+        return []
+    return [{name: value for name, value in row.items() if name and value} for row in rows]
+
+
+def write_rows(path: Path, rows: Iterable[Mapping[str, str]]) -> None:
+    """Write a `metrics.csv`, completely or not at all."""
+    columns = sorted(set().union(*rows))
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _row_key(row: Mapping[str, str]) -> tuple[float | None, float | None]:
+    """Epoch and step of a row, as numbers: earlier versions wrote some of them as `1.0`."""
+    return number_in(row, "epoch"), number_in(row, "step")
+
+
+def number_in(row: Mapping[str, str], column: str) -> float | None:
+    """A value of a row as a number; None if it has none."""
+    try:
+        return float(row[column])
+    except (KeyError, ValueError):
+        return None
 
 
 def log_settings(loggers: Iterable[Logger], settings: Mapping[str, Any]) -> None:

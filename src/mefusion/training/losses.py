@@ -102,7 +102,8 @@ class Flow(Task):
             Measure("flow_epe_relative", "EPE / zero flow", ".2f", column="flow_epe", over="flow_epe_zero"),
         ),
         headline="flow {flow_epe} px ({flow_epe_relative} of zero flow)",
-        note="Flow EPE: mean end-point error. EPE / zero flow: below 1 is better than predicting no motion.",
+        note="Flow EPE (end-point error): mean distance of the predicted motion from the target, in pixels. EPE / zero "
+        "flow: below 1 is better than predicting no motion.",
     )
     pictures = ("flow",)
 
@@ -139,8 +140,9 @@ class Landmarks(Task):
             ),
         ),
         headline="landmarks {landmarks_nme} % of the inter-ocular distance",
-        note="Landmark NME: mean distance in per cent of the inter-ocular distance; landmarks failed: share of clips "
-        f"above {LANDMARK_FAILURE_NME:g} %.",
+        note="Landmark NME (normalised mean error): mean distance of the landmarks from their targets, in per cent of "
+        "the inter-ocular distance. Landmarks failed: per cent of the clips whose NME is above "
+        f"{LANDMARK_FAILURE_NME:g} %.",
     )
     pictures = ("landmarks",)
 
@@ -172,7 +174,8 @@ class DynamicImage(Task):
             Measure("dynamic_image_cosine", "cosine", lower_is_better=False, lowest=-1.0),
         ),
         headline="dynamic image {dynamic_image_psnr} dB (flat grey {dynamic_image_psnr_flat})",
-        note="PSNR of flat grey: the best value that a picture of a single grey level reaches.",
+        note="PSNR, SSIM and cosine: how like its target the dynamic image is, higher is better. PSNR of flat grey: "
+        "the best value that a picture of a single grey level reaches.",
     )
     pictures = ("dynamic_image",)
 

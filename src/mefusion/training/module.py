@@ -12,6 +12,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
 from mefusion.common.distributed import gather_shares
+from mefusion.common.errors import MefusionError
 from mefusion.evaluation.metrics import uf1
 from mefusion.training.losses import Task
 from mefusion.training.settings import OptimizerName, OptimizerSettings, Schedule
@@ -111,9 +112,22 @@ class MERModule(L.LightningModule):
     def step(self, batch: Batch) -> StepResult:
         """Output and losses of a batch."""
         output = self(batch.inputs)
-        losses = {name: task.loss(output, batch) for name, task in self.tasks.items()}
+        losses = {name: self._loss(name, output, batch) for name in self.tasks}
         loss = torch.stack([self.tasks[name].weight * value for name, value in losses.items()]).sum()
         return StepResult(output=output, losses=losses, loss=loss)
+
+    def _loss(self, name: str, output: Any, batch: Batch) -> Tensor:
+        try:
+            return self.tasks[name].loss(output, batch)
+        except AttributeError as error:
+            if error.obj is not output:
+                raise
+            missing, place = error.name, f"the network's output, a {type(output).__name__}"
+        except KeyError as error:
+            if error.args[0] in batch.targets:
+                raise
+            missing, place = error.args[0], f"what the view cuts ({', '.join(batch.targets) or 'no targets'})"
+        raise MefusionError(f"the task {name} needs {missing}, which is not in {place}: give tasks.{name}.weight=0")
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Weighted sum of the tasks' losses; logs it, each loss and the accuracy."""

@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-import pandas as pd
 import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
+from lightning.fabric.utilities.apply_func import convert_tensors_to_scalars
 
 from mefusion.common.distributed import rank
 from mefusion.common.errors import MefusionError
-from mefusion.common.files import replacing, write_table
+from mefusion.common.files import replacing
 from mefusion.training.checkpoints import LAST
+from mefusion.training.loggers import MetricsFile, number_in, read_rows, write_rows
 from mefusion.windows.store import Batch
 
 Origin = Mapping[str, str | int]
@@ -39,7 +40,9 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 class FoldCallback(L.Callback):
-    """Marks a fold's checkpoints, and seeds dropout by fold and step, so that a resumed fold draws the same numbers.
+    """Marks a fold's checkpoints, logs an epoch before its checkpoint is written, and seeds dropout by fold and step.
+
+    So a resumed fold has logged all epochs of its checkpoint, and draws the same numbers.
 
     Args:
         seed: of the fold.
@@ -59,16 +62,22 @@ class FoldCallback(L.Callback):
             torch.cuda.manual_seed(seed)
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Called by Lightning."""
+        """Called by Lightning, which logs an epoch only after its checkpoint is written."""
         checkpoint["origin"] = self.origin
+        logged = convert_tensors_to_scalars(trainer._logger_connector.metrics["log"])
+        step = trainer.fit_loop.epoch_loop._batches_that_stepped - 1  # as Lightning counts the end of an epoch
+        for logger in trainer.loggers:
+            if logged and isinstance(logger, MetricsFile):
+                logger.log_metrics(logged | {"epoch": trainer.current_epoch}, step)
 
 
 @dataclass(frozen=True)
 class Resumed:
-    """A checkpoint to resume from, and how many epochs it was trained for."""
+    """A checkpoint to resume from, and how many epochs and steps it was trained for."""
 
     path: Path
     epochs: int
+    steps: int
 
 
 def last_checkpoint(folder: Path, origin: Origin) -> Resumed | None:
@@ -84,7 +93,7 @@ def last_checkpoint(folder: Path, origin: Origin) -> Resumed | None:
     if (found := checkpoint.get("origin")) != origin:
         owner = ", ".join(f"{name} {value}" for name, value in found.items()) if found else "another program"
         raise MefusionError(f"{path} is a checkpoint of {owner}: delete it, and the fold starts again")
-    return Resumed(path, checkpoint["epoch"] + 1)
+    return Resumed(path, checkpoint["epoch"] + 1, checkpoint["global_step"])
 
 
 def read_checkpoint(path: Path, device: str = "cpu") -> dict[str, Any]:
@@ -104,21 +113,24 @@ def read_checkpoint(path: Path, device: str = "cpu") -> dict[str, Any]:
     return checkpoint
 
 
-def trim_log(path: Path, epochs: int) -> None:
+def trim_log(path: Path, epochs: int, steps: int) -> None:
     """Remove what was logged after a checkpoint, since it will be logged again.
 
     Args:
         path: metrics.csv of a fold.
         epochs: number of epochs that the checkpoint was trained for.
+        steps: number of steps.
     """
-    try:
-        log = pd.read_csv(path)
-        kept = log[pd.to_numeric(log["epoch"], errors="coerce") < epochs]
-    except FileNotFoundError:
-        return
-    except (ValueError, KeyError):  # the process was killed while it wrote
-        kept = pd.DataFrame()
-    if kept.empty:
-        path.unlink()
-    else:
-        write_table(path, kept)
+    limits = {"epoch": epochs, "step": steps}
+
+    def before(row: dict[str, str]) -> bool:
+        column = "epoch" if "epoch" in row else "step"  # a row of an epoch, or of a step
+        number = number_in(row, column)
+        return number is not None and number < limits[column]
+
+    rows = read_rows(path)
+    kept = [row for row in rows if before(row)]
+    if not kept:
+        path.unlink(missing_ok=True)
+    elif len(kept) < len(rows):
+        write_rows(path, kept)

@@ -1,0 +1,56 @@
+"""`hydra/launcher=slurm`: the launcher of hydra-submitit-launcher, with one sentence if the cluster keeps no accounts.
+
+Submitit asks `sacct` for the states of its jobs, again and again. Without accounting, `sacct` fails each time, and both
+print a line. Submitit goes on, since a job's result is a file.
+"""
+
+import logging
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+
+from hydra.core.utils import JobReturn
+
+with suppress(ImportError):  # hydra-submitit-launcher is an extra
+    from hydra_plugins.hydra_submitit_launcher.submitit_launcher import SlurmLauncher
+
+    class QuietSlurmLauncher(SlurmLauncher):
+        """Runs each job of a sweep as a job of a SLURM cluster."""
+
+        def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+            """Submit the jobs and wait for their results."""
+            quiet_sacct()
+            return super().launch(job_overrides, initial_job_idx)
+
+
+def quiet_sacct() -> None:
+    """Replace what `sacct` and Submitit print each time that `sacct` fails by one sentence; other warnings stay."""
+    from submitit.slurm.slurm import SlurmInfoWatcher, SlurmJob
+
+    class Watcher(SlurmInfoWatcher):
+        def _make_command(self) -> list[str] | None:
+            command = super()._make_command()
+            return command and ["sh", "-c", '"$@" 2>/dev/null', "sh", *command]
+
+    SlurmJob.watcher = Watcher(delay_s=600)  # Submitit's own delay
+    logging.getLogger("submitit").addFilter(_SacctFilter())
+
+
+class _SacctFilter(logging.Filter):
+    """Drops Submitit's warnings that `sacct` failed, and says once what follows from it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.said = False
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if "Bypassing sacct error" not in record.getMessage():
+            return True
+        if not self.said:
+            print(
+                "mefusion-train: sacct does not answer, so a job that the cluster ends is not noticed: if squeue no "
+                "longer shows the jobs and this command still waits, press Ctrl-C and give the command again",
+                file=sys.stderr,
+            )
+        self.said = True
+        return False
