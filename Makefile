@@ -1,6 +1,6 @@
 # Every target sets up what it needs: `make sweep` and `make test` each work first on a fresh clone.
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep smoke test test-fast coverage test-versions lint notebooks docs lock clean
+.PHONY: help setup sweep smoke test test-fast campaign coverage test-versions lint notebooks docs lock clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -45,6 +45,9 @@ test: setup ## run the tests
 
 test-fast: setup ## run the tests that take less than ten seconds
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m "not slow"
+
+campaign: setup ## more than a thousand bad inputs and a hundred interruptions of the real commands (slow; Linux)
+	$(BIN)/python -m tests.campaign --kills 100 --inputs all
 
 coverage: setup ## run the tests and tell which lines of the package they run
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --cov=src --cov-report=term:skip-covered
