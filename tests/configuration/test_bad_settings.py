@@ -60,8 +60,8 @@ CASES = {  # overrides -> what the sentence says
     "model.network.neighbors=true": "model.network.neighbors=True: give a whole number",
     "model.network.dropout=abc": "model.network.dropout=abc: give a number",
     "model.network.reference=3": "model.network.reference=3: give text or null",
-    "+model.network.nothing=1": "model.network.nothing: mefusion.models.mol.network.MOL has no such argument",
-    "model.network._target_=torch.nn.Linear": "torch.nn.modules.linear.Linear has no such argument: choose from in_",
+    "+model.network.nothing=1": "model.network.nothing: mefusion.models.MOL has no such argument",
+    "model.network._target_=torch.nn.Linear": "torch.nn.Linear has no such argument: choose from in_",
     "callbacks=[examples] callbacks.examples.every=abc": "callbacks.examples.every=abc: give a whole number",
     "+tasks.rank.nothing=1": "tasks.rank.nothing: mefusion.training.losses.Rank has no such argument: choose from",
     # The trainer.
@@ -80,7 +80,7 @@ CASES = {  # overrides -> what the sentence says
     "+trainer.overfit_batches=abc": "trainer.overfit_batches=abc: give a number",
     "+trainer.detect_anomaly=maybe": "trainer.detect_anomaly=maybe: give true or false",
     "+trainer.max_time=abc": "trainer.max_time=abc: give days:hours:minutes:seconds",
-    "+trainer.nothing=1": "trainer.nothing: lightning.pytorch.trainer.trainer.Trainer has no such argument",
+    "+trainer.nothing=1": "trainer.nothing: lightning.Trainer has no such argument",
     # Classes.
     "model.network._target_=os.system": f"model.network._target_=os.system {CLASS} torch.nn.modules.module.Module",
     "model.network._target_=os.getlogin": CLASS,

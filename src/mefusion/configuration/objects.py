@@ -99,11 +99,11 @@ def check_target(
                 raise MefusionError(f"{place}.{name}={value}: choose from {allowed}")
         targets.append((place, found, node))
     for place, found, node in targets:  # once it is certain that all are allowed
-        _check_arguments(place, found, {name: node[name] for name in node if name not in ("_target_", *_KEYWORDS)})
+        _check_arguments(place, found, node)
 
 
-def _check_arguments(place: str, target: Callable[..., Any], given: Mapping[str, Any]) -> None:
-    """Check arguments against the signature of a class or function, as far as its types are plain ones.
+def _check_arguments(place: str, target: Callable[..., Any], options: Mapping[str, Any]) -> None:
+    """Check arguments in options against the signature of a class or function, as far as its types are plain ones.
 
     Without this, a wrong value is found where it is first used, by an error that does not name the setting.
     """
@@ -116,12 +116,14 @@ def _check_arguments(place: str, target: Callable[..., Any], given: Mapping[str,
     except Exception:  # a type that is imported for type checkers only
         hints = {}
     open_ended = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
-    for name, value in given.items():
+    for name, value in options.items():
+        if name == "_target_" or name in _KEYWORDS:
+            continue
         if name not in parameters:
             if open_ended:
                 continue
             raise MefusionError(
-                f"{place}.{name}: {_name(target)} has no such argument: choose from {', '.join(parameters)}"
+                f"{place}.{name}: {options['_target_']} has no such argument: choose from {', '.join(parameters)}"
             )
         wanted = _alternatives(hints.get(name, Any))
         if wanted and value != parameters[name].default and not any(_fits(value, part) for part in wanted):
