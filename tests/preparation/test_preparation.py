@@ -535,6 +535,13 @@ def test_a_backend_that_is_not_usable_stops_all_at_once(mixed, tmp_path):
         prepare_clips(table_of(mixed, GOOD), tmp_path, settings, workers=1)
 
 
+def test_a_cache_that_cannot_be_made_stops_before_the_clips(mixed, tmp_path, monkeypatch):
+    monkeypatch.setattr("mefusion.preparation.clips.parallel_map", lambda *_, **__: pytest.fail("clips are prepared"))
+    (tmp_path / "file").touch()
+    with pytest.raises(NotADirectoryError):
+        prepare_clips(table_of(mixed, GOOD), tmp_path / "file" / "cache", SETTINGS, workers=1)
+
+
 def test_what_only_preparation_sees_is_recorded(mixed, tmp_path):
     whole = [np.asarray(Image.open(path)) for path in sorted((mixed / "a_whole").iterdir())]
     points = make_backend("dlib").landmarks(whole[:1])[0]
