@@ -177,8 +177,8 @@ def make_folds(protocol: str, clips: pd.DataFrame, **options: object) -> list[Fo
     tested = Counter(subject for fold in folds for subject in fold.test)
     if twice := [subject for subject, times in tested.items() if times > 1]:
         raise MefusionError(
-            f"protocol={protocol} tests {twice[0]} in {tested[twice[0]]} folds, but predictions are scored together: let "
-            "it test each subject once at most"
+            f"protocol={protocol} tests {twice[0]} in {tested[twice[0]]} folds, but predictions are scored together: "
+            "let it test each subject at most once"
         )
     return folds
 
