@@ -42,13 +42,29 @@ CASES = {  # overrides -> what the sentence says
         ("tasks", "null", "None"), ("data", "null", "None"), ("model", "5", "5"), ("trainer", "{a:1}", "{'a': 1}"),
         ("hydra/launcher", "null", "None"), ("callbacks", "null", "None"),
     )},
+    "+nonsense=1": "there is no setting called nonsense: choose from data, labels, faces, clip_length",
+    "+model.nothing=1": "there is no setting called model.nothing: choose from name, view, network",
+    "+model.optimizer.momentum=0.9": "no setting called model.optimizer.momentum: choose from lr, weight_decay, name",
+    "+labels.datasets.casme2.nothing=1": "no setting called labels.datasets.casme2.nothing: choose from classes",
     "labels.column=mood": "labels.column=mood: choose from emotion, objective_class, action_units",
     "labels.column=fps": "labels.column=fps: choose from",
     "model.name=../x": "model.name=../x: give a name without slashes",
     "model.name=''": "model.name=: give a name",
     "data.name=a/b": "data.name=a/b: give a name without slashes",
-    "data.name=null": "data.name=None: give a name",
-    "data.root=[1]": "data cannot be built: ",
+    "data.name=null": "data.name=None: give text",
+    # Arguments of classes.
+    "data.root=[1]": "data.root=[1]: give text",
+    "data.root=null": "data.root=None: give text",
+    "model.network.neighbors=abc": "model.network.neighbors=abc: give a whole number",
+    "model.network.neighbors=null": "model.network.neighbors=None: give a whole number",
+    "model.network.neighbors=1.5": "model.network.neighbors=1.5: give a whole number",
+    "model.network.neighbors=true": "model.network.neighbors=True: give a whole number",
+    "model.network.dropout=abc": "model.network.dropout=abc: give a number",
+    "model.network.reference=3": "model.network.reference=3: give text or null",
+    "+model.network.nothing=1": "model.network.nothing: mefusion.models.mol.network.MOL has no such argument",
+    "model.network._target_=torch.nn.Linear": "torch.nn.modules.linear.Linear has no such argument: choose from in_",
+    "callbacks=[examples] callbacks.examples.every=abc": "callbacks.examples.every=abc: give a whole number",
+    "+tasks.rank.nothing=1": "tasks.rank.nothing: mefusion.training.losses.Rank has no such argument: choose from",
     # The trainer.
     "trainer.precision=64": "trainer.precision=64: choose from 32-true, bf16-mixed, 16-mixed",
     "trainer.precision=bf16-true": "trainer.precision=bf16-true: choose from",
@@ -61,6 +77,11 @@ CASES = {  # overrides -> what the sentence says
     "+trainer.accumulate_grad_batches=0": "trainer.accumulate_grad_batches=0: give a whole number from 1 up",
     "+trainer.accumulate_grad_batches=abc": "trainer.accumulate_grad_batches=abc: give a whole number from 1 up",
     "trainer.log_every_n_steps=abc": "trainer.log_every_n_steps=abc: give a whole number from 1 up",
+    "trainer.deterministic=sometimes": "trainer.deterministic=sometimes: give true or false or warn or null",
+    "+trainer.overfit_batches=abc": "trainer.overfit_batches=abc: give a number",
+    "+trainer.detect_anomaly=maybe": "trainer.detect_anomaly=maybe: give true or false",
+    "+trainer.max_time=abc": "trainer.max_time=abc: give days:hours:minutes:seconds",
+    "+trainer.nothing=1": "trainer.nothing: lightning.pytorch.trainer.trainer.Trainer has no such argument",
     # Classes.
     "model.network._target_=os.system": f"model.network._target_=os.system {CLASS} torch.nn.modules.module.Module",
     "model.network._target_=os.getlogin": CLASS,
@@ -113,8 +134,9 @@ def test_a_bad_setting_is_one_sentence(override):
 
 def check(override):
     """What `mefusion-train` does before it reads clips, and what reading them needs of the settings."""
-    require_options([override])
-    settings = experiment_of(override).settings
+    overrides = override.split()
+    require_options(overrides)
+    settings = experiment_of(*overrides).settings
     building.check_settings(settings)
     assert settings.model.image_size
 
@@ -139,6 +161,31 @@ def test_devices_that_are_not_there_are_one_sentence(options, part, monkeypatch)
 def test_what_lightning_refuses_while_it_trains_is_one_sentence():
     with pytest.raises(MefusionError, match=r"^trainer: too few batches$"), processes.report_errors_once():
         raise processes.MisconfigurationException("too few batches\nmore")
+
+
+class Own:
+    """A class of a user's own."""
+
+    def __init__(self, every: int, share: float = 0.5, name: str = None, sizes: tuple[int, ...] = (), **more):  # noqa: RUF013
+        self.every = every
+
+
+class Unresolved:
+    """The same with a type that is known to type checkers only."""
+
+    def __init__(self, every: "int", kind: "Unknown" = None):  # noqa: F821
+        self.every = every
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        (Own, {"every": 2, "share": 1, "name": None, "sizes": [1, 2], "more": {"a": 1}}),
+        (Unresolved, {"every": "2", "kind": 3}),
+    ],
+)
+def test_arguments_of_an_own_class_are_checked_by_its_plain_types_alone(kind, options):
+    assert make("here", {"_target_": f"{__name__}.{kind.__name__}", **options}, kind).every == options["every"]
 
 
 def test_an_object_that_cannot_be_made_is_named():

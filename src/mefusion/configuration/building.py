@@ -1,6 +1,7 @@
 """Build what a fold needs: its data, the network with its tasks, the trainer with callbacks and loggers."""
 
 import functools
+import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -142,12 +143,9 @@ def make_trainer(experiment: Experiment, study: Study, run: Run, callbacks: Sequ
         named = _make_group("logger", settings.logger, names)
         log_settings(named, experiment.plain)
         loggers = [MetricsFile(run.folder / "metrics.csv"), *named]
-    options = dict(settings.trainer)
-    if "sync_batchnorm" in options:
-        options["sync_batchnorm"] = uses_sync_batchnorm(settings)
     trainer = make(
         "trainer",
-        options | {"max_epochs": max_epochs(settings)},
+        _trainer_options(settings),
         L.Trainer,
         parts=(Profiler,),
         max_steps=settings.model.training.max_steps,
@@ -230,14 +228,14 @@ def check_settings(settings: TrainSettings) -> None:
                 raise MefusionError(
                     f"{group}.{name}.monitor={options['monitor']} needs validation subjects: give rule=inner_val"
                 )
-    check_target("model.network", settings.model.network, nn.Module)
-    check_target("trainer", settings.trainer, L.Trainer, parts=(Profiler,))
+    network = settings.model.network | {"image_size": settings.model.image_size}  # whose own sentence comes first
+    check_target("model.network", network, nn.Module)
     require_packages(settings.logger)
-    max_epochs(settings)
-    _check_trainer_numbers(settings.trainer)
+    _check_trainer_values(settings.trainer)
+    check_target("trainer", _trainer_options(settings), L.Trainer, parts=(Profiler,))
 
 
-def _check_trainer_numbers(options: Mapping[str, Any]) -> None:
+def _check_trainer_values(options: Mapping[str, Any]) -> None:
     if (precision := options.get("precision")) not in PRECISIONS:
         raise MefusionError(f"trainer.precision={precision}: choose from 32-true, bf16-mixed, 16-mixed")
     for name, least in LEAST_WHOLE_NUMBERS.items():
@@ -248,6 +246,17 @@ def _check_trainer_numbers(options: Mapping[str, Any]) -> None:
         value = options.get(name)
         if value is not None and (not isinstance(value, int | float) or value <= 0):
             raise MefusionError(f"trainer.{name}={value}: give a number above 0, or leave it out")
+    time = options.get("max_time")
+    if isinstance(time, str) and not re.fullmatch(r"\d+:\d\d:\d\d:\d\d", time):
+        raise MefusionError(f"trainer.max_time={time}: give days:hours:minutes:seconds, as 00:12:00:00")
+
+
+def _trainer_options(settings: TrainSettings) -> dict[str, Any]:
+    """Arguments of Lightning's Trainer, without the nulls that stand for a value of the study."""
+    options = settings.trainer | {"max_epochs": max_epochs(settings)}
+    if "sync_batchnorm" in options:
+        options["sync_batchnorm"] = uses_sync_batchnorm(settings)
+    return options
 
 
 def max_epochs(settings: TrainSettings) -> int:

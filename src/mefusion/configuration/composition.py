@@ -107,8 +107,9 @@ def resolve_tasks(settings: TrainSettings) -> dict[str, Task]:
             raise MefusionError(
                 f"tasks.{name} is not a task: give tasks.{name}._target_=CLASS and tasks.{name}.weight=1"
             )
+        options = dict(options)
+        weight = options.pop("weight", None)
         check_target(f"tasks.{name}", options, Task)
-        weight = options.get("weight")
         if name not in {**shipped, **own} and weight != 0:
             raise MefusionError(
                 f"tasks.{name}: model={settings.model.name} has no such task, only {', '.join(own)}; if its network "

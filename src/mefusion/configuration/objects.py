@@ -5,8 +5,11 @@ needed, so that no configuration can call another function.
 """
 
 import importlib
+import inspect
+import types
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
@@ -18,6 +21,16 @@ Kind = TypeVar("Kind")
 
 _KEYWORDS = {"_recursive_": (True, False), "_convert_": ("none", "partial", "object", "all")}
 """Hydra's own keys beside `_target_`, with their values; `_partial_` and `_args_` make no object of a class."""
+
+_PLAIN: Mapping[Any, tuple[str, tuple[type, ...]]] = {
+    int: ("a whole number", (int,)),
+    float: ("a number", (int, float)),
+    bool: ("true or false", (bool,)),
+    str: ("text", (str,)),
+    Path: ("a path", (str,)),
+    type(None): ("null", (type(None),)),
+}
+"""Types of arguments whose values can be checked: in words, and as what they come from a configuration."""
 
 
 def make(
@@ -61,13 +74,14 @@ def check_target(
     parts: tuple[type, ...] = (),
     functions: tuple[Callable[..., Any], ...] = (),
 ) -> None:
-    """Check what `_target_` names, here and within the arguments; see `make`.
+    """Check what `_target_` names, here and within the arguments, and that it can have these arguments; see `make`.
 
     Raises:
-        MefusionError: it names something else, or cannot be imported.
+        MefusionError: it names something else, cannot be imported, or an argument is unknown or of another type.
     """
     if not isinstance(options, Mapping) or "_target_" not in options:
         raise MefusionError(f"{key} names no class: give {key}._target_=CLASS, a class of {_name(kind)}")
+    targets: list[tuple[str, Callable[..., Any], Mapping[str, Any]]] = []
     for place, node in _nodes(key, options):
         if "_target_" not in node:
             continue
@@ -83,6 +97,54 @@ def check_target(
             if name in _KEYWORDS and value not in _KEYWORDS[name]:
                 allowed = ", ".join(str(choice).lower() for choice in _KEYWORDS[name])
                 raise MefusionError(f"{place}.{name}={value}: choose from {allowed}")
+        targets.append((place, found, node))
+    for place, found, node in targets:  # once it is certain that all are allowed
+        _check_arguments(place, found, {name: node[name] for name in node if name not in ("_target_", *_KEYWORDS)})
+
+
+def _check_arguments(place: str, target: Callable[..., Any], given: Mapping[str, Any]) -> None:
+    """Check arguments against the signature of a class or function, as far as its types are plain ones.
+
+    Without this, a wrong value is found where it is first used, by an error that does not name the setting.
+    """
+    try:
+        parameters = inspect.signature(target).parameters
+    except ValueError:  # a class written in C
+        return
+    try:
+        hints = get_type_hints(target.__init__ if isinstance(target, type) else target)  # type: ignore[misc]
+    except Exception:  # a type that is imported for type checkers only
+        hints = {}
+    open_ended = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+    for name, value in given.items():
+        if name not in parameters:
+            if open_ended:
+                continue
+            raise MefusionError(
+                f"{place}.{name}: {_name(target)} has no such argument: choose from {', '.join(parameters)}"
+            )
+        wanted = _alternatives(hints.get(name, Any))
+        if wanted and value != parameters[name].default and not any(_fits(value, part) for part in wanted):
+            words = [_in_words(part) for part in wanted if part is not int or float not in wanted]
+            raise MefusionError(f"{place}.{name}={value}: give {' or '.join(words)}")
+
+
+def _alternatives(hint: Any) -> list[Any]:
+    """The plain types and literal values that a type consists of; none if there is anything else in it."""
+    if get_origin(hint) in (Union, types.UnionType):
+        parts = [_alternatives(part) for part in get_args(hint)]
+        return [choice for part in parts for choice in part] if all(parts) else []
+    return [hint] if hint in _PLAIN or get_origin(hint) is Literal else []
+
+
+def _fits(value: Any, plain: Any) -> bool:
+    if get_origin(plain) is Literal:
+        return value in get_args(plain)
+    return isinstance(value, _PLAIN[plain][1]) and (plain is bool or not isinstance(value, bool))
+
+
+def _in_words(plain: Any) -> str:
+    return ", ".join(map(str, get_args(plain))) if get_origin(plain) is Literal else _PLAIN[plain][0]
 
 
 def _nodes(key: str, value: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:

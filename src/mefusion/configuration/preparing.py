@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -48,12 +48,27 @@ def typed_settings(config: DictConfig) -> Any:
     """The typed settings of a command's configuration.
 
     Raises:
-        MefusionError: a value is not allowed, or a number is not finite or has more than 64 bits.
+        MefusionError: a value is not allowed, a setting does not exist, or a number is not finite or has more than 64
+            bits.
     """
     settings, plain = OmegaConf.to_object(config), OmegaConf.to_container(config, resolve=True)
     assert isinstance(plain, dict)
     _require_usable_numbers(plain)  # type: ignore[arg-type]
+    _require_known("", settings)
     return settings
+
+
+def _require_known(prefix: str, settings: Any) -> None:
+    """Check that typed settings have nothing beside their fields: `+key=value` adds any key to them."""
+    if isinstance(settings, dict):
+        for name, part in settings.items():
+            _require_known(f"{prefix}{name}.", part)
+    elif is_dataclass(settings):
+        known = [field.name for field in fields(settings)]
+        for name, part in vars(settings).items():
+            if name not in known:
+                raise MefusionError(f"there is no setting called {prefix}{name}: choose from {', '.join(known)}")
+            _require_known(f"{prefix}{name}.", part)
 
 
 def _require_usable_numbers(plain: Mapping[str, Any]) -> None:
