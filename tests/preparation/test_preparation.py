@@ -625,7 +625,8 @@ def test_a_clip_without_its_landmarks_is_left_out(known):
     np.save(root / "b_short.npy", points)
     index, failures, _ = prepare_clips(table, root / "cache", PRECOMPUTED, workers=1)
     assert index.empty
-    for problem, part in zip(failures["problem"], ("no landmarks for this clip", "3 of its 3 frames in a row"), strict=True):
+    parts = ("no landmarks for this clip", "3 of its 3 frames in a row")
+    for problem, part in zip(failures["problem"], parts, strict=True):
         assert part in problem
 
 
