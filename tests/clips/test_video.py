@@ -1,8 +1,11 @@
+import os
+
 import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
+from mefusion.clips.inspection import inspect_clip
 from mefusion.clips.video import frame_place, frames_past_end, list_frames, read_clip, read_image
 from mefusion.common.errors import MefusionError
 
@@ -158,6 +161,26 @@ def test_a_broken_video_is_named(tmp_path):
     (tmp_path / "clip.mp4").write_bytes(b"this is no video" * 50)
     with pytest.raises(MefusionError, match=r"clip\.mp4 cannot be read as a video"):
         read_clip(tmp_path / "clip.mp4")
+
+
+def test_a_broken_video_writes_nothing_to_stderr(tmp_path, capfd):
+    pytest.importorskip("decord")
+    (tmp_path / "clip.mp4").write_bytes(b"this is no video" * 50)
+    with pytest.raises(MefusionError):
+        read_clip(tmp_path / "clip.mp4")
+    os.write(2, b"heard again")
+    assert capfd.readouterr().err == "heard again"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no such pipes")
+def test_a_frame_that_is_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "f1.png")
+    with pytest.raises(MefusionError, match=r"f1\.png is no regular file"):
+        read_clip(tmp_path)
+    (problem,) = inspect_clip(
+        {"path": tmp_path, "root": tmp_path, "onset": None, "apex": None, "offset": None}, clip_length=1
+    ).problems
+    assert "f1.png is no file" in problem
 
 
 @pytest.mark.parametrize(("offset", "past"), [(None, 0), (5, 0), (6, 0), (9, 3)])

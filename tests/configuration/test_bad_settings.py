@@ -23,6 +23,7 @@ CASES = {  # overrides -> what the sentence says
     "+tasks.rank.margin=nan": "tasks.rank.margin=nan: give a finite number",
     "+trainer.gradient_clip_val=nan": "trainer.gradient_clip_val=nan: give a finite number",
     "faces.enlarge=nan": "faces.enlarge=nan: give a finite number",
+    "faces.folder=nowhere": "faces.folder=nowhere is read with faces=precomputed alone",
     "faces.enlarge=0": "faces.enlarge=0.0: give a number above 0",
     "seeds=[99999999999999999999999]": "give a number of at most 18 digits",
     "seeds=[0,18446744073709551616]": "give a number of at most 18 digits",

@@ -1,3 +1,5 @@
+import os
+
 import pytest
 
 from mefusion.common.errors import MefusionError
@@ -158,3 +160,27 @@ def test_a_root_behind_a_link_is_the_same_data(tmp_path):
 def test_a_row_of_more_values_than_columns_is_refused(tmp_path):
     sentence = failure(write(tmp_path, f"{HEADER}\nc1,s1,a,surprise, and joy\n"))
     assert "more values than its header has columns" in sentence
+
+
+def test_a_column_that_is_there_twice_is_refused_unless_nobody_reads_it(tmp_path):
+    assert "has the column subject twice" in failure(write(tmp_path, f"{HEADER}, subject \nc1,1,a,surprise,2\n"))
+    manifest = write(tmp_path, f"{HEADER},remark,remark,,\nc1,1,a,surprise,x,y,,\n")
+    assert read_manifest(manifest, dataset="mine")["clip_id"].tolist() == ["c1"]
+
+
+@pytest.mark.parametrize(("row", "column"), [("c\0x,1,a,surprise", "clip_id"), ("c1,1\0,a,surprise", "subject")])
+def test_a_nul_is_refused_with_its_column(tmp_path, row, column):
+    sentence = failure(write(tmp_path, f"{HEADER}\n{row}\n"))
+    assert f"the {column} of clip c" in sentence
+    assert "\0" not in sentence
+
+
+def test_a_path_that_is_too_long_is_one_sentence_with_its_clip(tmp_path):
+    assert "the path of clip c1: " in failure(write(tmp_path, f"{HEADER}\nc1,1,{'a' * 5000},surprise\n"))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no such pipes")
+def test_a_manifest_that_is_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "manifest.csv")
+    assert "is no regular file" in failure(tmp_path / "manifest.csv")
+    assert ManifestSource(root=str(tmp_path)).digest() is None

@@ -246,6 +246,27 @@ def test_an_onset_that_is_no_number_is_left_open(tmp_path):
     assert "onset 'x'" in row["notes"]
 
 
+@pytest.mark.parametrize("number", [-5, 1.5, 10**12, "1e3"])
+@pytest.mark.parametrize("place", [2, 4])
+def test_a_number_that_no_frame_has_is_refused(tmp_path, place, number):
+    sentence = failure(casme2(tmp_path, (*ROW[:place], number, *ROW[place + 1 :])))
+    assert (
+        f"CASME2-coding-20140508.xlsx: sub01/EP02_01f: its {'onset' if place == 2 else 'offset'} {number}" in sentence
+    )
+
+
+def test_a_row_without_emotion_is_refused(tmp_path):
+    assert "sub01/EP02_01f: its emotion is empty" in failure(casme2(tmp_path, (*ROW[:6], None)))
+
+
+@pytest.mark.parametrize(("place", "name"), [(0, "Subject"), (1, "Filename")])
+def test_a_row_that_lacks_a_name_is_refused(tmp_path, place, name):
+    source, lacking = casme2(tmp_path, ROW), [*ROW[:2], None, *ROW[2:5], None, *ROW[5:]]
+    lacking[place] = None
+    workbook(tmp_path / "CASME2-coding-20140508.xlsx", [CASME2, lacking])
+    assert f"has a row without {name}, with" in failure(source)
+
+
 def test_the_header_is_found_below_an_explanation(tmp_path):
     explanation = [["Micro-movements of", "the subjects"], ["Subject", "who"], [None], [1, 2]]
     rows = [["Subject", "Filename", "Onset"], [6, "006_1_2", 3.0], [None], ["Notes", None, None]]
@@ -279,7 +300,7 @@ def test_a_table_without_a_header_is_one_sentence(tmp_path):
 def test_a_table_without_rows_is_one_sentence(tmp_path):
     source = casme2(tmp_path, ROW)
     workbook(tmp_path / "CASME2-coding-20140508.xlsx", [CASME2])
-    assert "lists no clip" in failure(source)
+    assert "CASME2-coding-20140508.xlsx lists no clip" in failure(source)
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut", b"<html>login</html>"])

@@ -9,6 +9,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from mefusion.common.errors import MefusionError
 from mefusion.evaluation.folds import (
+    PROTOCOLS,
     Fold,
     k_fold,
     leave_one_subject_out,
@@ -297,3 +298,10 @@ def test_shards_together_are_the_whole(items, count):
 def test_a_shard_that_is_none_is_named(shard):
     with pytest.raises(MefusionError, match=f"protocol.shard={shard}: give i/n"):
         select_shard([1, 2], shard)
+
+
+def test_a_protocol_that_tests_a_subject_twice_is_refused_before_anything_is_trained(monkeypatch):
+    folds = [Fold("one", ("a/2",), ("a/1",)), Fold("two", ("a/2",), ("a/1",))]
+    monkeypatch.setitem(PROTOCOLS, "twice", lambda clips: folds)
+    with pytest.raises(MefusionError, match="protocol=twice tests a/1 in 2 folds"):
+        make_folds("twice", pd.DataFrame())

@@ -535,6 +535,13 @@ def test_a_backend_that_is_not_usable_stops_all_at_once(mixed, tmp_path):
         prepare_clips(table_of(mixed, GOOD), tmp_path, settings, workers=1)
 
 
+def test_a_cache_that_cannot_be_made_stops_before_the_clips(mixed, tmp_path, monkeypatch):
+    monkeypatch.setattr("mefusion.preparation.clips.parallel_map", lambda *_, **__: pytest.fail("clips are prepared"))
+    (tmp_path / "file").touch()
+    with pytest.raises(NotADirectoryError):
+        prepare_clips(table_of(mixed, GOOD), tmp_path / "file" / "cache", SETTINGS, workers=1)
+
+
 def test_what_only_preparation_sees_is_recorded(mixed, tmp_path):
     whole = [np.asarray(Image.open(path)) for path in sorted((mixed / "a_whole").iterdir())]
     points = make_backend("dlib").landmarks(whole[:1])[0]
@@ -618,7 +625,8 @@ def test_a_clip_without_its_landmarks_is_left_out(known):
     np.save(root / "b_short.npy", points)
     index, failures, _ = prepare_clips(table, root / "cache", PRECOMPUTED, workers=1)
     assert index.empty
-    for problem, part in zip(failures["problem"], ("names no landmarks", "3 of its 3 frames in a row"), strict=True):
+    parts = ("no landmarks for this clip", "3 of its 3 frames in a row")
+    for problem, part in zip(failures["problem"], parts, strict=True):
         assert part in problem
 
 

@@ -358,6 +358,8 @@ def test_an_amplitude_that_folds_the_face_is_one_sentence(tmp_path):
         ({"frames": (1, 8)}, "data.frames=[1, 8]"),
         ({"frames": [8]}, "data.frames=[8]"),
         ({"size": 0}, "data.size=0"),
+        ({"size": 4}, "data.size=4: give at least 16 px"),
+        ({"portraits": 3}, "data.portraits=3: give a folder"),
     ],
 )
 def test_a_bad_setting_is_named(changes, named):

@@ -95,6 +95,8 @@ def _size(file: Path, root: Path) -> tuple[int, int]:
     """Read width and height from the file's header; raises a MefusionError if the file is damaged."""
     if file.is_symlink() and leads_outside(file, root):
         raise MefusionError(f"is a link that leaves {root}: data.root must hold the files themselves")
+    if not file.is_file():  # opening a pipe would wait for ever
+        raise MefusionError("is no file: copy it anew")
     length = file.stat().st_size
     if length == 0:
         raise MefusionError("is empty: copy it anew")

@@ -1,6 +1,10 @@
 """Read frames from folders of images and from video files."""
 
+import os
 import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +46,8 @@ def read_image(path: Path) -> np.ndarray:
         MefusionError: the file is no image, or is damaged.
     """
     try:
+        if path.exists() and not path.is_file():  # opening a pipe would wait for ever
+            raise MefusionError(f"{path} is no regular file: replace it by an image")
         with Image.open(path) as image:
             return np.asarray(image.convert("RGB"))
     except (OSError, SyntaxError, ValueError) as error:
@@ -120,11 +126,29 @@ def _read_video(path: Path, onset: int | None, offset: int | None) -> list[np.nd
     except ImportError:
         return _read_video_with_av(path, onset, offset)
     try:
-        reader = decord.VideoReader(str(path), num_threads=1)
-        numbers = [number for number in range(len(reader)) if _within(number, onset, offset)]
-        return list(reader.get_batch(numbers).asnumpy()) if numbers else []
+        with _without_stderr():
+            reader = decord.VideoReader(str(path), num_threads=1)
+            numbers = [number for number in range(len(reader)) if _within(number, onset, offset)]
+            return list(reader.get_batch(numbers).asnumpy()) if numbers else []
     except (decord.DECORDError, RuntimeError) as error:
         raise MefusionError(f"{path} cannot be read as a video: replace the file") from error
+
+
+@contextmanager
+def _without_stderr() -> Iterator[None]:
+    """Drop what is written to stderr: decord's C++ code logs its errors there, beside the one that it raises."""
+    if sys.stderr is None:  # closed, as in a service
+        yield
+        return
+    sys.stderr.flush()
+    before, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nothing, 2)
+        yield
+    finally:
+        os.dup2(before, 2)
+        os.close(before)
+        os.close(nothing)
 
 
 def _read_video_with_av(path: Path, onset: int | None, offset: int | None) -> list[np.ndarray]:

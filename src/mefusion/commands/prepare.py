@@ -41,8 +41,8 @@ def prepare(config: "DictConfig") -> None:
         console.print(f"[yellow]note[/] {escape(line)}")
     for stand_in, clips in index[index["apex_from"] != "table"].groupby("apex_from"):
         console.print(f"[yellow]note[/] {len(clips)} clips have no annotated apex: missing_apex={stand_in} is used")
-    for line in failures["problem"]:
-        console.print(f"[red]failed[/] {escape(line)}")
+    for clip in failures.itertuples():
+        console.print(f"[red]failed[/] {escape(f'{clip.subject}/{clip.clip_id}: {clip.problem}')}")
     subjects = index["subject"].nunique()
     console.print(escape(f"{len(index)} of {len(table)} clips of {subjects} subjects are in {folder}"))
     if hasattr(source, "compare_with_truth") and len(index) and settings.backend != "none":

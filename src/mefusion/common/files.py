@@ -66,10 +66,14 @@ def resolved(path: Path) -> Path:
     """The path without links and `..`; it need not exist.
 
     Raises:
-        MefusionError: there can be no such path: its links lead to each other, or a character is not allowed.
+        MefusionError: there can be no such path: its links lead to each other, it is too long, or a character is not
+            allowed.
     """
     try:
-        return path.resolve()
+        found = path.resolve()
+        with suppress(FileNotFoundError, NotADirectoryError, PermissionError):
+            found.stat()  # `resolve` accepts a path that is too long
+        return found
     except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: a loop of links, until Python 3.12
         reason = getattr(error, "strerror", None) or error
         raise MefusionError(f"{str(path)!r} is no usable path ({reason}): correct it") from error

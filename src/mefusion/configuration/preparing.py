@@ -99,6 +99,8 @@ def plan_preparation(options: PrepareSettings) -> Preparation:
     source: Source = make("data", options.data, Source)  # type: ignore[type-abstract]
     require_folder_name("data.name", source.name)
     faces = options.faces
+    if faces.folder and (faces.backend or source.faces) != "precomputed":
+        raise MefusionError(f"faces.folder={faces.folder} is read with faces=precomputed alone: give both, or neither")
     settings = PreparationSettings(
         backend=faces.backend or source.faces,
         faces=replace(faces, folder=str(resolved(Path(faces.folder))) if faces.folder else None),

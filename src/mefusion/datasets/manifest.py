@@ -4,6 +4,7 @@ import hashlib
 import re
 import warnings
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -15,6 +16,7 @@ from mefusion.datasets.reading.source import Source
 
 REQUIRED = ("clip_id", "subject", "path", "emotion")
 NUMBERS = ("onset", "apex", "offset", "fps")
+COLUMNS = (*REQUIRED, *NUMBERS, "dataset", "action_units", "landmarks")
 
 
 class ManifestSource(Source):
@@ -42,8 +44,8 @@ class ManifestSource(Source):
 
 
 def manifest_digest(manifest: Path) -> str | None:
-    """Hash of the file; None if it does not exist."""
-    return hashlib.sha256(manifest.read_bytes()).hexdigest() if manifest.exists() else None
+    """Hash of the file; None if there is none."""
+    return hashlib.sha256(manifest.read_bytes()).hexdigest() if manifest.is_file() else None
 
 
 def read_manifest(manifest: Path, *, dataset: str) -> pd.DataFrame:
@@ -56,7 +58,8 @@ def read_manifest(manifest: Path, *, dataset: str) -> pd.DataFrame:
         dataset: name of the dataset, for rows without one.
 
     Raises:
-        MefusionError: the file is missing, is no CSV, lacks a column, or has a wrong value, which the message names.
+        MefusionError: the file is missing, is no CSV, lacks a column or has it twice, or has a wrong value; the message
+            names it.
     """
     rows = _read(manifest)
     missing = [column for column in REQUIRED if column not in rows]
@@ -69,11 +72,15 @@ def read_manifest(manifest: Path, *, dataset: str) -> pd.DataFrame:
 
 
 def _read(manifest: Path) -> pd.DataFrame:
+    if manifest.exists() and not manifest.is_file():  # reading a pipe would wait for ever
+        raise MefusionError(f"{manifest} is no regular file: data.root must be the folder of a manifest.csv")
     try:
         # Read everything as text: pandas would change the subject 006 to the number 6.
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)  # raised if a row has more values than the header
-            rows = pd.read_csv(manifest, dtype=str, keep_default_na=False, skipinitialspace=True, index_col=False)
+            options: dict[str, Any] = {"dtype": str, "keep_default_na": False, "skipinitialspace": True}
+            rows = pd.read_csv(manifest, index_col=False, **options)
+            header = pd.read_csv(manifest, header=None, nrows=1, **options)  # pandas renames columns of the same name
     except FileNotFoundError as error:
         raise MefusionError(f"{manifest} is not there: data.root must be the folder of a manifest.csv") from error
     except pd.errors.ParserWarning as error:
@@ -84,10 +91,19 @@ def _read(manifest: Path) -> pd.DataFrame:
         raise MefusionError(
             f"{manifest} cannot be read as a CSV file ({str(error).strip()}): save it as CSV in UTF-8"
         ) from error
+    names = header.iloc[0].str.strip().tolist()
+    if twice := [column for column in COLUMNS if names.count(column) > 1]:
+        raise MefusionError(f"{manifest} has the column {', '.join(twice)} twice: keep one")
     return rows.rename(columns=str.strip).map(str.strip)
 
 
 def _clip(row: dict[str, str], manifest: Path, default_dataset: str) -> dict[str, object]:
+    for column, value in row.items():
+        if "\0" in value and column not in ("path", "landmarks"):  # `_path` checks those
+            clip, shown = (text.replace("\0", r"\0") for text in (row["clip_id"], value))
+            raise MefusionError(
+                f"{manifest}: the {column} of clip {clip}: '{shown}' is no usable value (a NUL character): correct it"
+            )
     for column in REQUIRED:
         if not row[column]:
             raise MefusionError(f"{manifest} has no {column} for the clip '{row['clip_id']}': fill it in")

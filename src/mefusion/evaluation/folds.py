@@ -3,6 +3,7 @@
 import inspect
 import re
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -162,7 +163,8 @@ def make_folds(protocol: str, clips: pd.DataFrame, **options: object) -> list[Fo
         options: options of the protocol; None means its default.
 
     Raises:
-        MefusionError: the protocol does not exist, does not have an option, or is not possible with these clips.
+        MefusionError: the protocol does not exist, does not have an option, is not possible with these clips, or tests
+            a subject twice.
     """
     if protocol not in PROTOCOLS:
         raise MefusionError(f"protocol.name={protocol}: choose from {', '.join(PROTOCOLS)}")
@@ -171,7 +173,14 @@ def make_folds(protocol: str, clips: pd.DataFrame, **options: object) -> list[Fo
         if name not in _options(protocol):
             users = " or ".join(f"protocol={user}" for user in PROTOCOLS if name in _options(user))
             raise MefusionError(f"protocol.{name}={value} has no meaning for protocol={protocol}: it is for {users}")
-    return PROTOCOLS[protocol](clips, **given)
+    folds = PROTOCOLS[protocol](clips, **given)
+    tested = Counter(subject for fold in folds for subject in fold.test)
+    if twice := [subject for subject, times in tested.items() if times > 1]:
+        raise MefusionError(
+            f"protocol={protocol} tests {twice[0]} in {tested[twice[0]]} folds, but predictions are scored together: "
+            "let it test each subject at most once"
+        )
+    return folds
 
 
 def _options(protocol: str) -> list[str]:

@@ -68,10 +68,12 @@ def prepare_clips(
 
     Raises:
         MefusionError: the face backend cannot be used.
+        OSError: the cache's folder cannot be made.
     """
     make_backend(settings.backend)  # raises its error here once, instead of in each process
     if settings.backend == "precomputed":
         table = with_landmark_files(table, settings.faces.folder)
+    folder.mkdir(parents=True, exist_ok=True)  # raises its error before the clips are prepared
     remove_leftovers(folder)
     clips = table.to_dict("records")
     outcomes = parallel_map(

@@ -15,6 +15,7 @@ from mefusion.synthetic.portraits import load_portraits, portrait_digests
 from mefusion.synthetic.render import Clip, Subject, act
 
 JPEG_QUALITY = 92  # of frames on disk
+MIN_SIZE = 16  # px
 RENDERING = 1  # raise it when a change of the code makes the same settings give other frames
 
 
@@ -49,6 +50,12 @@ class SyntheticSettings:
                 raise MefusionError(f"data.{name}={value}: give a number above 0")
         if not isinstance(self.seed, int) or self.seed < 0:
             raise MefusionError(f"data.seed={self.seed}: give a whole number from 0 up")
+        if self.size < MIN_SIZE:
+            raise MefusionError(
+                f"data.size={self.size}: give at least {MIN_SIZE} px, since smaller pictures show no face"
+            )
+        if not isinstance(self.portraits, str | None):
+            raise MefusionError(f"data.portraits={self.portraits}: give a folder of photographs, or null")
         if self.scheme not in EMOTIONS:
             raise MefusionError(
                 f"the synthetic set has no emotions for labels={self.scheme}: choose from {', '.join(EMOTIONS)}; with "

@@ -38,8 +38,6 @@ ARRAYS = [
     ("a flipped bit in the header", flip(FILE, 0.003), "s1_negative"),
     ("a folder", put_folder(FILE), "s1_negative"),
     ("a link to nothing", put_link(FILE, "nothing.npy"), "s1_negative"),
-    ("a link to itself", put_link(FILE, "s1_negative.npy"), "s1_negative"),
-    ("a link outside", put_link(FILE, "/etc/hostname"), "s1_negative"),
     ("pickled", array(FILE, np.array([{"a": 1}], dtype=object), allow_pickle=True), "cannot be read"),
     ("texts", array(FILE, np.full((FRAMES, 68, 2), "x")), "shape"),
     ("complex", array(FILE, WHOLE.astype(complex)), "complex"),
@@ -64,6 +62,10 @@ ARRAYS = [
     ("another suffix", both(write("own/landmarks/a.pts", "1 2"), cell(MANIFEST, "landmarks", "landmarks/a.pts")), "a.pts"),
     ("no landmarks for a clip", cell(MANIFEST, "landmarks", ""), "no landmarks"),
 ]  # fmt: skip
+REFUSED = [
+    ("a link to itself", put_link(FILE, "s1_negative.npy"), "s1_negative", "no usable path"),
+    ("a link outside", put_link(FILE, "/etc/hostname"), "s1_negative", "outside"),
+]
 LINES = openface().splitlines()
 TABLES = [
     ("empty table", "", "cannot be read"),
@@ -91,6 +93,7 @@ CASES = [
         ],
         expected=Expected.told,
     ),
+    *table("landmarks", "own", PREPARE, REFUSED),
     *table("landmarks", "own", PREPARE, [("no landmarks at all", columns(MANIFEST, {"landmarks": ""}), "faces.folder")]),
     *table("landmarks", "own", f"{PREPARE} faces.folder=nowhere", [("no folder", None, "faces.folder=nowhere")]),
     *table("landmarks", "own", f"{PREPARE} faces.folder=own/manifest.csv", [("a file as folder", None, "faces.folder")]),

@@ -31,7 +31,8 @@ class OfficialSource(Source):
         kinds: kind of frames (`data.frames`) -> a word, in lower case, in the name of a folder above the subjects.
         frames: the kind that is read by default.
         avoid: pattern of the names of folders with other data; None if there are none.
-        tables: possible file names of the annotation table; the first that exists is read.
+        tables: possible file names of the annotation table; the first that exists is read. None for a dataset that has
+            no table.
         columns: column of the annotation table -> name of its cells here: subject, clip, onset, apex, offset, emotion,
             and optionally action_units and objective_class.
         corrections: known errors of the annotation table.
@@ -54,7 +55,7 @@ class OfficialSource(Source):
     kinds: Mapping[str, str]
     frames: str = "raw"
     avoid: re.Pattern[str] | None = None
-    tables: Sequence[str]
+    tables: Sequence[str] = ()
     columns: Mapping[str, str]
     corrections: Sequence[Correction] = ()
     counts: CountsByScheme = {}
@@ -100,20 +101,30 @@ class OfficialSource(Source):
         """Correct errors of the annotation table that follow a rule; errors of single clips are in `corrections`."""
 
     def rows(self) -> Iterator[Mapping[str, object]]:
-        """Make the rows of the clip table."""
+        """Make the rows of the clip table.
+
+        Raises:
+            MefusionError: a row of the annotation table is damaged.
+        """
         tree = self.frame_tree()
         for cells in self.table_rows():
             subject, clip_id = self.subject(cells["subject"]), self.clip_id(cells)
             folder, coding = self.clip_folder(tree, subject, cells), Coding(cells)
             coding.correct(known for known in self.corrections if known.clip == f"{subject}/{clip_id}")
             self.correct_by_rule(coding)
+            try:
+                columns = coding.columns()
+            except MefusionError as error:
+                raise MefusionError(
+                    f"{self.table_file()}: {subject}/{clip_id}: {error}: copy the table again from the download"
+                ) from error
             yield {
                 "dataset": self.dataset,
                 "subject": f"{self.dataset}/{subject}",
                 "clip_id": clip_id,
                 "path": str(folder),
                 "fps": self.fps,
-                **coding.columns(),
+                **columns,
             }
 
     def annotation(self) -> bytes:
@@ -144,4 +155,5 @@ class OfficialSource(Source):
 
     def table(self, *, workers: int | None = None) -> pd.DataFrame:
         """See `Source.table`."""
-        return clip_table(self.rows(), origin=self.root, root=self.root)
+        rows = list(self.rows())
+        return clip_table(rows, origin=self.table_file() if self.tables else self.root, root=self.root)

@@ -48,14 +48,15 @@ def read_table(path: Path, columns: Mapping[str, str]) -> list[dict[str, str]]:
     """Read the rows below the header of a workbook's first sheet.
 
     The header is the row with a cell `Subject`; other rows may stand above it. Rows without a value in one of the first
-    two columns are left out.
+    two columns are left out, as remarks below the table have none.
 
     Args:
         path: the workbook.
         columns: name in the header -> name in the result. Case and spaces of names in the header are ignored.
 
     Raises:
-        MefusionError: the file is no workbook, has no header, or lacks a column.
+        MefusionError: the file is no workbook, has no header, lacks a column, or a row with an onset lacks one of the
+            first two values.
     """
     rows = next(iter(read_sheets(path)), [])  # the first one, since copies have different sheet names
     headers = [number for number, row in enumerate(rows) if "subject" in map(_plain, row)]
@@ -73,8 +74,15 @@ def read_table(path: Path, columns: Mapping[str, str]) -> list[dict[str, str]]:
         raise MefusionError(f"{path} lacks the column {', '.join(missing)}: it has {present}; use the published names")
     places = {columns[name]: found[plain] for plain, name in wanted.items()}
     table = [{name: row[at] if at < len(row) else "" for name, at in places.items()} for row in rows[header + 1 :]]
-    keys = list(places)[:2]
-    return [row for row in table if all(row[key] for key in keys)]
+    (first, second), published = list(places)[:2], list(columns)
+    for row in table:
+        if row.get("onset", "").isdecimal() and bool(row[first]) != bool(row[second]):
+            name, key, value = (published[1], first, row[first]) if row[first] else (published[0], second, row[second])
+            raise MefusionError(
+                f"{path} has a row without {name}, with {key} {value} and onset {row['onset']}: copy the table again "
+                "from the download"
+            )
+    return [row for row in table if row[first] and row[second]]
 
 
 def _plain(name: str) -> str:
@@ -127,11 +135,17 @@ class Coding:
     def columns(self) -> dict[str, object]:
         """Columns of the clip table that are made from the cells.
 
-        An apex that is missing, or not between onset and offset, becomes None, with a note.
+        An apex that is missing, or not between onset and offset, becomes None, with a note; so does an onset or offset
+        that is a text.
+
+        Raises:
+            MefusionError: the emotion is empty, or onset or offset is a number that no frame can have.
         """
+        if not self.cells["emotion"]:
+            raise MefusionError("its emotion is empty")
         frames = self._frames()
         return {
-            "emotion": self.cells["emotion"].lower() or None,
+            "emotion": self.cells["emotion"].lower(),
             "objective_class": _one_case(self.cells.get("objective_class", "")) or None,
             "notes": "; ".join(self.notes) or None,
             **frames,
@@ -140,6 +154,9 @@ class Coding:
 
     def _frames(self) -> dict[str, int | None]:
         onset, apex, offset = (self.number(name) for name in ("onset", "apex", "offset"))
+        for name, value in (("onset", onset), ("offset", offset)):
+            if value is None and _is_number(self.cells.get(name, "")):
+                raise MefusionError(f"its {name} {self.cells[name]} is no frame number")
         self.notes += [
             f"{name} '{self.cells.get(name, '')}' is no frame number: the clip's {end} frame is used"
             for name, value, end in (("onset", onset, "first"), ("offset", offset, "last"))
@@ -153,6 +170,14 @@ class Coding:
             )
             apex = None
         return {"onset": onset, "apex": apex, "offset": offset}
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _one_case(name: str) -> str:
