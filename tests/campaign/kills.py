@@ -181,6 +181,7 @@ class References:
         self._templates.copy("empty", place, server)
         for command in scenario.before:
             _succeed(server.run(command, place, seconds=PATIENCE))
+        shutil.rmtree(start, ignore_errors=True)
         shutil.copytree(place, start)
         runs = []
         for _ in range(2):

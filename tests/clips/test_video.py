@@ -1,3 +1,5 @@
+import os
+
 import cv2
 import numpy as np
 import pytest
@@ -110,6 +112,13 @@ def test_a_broken_jpeg_is_named(tmp_path, damage):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no named pipes among its files")
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "img1.png")
+    with pytest.raises(MefusionError, match=r"img1\.png is no file"):
+        read_clip(tmp_path)
+
+
 def test_an_empty_file_is_named(tmp_path):
     (tmp_path / "f1.png").touch()
     with pytest.raises(MefusionError, match=r"f1\.png cannot be read"):
@@ -153,11 +162,13 @@ def test_frames_of_a_video_count_from_0(video):
         read_clip(video, onset=10)
 
 
-def test_a_broken_video_is_named(tmp_path):
+@pytest.mark.parametrize("size", [0, 3000, 6000])  # bytes of the video
+def test_a_broken_video_is_named_in_one_sentence(tmp_path, video, capfd, size):
     pytest.importorskip("decord")
-    (tmp_path / "clip.mp4").write_bytes(b"this is no video" * 50)
-    with pytest.raises(MefusionError, match=r"clip\.mp4 cannot be read as a video"):
-        read_clip(tmp_path / "clip.mp4")
+    (tmp_path / "clip.avi").write_bytes(video.read_bytes()[:size])
+    with pytest.raises(MefusionError, match=r"clip\.avi cannot be read as a video"):
+        read_clip(tmp_path / "clip.avi")
+    assert capfd.readouterr() == ("", "")  # decord has a log of its own
 
 
 @pytest.mark.parametrize(("offset", "past"), [(None, 0), (5, 0), (6, 0), (9, 3)])

@@ -140,3 +140,14 @@ def test_a_root_behind_a_link_is_the_same_data(tmp_path):
 def test_a_row_of_more_values_than_columns_is_refused(tmp_path):
     sentence = failure(write(tmp_path, f"{HEADER}\nc1,s1,a,surprise, and joy\n"))
     assert "more values than its header has columns" in sentence
+
+
+def test_a_column_twice_is_refused(tmp_path):
+    assert "has the column subject twice" in failure(write(tmp_path, f"{HEADER}, subject\nc1,s1,a,surprise,s2\n"))
+
+
+@pytest.mark.parametrize("column", ["clip_id", "subject", "path", "emotion"])
+def test_a_nul_character_is_refused(tmp_path, column):
+    row = dict.fromkeys(HEADER.split(","), "a") | {column: "a\0b"}
+    sentence = failure(write(tmp_path, f"{HEADER}\n{','.join(row.values())}\n"))
+    assert f"a NUL character in the column {column}" in sentence

@@ -1,6 +1,10 @@
 """Read frames from folders of images and from video files."""
 
+import os
 import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +45,8 @@ def read_image(path: Path) -> np.ndarray:
     Raises:
         MefusionError: the file is no image, or is damaged.
     """
+    if path.exists() and not path.is_file():
+        raise MefusionError(f"{path} is no file: replace it")  # reading a named pipe would wait forever
     try:
         with Image.open(path) as image:
             return np.asarray(image.convert("RGB"))
@@ -120,11 +126,26 @@ def _read_video(path: Path, onset: int | None, offset: int | None) -> list[np.nd
     except ImportError:
         return _read_video_with_av(path, onset, offset)
     try:
-        reader = decord.VideoReader(str(path), num_threads=1)
-        numbers = [number for number in range(len(reader)) if _within(number, onset, offset)]
-        return list(reader.get_batch(numbers).asnumpy()) if numbers else []
+        with _stderr_closed():
+            reader = decord.VideoReader(str(path), num_threads=1)
+            numbers = [number for number in range(len(reader)) if _within(number, onset, offset)]
+            return list(reader.get_batch(numbers).asnumpy()) if numbers else []
     except (decord.DECORDError, RuntimeError) as error:
         raise MefusionError(f"{path} cannot be read as a video: replace the file") from error
+
+
+@contextmanager
+def _stderr_closed() -> Iterator[None]:
+    """Let nothing reach stderr: decord and FFmpeg print errors, in words of their own, before decord raises them."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def _read_video_with_av(path: Path, onset: int | None, offset: int | None) -> list[np.ndarray]:

@@ -73,6 +73,7 @@ def _read(manifest: Path) -> pd.DataFrame:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)  # raised if a row has more values than the header
             rows = pd.read_csv(manifest, dtype=str, keep_default_na=False, skipinitialspace=True, index_col=False)
+            header = pd.read_csv(manifest, dtype=str, keep_default_na=False, header=None, nrows=1).iloc[0].str.strip()
     except FileNotFoundError as error:
         raise MefusionError(f"{manifest} is not there: data.root must be the folder of a manifest.csv") from error
     except pd.errors.ParserWarning as error:
@@ -83,7 +84,12 @@ def _read(manifest: Path) -> pd.DataFrame:
         raise MefusionError(
             f"{manifest} cannot be read as a CSV file ({str(error).strip()}): save it as CSV in UTF-8"
         ) from error
-    return rows.rename(columns=str.strip).map(str.strip)
+    if twice := [name for name in header[header.duplicated()] if name]:
+        raise MefusionError(f"{manifest} has the column {twice[0]} twice: keep one")
+    rows = rows.rename(columns=str.strip).map(str.strip)
+    if broken := [name for name in rows if rows[name].str.contains("\0", regex=False).any()]:
+        raise MefusionError(f"{manifest} has a NUL character in the column {broken[0]}: save it as CSV in UTF-8")
+    return rows
 
 
 def _clip(row: dict[str, str], manifest: Path, default_dataset: str) -> dict[str, object]:

@@ -67,7 +67,7 @@ model.training.max_epochs        abc 1.5 null
 model.training.max_steps         0 -2 abc 1.5
 model.training.batch_size        0 -1 abc 1.5 null nan
 model.training.windows           some null dual_phase
-model.training.crop_jitter       -1 9 abc null 1.5
+model.training.crop_jitter       -1 99 abc null 1.5
 model.training.flip              maybe null
 model.training.temporal_jitter   -1 256 abc null
 model.training.contrast          -0.1 1 abc nan
