@@ -124,6 +124,24 @@ def test_a_path_that_leaves_the_folder_is_refused(tmp_path, path):
     assert "leaves" in sentence
 
 
+@pytest.mark.parametrize("column", ["path", "landmarks"])
+@pytest.mark.parametrize("path", ["a\0b", "loop", "loop/frames"])
+def test_a_path_that_cannot_be_is_one_sentence(tmp_path, column, path):
+    (tmp_path / "loop").symlink_to(tmp_path / "back")
+    (tmp_path / "back").symlink_to(tmp_path / "loop")
+    values = {"clip_id": "c1", "subject": "s1", "path": "a", "emotion": "x", "landmarks": "b"} | {column: path}
+    sentence = failure(write(tmp_path, f"{','.join(values)}\n{','.join(values.values())}\n"))
+    assert f"the {column} of clip c1: " in sentence
+    assert "is no usable path" in sentence
+    assert "\0" not in sentence
+
+
+def test_a_root_that_cannot_be_is_one_sentence(tmp_path):
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    with pytest.raises(MefusionError, match="loop' is no usable path"):
+        ManifestSource(root=str(tmp_path / "loop")).identity()
+
+
 def test_a_path_may_wander_inside_the_folder(tmp_path):
     manifest = write(tmp_path, f"{HEADER}\nc1,s1,a/../b,x\n")
     assert read_manifest(manifest, dataset="mine")["path"][0] == str((tmp_path / "b").resolve())

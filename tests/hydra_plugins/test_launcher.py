@@ -318,6 +318,26 @@ def test_slurm_gives_each_job_a_gpu(tmp_path):
     assert (parameters["name"], parameters["partition"]) == ("mefusion", "gpu")
 
 
+@pytest.mark.parametrize(
+    ("programs", "part"),
+    [((), "srun"), (("srun", "sbatch"), "sbatch: error: invalid partition")],
+    ids=["no SLURM", "SLURM refuses"],
+)
+def test_jobs_that_slurm_does_not_take_are_one_sentence(tiny, command, tmp_path, programs, part):
+    pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
+    for name in programs:
+        (tmp_path / name).write_text("#!/bin/sh\necho 'sbatch: error: invalid partition specified: x' >&2\nexit 1\n")
+        (tmp_path / name).chmod(0o755)
+    path = {"PATH": os.pathsep.join([str(tmp_path), "/usr/bin", "/bin"])}
+    arguments = ("-m", "hydra/launcher=slurm", "seeds=[0],[1]", *tiny.overrides)
+    done = command("mefusion-train", *arguments, cwd=tmp_path, env=path)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("mefusion-train: hydra/launcher=slurm: ")
+    assert part in last
+
+
 @pytest.mark.slow
 def test_jobs_of_submitit_are_studies_too_and_their_errors_one_sentence(tiny, command, tmp_path):
     # Its local mode: what SLURM runs is the same but for who starts it.

@@ -1,4 +1,5 @@
 import dataclasses
+import json
 import os
 import re
 import shutil
@@ -21,6 +22,7 @@ from mefusion.clips.cache import (
     read_index,
     read_left_out,
     read_metadata,
+    save_arrays,
     save_clip,
     settings_hash,
 )
@@ -470,6 +472,49 @@ def test_what_a_kill_leaves_does_not_count_as_done(copy):
     again = load_arrays(whole)
     assert all(np.array_equal(again[name], arrays[name]) for name in arrays)
     assert load_arrays(unfinished)["frames"].shape == (8, 48, 48)
+
+
+def flip_a_bit(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def lose_the_flow(path):
+    arrays = load_arrays(path)
+    del arrays["flow"]
+    save_clip(path, arrays, read_metadata(path))
+
+
+def forget_a_fact(path):
+    save_clip(path, load_arrays(path), {"state": read_metadata(path)["state"]})
+
+
+def put_nan_without_checksums(path):
+    arrays, metadata = load_arrays(path), read_metadata(path)
+    arrays["flow"][0, 0, 0, 0] = np.nan
+    save_arrays(path, arrays, {"clip": json.dumps(dict(metadata))})
+
+
+@pytest.mark.parametrize("damage", [flip_a_bit, lose_the_flow, forget_a_fact, put_nan_without_checksums])
+def test_a_damaged_clip_is_prepared_anew(copy, damage):
+    root, folder = copy
+    whole, other = (clip_file(folder, name) for name in GOOD)
+    before, kept = whole.read_bytes(), other.stat().st_mtime_ns
+    damage(whole)
+    assert whole.read_bytes() != before
+    _, failures, _ = prepare_clips(table_of(root, GOOD), folder, SETTINGS, workers=1)
+    assert failures.empty
+    assert whole.read_bytes() == before
+    assert other.stat().st_mtime_ns == kept
+
+
+def test_a_clip_whose_flow_is_not_finite_is_named_and_not_kept(mixed, tmp_path, monkeypatch):
+    monkeypatch.setattr("mefusion.preparation.arrays.tvl1_flow", lambda first, _: np.full((2, *first.shape), np.nan))
+    _, failures, _ = prepare_clips(table_of(mixed, GOOD), tmp_path, SETTINGS, workers=1)
+    assert failures["clip_id"].tolist() == GOOD
+    assert all("flow came out with values that are not finite" in problem for problem in failures["problem"])
+    assert not list(tmp_path.rglob("*.safetensors"))
 
 
 def test_a_short_clip_that_is_left_out_is_told_and_fails_nothing(copy):

@@ -415,13 +415,15 @@ def test_broken_studies_get_a_sentence_and_the_others_are_reported(outputs, tmp_
     (write_study(outputs / "nested") / "config.yaml").write_text("[" * 100_000)
     (write_study(outputs / "counted") / "config.yaml").write_text("tasks: 3")
     (write_study(outputs / "looped") / "config.yaml").write_text("model: &a {again: *a}")
+    bomb = "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 12))  # 9^11 values
+    (write_study(outputs / "bomb") / "config.yaml").write_text(f"a0: &a0 x\n{bomb}")
     write_study(outputs / "endless", folds=["s1", "s" * 5000])
     empty = tmp_path / "empty"
     empty.mkdir()
     assert report.main([str(outputs), str(empty), str(tmp_path / "absent")]) == 1
     shown = capsys.readouterr()
     lines = shown.err.splitlines()
-    assert len(lines) == 12
+    assert len(lines) == 13
     assert all(line.startswith("mefusion-report: ") and line.endswith(".") for line in lines)
     for part in (
         "half is incomplete: 1 of 2 folds are missing (s2)",
@@ -433,6 +435,7 @@ def test_broken_studies_get_a_sentence_and_the_others_are_reported(outputs, tmp_
         "nested/config.yaml cannot be read (maximum recursion depth exceeded",
         "counted/config.yaml is not a configuration",
         "looped/config.yaml has a setting that contains itself",
+        "bomb/config.yaml has a setting that contains itself, or an alias",
         "endless cannot be read (File name too long)",
         "empty contains no study",
         "absent is not a directory",

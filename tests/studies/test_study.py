@@ -14,7 +14,7 @@ from composed import experiment_of
 from safetensors import safe_open
 from sklearn.metrics import accuracy_score, f1_score, recall_score
 
-from mefusion.clips.cache import load_arrays, save_arrays
+from mefusion.clips.cache import load_arrays, read_metadata, save_clip
 from mefusion.commands.train import main
 from mefusion.common.files import try_lock
 from mefusion.configuration import composition
@@ -450,8 +450,9 @@ def test_windows_of_a_longer_clip_count_as_one_clip(tiny, run, tmp_path, monkeyp
     index = tiny.index
     for row in index.itertuples():
         arrays = load_arrays(tiny.cache / row.file)
-        doubled = {name: np.repeat(arrays[name], 2, axis=0) for name in ("frames", "landmarks", "flow")}
-        save_arrays(cache / row.file, doubled, {})
+        doubled = {name: np.repeat(arrays[name], 2, axis=0) for name in arrays if name != "onset_apex_flow"}
+        metadata = {**read_metadata(tiny.cache / row.file), "n_frames": "16"}
+        save_clip(cache / row.file, {**arrays, **doubled}, metadata)
     index.assign(n_frames=16, stride=2).to_parquet(cache / "index.parquet")
     shown, step = [], MERModule.predict_step
 

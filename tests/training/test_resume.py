@@ -1,13 +1,16 @@
 """A study that is interrupted at any moment and run again gives what an uninterrupted one gives, bit for bit."""
 
 import os
+import pickle
 import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
+import zipfile
 
+import lightning as L
 import pandas as pd
 import pytest
 import torch
@@ -16,7 +19,7 @@ from mefusion.commands import train
 from mefusion.common.errors import MefusionError
 from mefusion.evaluation.predictions import load_predictions
 from mefusion.training.module import MERModule
-from mefusion.training.resume import AtomicCheckpointIO, last_checkpoint, trim_log
+from mefusion.training.resume import AtomicCheckpointIO, last_checkpoint, read_checkpoint, require_fit, trim_log
 
 # Two training subjects of two clips and a clip a batch: four steps an epoch, or two where one subject validates.
 SMALL = (
@@ -191,6 +194,163 @@ def test_a_full_disk_is_one_sentence_and_leaves_the_checkpoint_as_it_was(tmp_pat
 ORIGIN = {"study": "s", "fold": "f", "seed": 0}
 
 
+class SmallModule(L.LightningModule):
+    """Two layers, of which the second learns nothing."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer, self.unused = torch.nn.Linear(3, 2), torch.nn.Linear(2, 1)
+
+
+SMALL_MODULE = SmallModule()
+
+
+def whole_checkpoint():
+    """What Lightning writes for the small module after a step."""
+    optimizer = torch.optim.AdamW(SMALL_MODULE.parameters())
+    SMALL_MODULE.layer(torch.ones(1, 3)).sum().backward()
+    optimizer.step()
+    return {
+        "epoch": 4,
+        "global_step": 9,
+        "pytorch-lightning_version": "2.6.1",
+        "state_dict": SMALL_MODULE.state_dict(),
+        "loops": {},
+        "callbacks": {},
+        "optimizer_states": [optimizer.state_dict()],
+        "lr_schedulers": [{}],
+        "origin": ORIGIN,
+    }
+
+
+def weights(**changes):
+    """The small module's weights with changes; None takes one out."""
+    changed = {**SMALL_MODULE.state_dict(), **{name.replace("_", "."): value for name, value in changes.items()}}
+    return {"state_dict": {name: value for name, value in changed.items() if value is not None}}
+
+
+def flipped(share):
+    """Flip a bit of the file."""
+
+    def damage(path):
+        content = bytearray(path.read_bytes())
+        content[int(share * len(content))] ^= 16
+        path.write_bytes(content)
+
+    return damage
+
+
+def put_folder(path):
+    path.unlink()
+    path.mkdir()
+
+
+def flip_weights(path):
+    """Flip a bit of the weights, which torch reads without a word."""
+    content, values = path.read_bytes(), SMALL_MODULE.layer.weight.detach().numpy().tobytes()
+    place = content.index(values)
+    path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+
+
+class Call:
+    """A pickle that would run a command."""
+
+    def __reduce__(self):
+        return pytest.fail, ("a checkpoint ran code",)
+
+
+DAMAGED_FILES = {  # how the file is damaged -> what the sentence says
+    "text": (lambda path: path.write_text("epoch 3"), "missing or broken"),
+    "nothing": (lambda path: path.write_bytes(b""), "missing or broken"),
+    "half": (lambda path: path.write_bytes(path.read_bytes()[:2000]), "missing or broken"),
+    "a folder": (put_folder, "missing or broken"),
+    "a bit of the weights": (flip_weights, "differs from its checksum"),
+    "a bit of the pickle": (flipped(0.02), "missing or broken"),
+    "a bit of the directory": (flipped(0.99), "missing or broken"),
+    "a pickle": (lambda path: path.write_bytes(pickle.dumps(Call())), "missing or broken"),
+    "a pickle within": (lambda path: torch.save(whole_checkpoint() | {"x": Call()}, path), "missing or broken"),
+    "an archive of something else": (lambda path: zipfile.ZipFile(path, "w").close(), "missing or broken"),
+}
+OTHER_CONTENT = {  # what differs -> what the sentence says
+    "another network": ({"state_dict": {"x": torch.zeros(1)}}, "is of another network (5 tensors differ, such as "),
+    "another width": (weights(layer_weight=torch.zeros(4, 3)), "(1 tensors differ, such as layer.weight)"),
+    "a tensor less": (weights(layer_bias=None), "(1 tensors differ, such as layer.bias)"),
+    "a tensor more": (weights(extra=torch.zeros(1)), "(1 tensors differ, such as extra)"),
+    "text for a tensor": (weights(layer_bias="x"), "(1 tensors differ, such as layer.bias)"),
+    "no optimiser": ({"optimizer_states": []}, "has the state of another optimiser"),
+    "an empty optimiser": ({"optimizer_states": [{}]}, "has the state of another optimiser"),
+    "an optimiser of nothing": ({"optimizer_states": [{"state": {}, "param_groups": []}]}, "another optimiser"),
+    "an optimiser of other shapes": (
+        {
+            "optimizer_states": [
+                {
+                    "state": {0: {"exp_avg": torch.zeros(7), "exp_avg_sq": torch.zeros(7)}},
+                    "param_groups": [{"params": [0, 1, 2, 3]}],
+                }
+            ]
+        },
+        "another optimiser",
+    ),
+    "a version that is none": ({"pytorch-lightning_version": "x"}, "has no usable pytorch-lightning_version"),
+    "an epoch before the first": ({"epoch": -5}, "has no usable epoch"),
+    "half an epoch": ({"epoch": 1.5}, "has no usable epoch"),
+    "a true epoch": ({"epoch": True}, "has no usable epoch"),
+    "another program's": ({"origin": "x"}, "is a checkpoint of another program"),
+    **{
+        f"{name} {value!r}": ({name: value}, f"has no usable {name}")
+        for name in ("epoch", "global_step", "pytorch-lightning_version", "state_dict", "loops", "callbacks",
+                     "optimizer_states", "lr_schedulers")
+        for value in ("text", None)
+        if (name, value) != ("pytorch-lightning_version", "text")
+    },
+}  # fmt: skip
+
+
+def refusal(folder):
+    with pytest.raises(MefusionError) as error:
+        last_checkpoint(folder, ORIGIN, SMALL_MODULE)
+    sentence = str(error.value)
+    assert sentence.startswith(str(folder / "last.ckpt"))
+    assert sentence.endswith("and the fold starts again")
+    assert "\n" not in sentence
+    return sentence
+
+
+def test_a_whole_checkpoint_is_gone_on_from(tmp_path):
+    torch.save(whole_checkpoint(), tmp_path / "last.ckpt")
+    assert last_checkpoint(tmp_path, ORIGIN, SMALL_MODULE).epochs == 5
+
+
+@pytest.mark.parametrize("case", DAMAGED_FILES)
+def test_a_damaged_checkpoint_is_one_sentence(tmp_path, case):
+    damage, part = DAMAGED_FILES[case]
+    torch.save(whole_checkpoint(), tmp_path / "last.ckpt")
+    damage(tmp_path / "last.ckpt")
+    assert part in refusal(tmp_path)
+
+
+@pytest.mark.parametrize("case", OTHER_CONTENT)
+def test_a_checkpoint_that_does_not_fit_is_one_sentence(tmp_path, case):
+    changes, part = OTHER_CONTENT[case]
+    torch.save(whole_checkpoint() | changes, tmp_path / "last.ckpt")
+    assert part in refusal(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["loops", "optimizer_states", "lr_schedulers", "pytorch-lightning_version"])
+def test_a_checkpoint_of_weights_alone_is_one_sentence(tmp_path, name):
+    checkpoint = whole_checkpoint()
+    del checkpoint[name]
+    torch.save(checkpoint, tmp_path / "last.ckpt")
+    assert f"has no usable {name}" in refusal(tmp_path)
+
+
+def test_a_best_epoch_of_another_network_is_one_sentence(tmp_path):
+    path = tmp_path / "best.ckpt"
+    torch.save({"epoch": 1, **weights(layer_bias=None)}, path)
+    with pytest.raises(MefusionError, match=r"best\.ckpt is of another network \(1 tensors differ"):
+        require_fit(path, read_checkpoint(path)["state_dict"], SMALL_MODULE)
+
+
 @pytest.mark.parametrize(
     ("checkpoint", "sentence"),
     [
@@ -202,14 +362,14 @@ ORIGIN = {"study": "s", "fold": "f", "seed": 0}
 def test_a_checkpoint_of_something_else_is_one_sentence(tmp_path, checkpoint, sentence):
     torch.save({"epoch": 0, "state_dict": {}} | checkpoint, tmp_path / "last.ckpt")
     with pytest.raises(MefusionError, match=re.escape(f"{tmp_path}/last.ckpt {sentence}: delete it")):
-        last_checkpoint(tmp_path, ORIGIN)
+        last_checkpoint(tmp_path, ORIGIN, SMALL_MODULE)
 
 
 @pytest.mark.parametrize("content", [[1, 2], {"weights": 1}])
 def test_a_file_that_is_no_checkpoint_is_one_sentence(tmp_path, content):
     torch.save(content, tmp_path / "last.ckpt")
     with pytest.raises(MefusionError, match="not a checkpoint of a training"):
-        last_checkpoint(tmp_path, ORIGIN)
+        last_checkpoint(tmp_path, ORIGIN, SMALL_MODULE)
 
 
 def test_what_was_logged_after_a_checkpoint_is_forgotten(tmp_path):

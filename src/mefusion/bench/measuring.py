@@ -13,7 +13,6 @@ from typing import Any
 
 import pandas as pd
 import torch
-from omegaconf import OmegaConf
 from torch.profiler import ProfilerActivity
 from torch.profiler import profile as profiling
 from torch.utils.flop_counter import FlopCounterMode
@@ -25,6 +24,7 @@ from mefusion.common.errors import MefusionError
 from mefusion.configuration.building import make_module
 from mefusion.configuration.cli import compose
 from mefusion.configuration.composition import resolve_tasks
+from mefusion.configuration.preparing import typed_settings
 from mefusion.configuration.schema import TrainSettings
 from mefusion.preparation.arrays import random_clip
 from mefusion.preparation.settings import PreparationSettings
@@ -99,7 +99,7 @@ class BenchModel:
     def __init__(self, overrides: Sequence[str], settings: Settings, config_dir: Path | None = None):
         # The layers of a network depend on the device that it is trained on.
         accelerator = "gpu" if settings.device == "cuda" else settings.device
-        experiment: Any = OmegaConf.to_object(compose([*overrides, f"trainer.accelerator={accelerator}"], config_dir))
+        experiment: Any = typed_settings(compose([*overrides, f"trainer.accelerator={accelerator}"], config_dir))
         self.overrides, self.settings, self.name = tuple(overrides), settings, experiment.model.name
         self.batch_size = settings.batch_size or experiment.model.training.batch_size
         torch.manual_seed(experiment.seeds[0])
@@ -154,7 +154,7 @@ def _made_up_statistics(num_classes: int) -> Statistics:
 def random_batch(experiment: TrainSettings, batch_size: int) -> Batch:
     """Make a batch of random inputs and labels in the model's view, with all targets of this view."""
     model, length = experiment.model, experiment.clip_length
-    size, dual = model.network["image_size"], model.training.windows == Windows.dual_phase
+    size, dual = model.image_size, model.training.windows == Windows.dual_phase
     row = {"file": "clip.safetensors", "label": "a", "stride": 1, "apex_place": length // 2}
     with tempfile.TemporaryDirectory() as folder:
         save_arrays(Path(folder, "clip.safetensors"), random_clip(PreparationSettings(clip_length=length)), {})

@@ -93,7 +93,8 @@ def notes(measurements: Sequence[Measurement], summary: dict[str, Any]) -> list[
         lines.append(f"Peak memory: {MEMORY[how]}.")
     if "ratios" in summary:
         forward, training = (summary["ratios"][key] for key in ("forward", "training_step"))
-        lines.append(f"Time per clip, A / B: forward {forward:.3f}, training step {training:.3f}; below 1 A is faster.")
+        times = f"forward {forward:.3f}, training step {training:.3f}"
+        lines.append(f"Time per clip, A / B: {times}; below 1: A is faster.")
     for measurement, share in zip(measurements, summary.get("share_of_matrix_rate", []), strict=False):
         lines.append(
             f"{measurement.model} trains at {measurement.training_flops_rate / 1e12:.3g} TFLOP/s (a training step "

@@ -4,7 +4,6 @@ from typing import TYPE_CHECKING, Any
 
 # --help has to answer at once, and Ctrl-C from the start: what takes time to import comes in where it is used.
 from mefusion.common.errors import MefusionError
-from mefusion.common.files import write_text
 from mefusion.common.stopping import stoppable
 
 if TYPE_CHECKING:
@@ -20,6 +19,7 @@ def prepare(config: "DictConfig") -> None:
     from rich.console import Console
     from rich.markup import escape
 
+    from mefusion.clips.cache import record_source
     from mefusion.clips.motion import require_tvl1
     from mefusion.clips.table import clip_notes
     from mefusion.configuration.preparing import resolve_preparation
@@ -36,7 +36,7 @@ def prepare(config: "DictConfig") -> None:
     table = source.table(workers=workers)
     digest = source.digest()  # read now, since the user may edit the list during the preparation
     index, failures, notes = prepare_clips(table, folder, settings, workers=workers)
-    write_text(folder / "source.txt", f"{digest}\n")
+    record_source(folder, digest)
     for line in [*clip_notes(index), *notes]:
         console.print(f"[yellow]note[/] {escape(line)}")
     for stand_in, clips in index[index["apex_from"] != "table"].groupby("apex_from"):

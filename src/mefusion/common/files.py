@@ -62,9 +62,26 @@ def _machine() -> str:
     return hashlib.sha256(f"{platform.node()} {numbers}".encode()).hexdigest()[:6]
 
 
+def resolved(path: Path) -> Path:
+    """The path without links and `..`; it need not exist.
+
+    Raises:
+        MefusionError: there can be no such path: its links lead to each other, or a character is not allowed.
+    """
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: a loop of links, until Python 3.12
+        reason = getattr(error, "strerror", None) or error
+        raise MefusionError(f"{str(path)!r} is no usable path ({reason}): correct it") from error
+
+
 def leads_outside(path: Path, root: Path) -> bool:
-    """Whether a path leads out of the folder `root`, through links or `..`."""
-    return not path.resolve().is_relative_to(root.resolve())
+    """Whether a path leads out of the folder `root`, through links or `..`.
+
+    Raises:
+        MefusionError: as `resolved`.
+    """
+    return not resolved(path).is_relative_to(resolved(root))
 
 
 @contextmanager

@@ -7,20 +7,27 @@ from typing import Any
 import lightning as L
 import pandas as pd
 import torch
-from hydra.utils import instantiate
 from lightning.fabric.plugins.environments import SLURMEnvironment
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.profilers import Profiler
 from torch import nn
 
 from mefusion.acceleration import channels_last, use_cpu_layers
 from mefusion.common.distributed import rank
 from mefusion.common.errors import MefusionError
 from mefusion.configuration.composition import Experiment
+from mefusion.configuration.objects import check_target, make
 from mefusion.configuration.schema import TrainSettings
 from mefusion.evaluation.folds import Fold
 from mefusion.studies.runs import Run
 from mefusion.studies.study import Builder, Study
-from mefusion.training.loggers import MetricsFile, log_settings, log_summary_to_wandb, require_packages
+from mefusion.training.loggers import (
+    MetricsFile,
+    log_settings,
+    log_summary_to_wandb,
+    require_packages,
+    wandb_logger,
+)
 from mefusion.training.losses import Recognition, Task
 from mefusion.training.module import MERModule
 from mefusion.training.resume import AtomicCheckpointIO
@@ -35,11 +42,27 @@ SET_BY_STUDY = {
     "plugins": "trainer.precision",
     "num_sanity_val_steps": "rule=",
     "limit_val_batches": "rule=",
+    "limit_predict_batches": "protocol.folds=, of which every clip is predicted",
+    "fast_dev_run": "trainer=smoke",
+    "enable_checkpointing": "rule=",
+    "barebones": "trainer=cpu",
     "use_distributed_sampler": "model.training.batch_size, which the devices share",
 }
 """Arguments of Lightning's Trainer that the study sets, and what the user can set instead."""
 
 STRATEGIES = ("auto", "ddp")
+
+PRECISIONS = (None, "32-true", "bf16-mixed", "16-mixed", 32, "32", "bf16", 16, "16")
+"""Precisions of training; the inputs are of 32 bits, so weights are too."""
+
+LEAST_WHOLE_NUMBERS = {"accumulate_grad_batches": 1, "log_every_n_steps": 1, "num_nodes": 1}
+"""Arguments of Lightning's Trainer that it does not check itself, with their least value."""
+
+CHECKED_TARGETS: Mapping[str, tuple[type, tuple[Any, ...]]] = {
+    "callbacks": (L.Callback, ()),
+    "logger": (Logger, (wandb_logger,)),
+}
+"""What the entries of a group are: a class, or one of these functions."""
 
 
 def make_data(experiment: Experiment, clips: ClipStore, fold: Fold, seed: int) -> FoldData:
@@ -49,7 +72,7 @@ def make_data(experiment: Experiment, clips: ClipStore, fold: Fold, seed: int) -
         clips,
         fold,
         model.training,
-        image_size=model.network["image_size"],
+        image_size=model.image_size,
         seed=seed,
         balanced=experiment.settings.imbalance == Imbalance.sampler,
     )
@@ -58,7 +81,14 @@ def make_data(experiment: Experiment, clips: ClipStore, fold: Fold, seed: int) -
 def make_network(settings: TrainSettings, tasks: Collection[str], num_classes: int) -> nn.Module:
     """Make the network with its tasks, for its device; compiled and with channels last if the settings say so."""
     model = settings.model
-    network = instantiate(model.network, num_classes=num_classes, tasks=list(tasks), clip_length=settings.clip_length)
+    network = make(
+        "model.network",
+        model.network,
+        nn.Module,
+        num_classes=num_classes,
+        tasks=list(tasks),
+        clip_length=settings.clip_length,
+    )
     if settings.trainer["accelerator"] == "cpu" or not torch.cuda.is_available():
         use_cpu_layers(network)
     if model.channels_last:
@@ -106,17 +136,20 @@ def make_trainer(experiment: Experiment, study: Study, run: Run, callbacks: Sequ
         callbacks: added to the callbacks of the configuration.
     """
     settings, names = experiment.settings, placeholder_values(study, run)
-    own = [instantiate(fill_placeholders(options, names)) for options in settings.callbacks.values()]
+    own = _make_group("callbacks", settings.callbacks, names)
     loggers: list[Logger] = []
     if rank() == 0:
-        named = [instantiate(fill_placeholders(options, names)) for options in settings.logger.values()]
+        named = _make_group("logger", settings.logger, names)
         log_settings(named, experiment.plain)
         loggers = [MetricsFile(run.folder / "metrics.csv"), *named]
     options = dict(settings.trainer)
     if "sync_batchnorm" in options:
         options["sync_batchnorm"] = uses_sync_batchnorm(settings)
-    trainer = instantiate(
+    trainer = make(
+        "trainer",
         options | {"max_epochs": max_epochs(settings)},
+        L.Trainer,
+        parts=(Profiler,),
         max_steps=settings.model.training.max_steps,
         callbacks=[*callbacks, *own],
         logger=loggers,
@@ -127,11 +160,20 @@ def make_trainer(experiment: Experiment, study: Study, run: Run, callbacks: Sequ
     )
     # With `max_steps`, Lightning takes each checkpoint for one from the middle of an epoch, and a resumed training gets
     # one more batch of that epoch. Our checkpoints are all from the end of an epoch.
-    trainer.fit_loop._iteration_based_training = lambda: False
+    trainer.fit_loop._iteration_based_training = lambda: False  # type: ignore[method-assign]
     environment = trainer._accelerator_connector.cluster_environment
     if isinstance(environment, SLURMEnvironment):  # it would write a checkpoint that every fold would start from
         environment.auto_requeue = False
     return trainer
+
+
+def _make_group(group: str, entries: Mapping[str, Any], names: Mapping[str, str]) -> list[Any]:
+    """Make the callbacks or loggers of the configuration."""
+    kind, functions = CHECKED_TARGETS[group]
+    return [
+        make(f"{group}.{name}", fill_placeholders(options, names), kind, functions=functions)
+        for name, options in entries.items()
+    ]
 
 
 def log_study(experiment: Experiment, study: Study, summary: Mapping[str, Any], predictions: pd.DataFrame) -> None:
@@ -182,14 +224,30 @@ def check_settings(settings: TrainSettings) -> None:
         raise MefusionError("trainer.sync_batchnorm=true works on GPUs only: give trainer.sync_batchnorm=false")
     for group, named in (("logger", settings.logger), ("callbacks", settings.callbacks)):
         for name, options in named.items():
-            if not isinstance(options, dict) or "_target_" not in options:
-                raise MefusionError(f"{group}.{name} names no class: give {group}.{name}._target_=CLASS")
+            kind, functions = CHECKED_TARGETS[group]
+            check_target(f"{group}.{name}", options, kind, functions=functions)
             if str(options.get("monitor", "")).startswith("validation/") and not settings.rule.validates:
                 raise MefusionError(
                     f"{group}.{name}.monitor={options['monitor']} needs validation subjects: give rule=inner_val"
                 )
+    check_target("model.network", settings.model.network, nn.Module)
+    check_target("trainer", settings.trainer, L.Trainer, parts=(Profiler,))
     require_packages(settings.logger)
     max_epochs(settings)
+    _check_trainer_numbers(settings.trainer)
+
+
+def _check_trainer_numbers(options: Mapping[str, Any]) -> None:
+    if (precision := options.get("precision")) not in PRECISIONS:
+        raise MefusionError(f"trainer.precision={precision}: choose from 32-true, bf16-mixed, 16-mixed")
+    for name, least in LEAST_WHOLE_NUMBERS.items():
+        value = options.get(name, least)
+        if type(value) is not int or value < least:
+            raise MefusionError(f"trainer.{name}={value}: give a whole number from {least} up")
+    for name in ("gradient_clip_val", "limit_train_batches"):
+        value = options.get(name)
+        if value is not None and (not isinstance(value, int | float) or value <= 0):
+            raise MefusionError(f"trainer.{name}={value}: give a number above 0, or leave it out")
 
 
 def max_epochs(settings: TrainSettings) -> int:

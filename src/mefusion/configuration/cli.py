@@ -13,6 +13,7 @@ from typing import Any
 import hydra
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException, InstantiationException, MissingConfigException, OverrideParseException
 from hydra.plugins.search_path_plugin import SearchPathPlugin
@@ -95,6 +96,7 @@ def compose(overrides: Sequence[str], config_dir: Path | None = None) -> DictCon
         MefusionError: `config_dir` is not a folder.
     """
     prepare_hydra()
+    require_options(overrides)
     added = []
     if config_dir is not None:
         if not config_dir.is_dir():
@@ -119,9 +121,31 @@ def run(task: Callable[[DictConfig], Any], *, config_name: str, program: str) ->
             return task(config)
 
     with exit_on_error(program):
+        require_options(sys.argv[1:])
         hydra.main(version_base="1.3", config_path=str(configuration_folder("conf")), config_name=config_name)(
             run_task
         )()
+
+
+def require_options(arguments: Sequence[str]) -> None:
+    """Check that groups are given options, such as `model=mol`; for `model=null` Hydra raises a bare ValueError.
+
+    Args:
+        arguments: of a command line.
+
+    Raises:
+        MefusionError: a group is given something else.
+    """
+    given = [text for text in arguments if "=" in text and not text.startswith(("-", "~"))]
+    for override in OverridesParser.create().parse_overrides(given):
+        group, value = override.key_or_group, override.value()
+        folder = configuration_folder("conf") / group
+        if folder.is_dir() and not override.is_sweep_override() and not isinstance(value, str | list):
+            raise MefusionError(f"{group}={value}: choose from {', '.join(_options(group))}")
+
+
+def _options(group: str) -> list[str]:
+    return sorted(path.stem for path in (configuration_folder("conf") / group).glob("*.yaml"))
 
 
 @contextmanager
@@ -139,12 +163,27 @@ def exit_on_error(program: str) -> Iterator[None]:
     except BrokenPipeError:  # the program that read the output has ended, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python prints a warning when it exits
         sys.exit(1)
+    except RuntimeError as error:
+        if not _is_of_slurm(error):
+            raise
+        sys.exit(
+            f"{program}: hydra/launcher=slurm: {str(error).strip().splitlines()[0]}; "
+            "correct hydra.launcher.*, or leave hydra/launcher out"
+        )
     except ImportError as error:
         if not any(Path(frame.filename).parent.name == "cv2" for frame in traceback.extract_tb(error.__traceback__)):
             raise
         sys.exit(f"{program}: OpenCV cannot be imported ({error}): {opencv.CURE}")
     except OSError as error:
         sys.exit(f"{program}: {error.filename or 'a file'} cannot be used: {error.strerror or error}")
+
+
+def _is_of_slurm(error: RuntimeError) -> bool:
+    """Whether Submitit raised an error: SLURM is not there, or refuses the jobs."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is not None and trace.tb_frame.f_globals.get("__name__", "").startswith("submitit.")
 
 
 def _explain(error: Exception) -> str:
@@ -160,7 +199,7 @@ def _explain(error: Exception) -> str:
     if isinstance(error, MissingConfigException):
         group, _, option = str(error.missing_cfg_file).rpartition("/")
         # For a list such as callbacks=[a,b], Hydra does not say which options exist.
-        options = error.options or sorted(path.stem for path in (configuration_folder("conf") / group).glob("*.yaml"))
+        options = error.options or _options(group)
         if option.startswith("submitit_"):
             return f"{group}={option} needs a package: pip install hydra-submitit-launcher"
         return f"{group}={option} is not known: choose from {', '.join(options)}"

@@ -15,15 +15,15 @@ from typing import Any
 import pandas as pd
 import yaml
 from hydra.core.hydra_config import HydraConfig
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from hydra_plugins.mefusion_launcher import config_dir_option
-from mefusion.clips.cache import read_index, read_left_out
+from mefusion.clips.cache import read_index, read_left_out, recorded_source
 from mefusion.clips.table import KEY, clip_notes, folder_name
 from mefusion.common.errors import MefusionError
 from mefusion.configuration.cli import configuration_folder
-from mefusion.configuration.preparing import Preparation, plan_preparation
+from mefusion.configuration.objects import check_target, make
+from mefusion.configuration.preparing import Preparation, plan_preparation, require_folder_name, typed_settings
 from mefusion.configuration.schema import ProtocolOptions, TrainSettings
 from mefusion.datasets.labels import classes_of_clips, label_clips
 from mefusion.datasets.reading.counts import differences
@@ -31,6 +31,7 @@ from mefusion.datasets.reading.source import Source
 from mefusion.evaluation.folds import make_folds
 from mefusion.evaluation.predictions import first_line, sample_list_hash
 from mefusion.faces.detectors import backend_version
+from mefusion.preparation.checking import require_prepared
 from mefusion.preparation.clips import PREPARATION
 from mefusion.studies import provenance
 from mefusion.studies.code import code_digest
@@ -69,9 +70,12 @@ def resolve_experiment(config: DictConfig) -> Experiment:
     Raises:
         MefusionError: a value is not allowed.
     """
-    settings: Any = OmegaConf.to_object(config)
-    if not settings.seeds or len(set(settings.seeds)) < len(settings.seeds):
-        raise MefusionError(f"seeds={settings.seeds}: give one or more different whole numbers, as [0,1,2]")
+    settings: TrainSettings = typed_settings(config)
+    seeds = settings.seeds
+    if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
+        raise MefusionError(f"seeds={seeds}: give one or more different whole numbers from 0 up, as [0,1,2]")
+    require_folder_name("model.name", settings.model.name)
+    require_folder_name("labels.name", settings.labels.name)
     plain: Any = OmegaConf.to_container(config, resolve=True, enum_to_str=True)
     return Experiment(
         settings=settings,
@@ -103,6 +107,7 @@ def resolve_tasks(settings: TrainSettings) -> dict[str, Task]:
             raise MefusionError(
                 f"tasks.{name} is not a task: give tasks.{name}._target_=CLASS and tasks.{name}.weight=1"
             )
+        check_target(f"tasks.{name}", options, Task)
         weight = options.get("weight")
         if name not in {**shipped, **own} and weight != 0:
             raise MefusionError(
@@ -114,7 +119,7 @@ def resolve_tasks(settings: TrainSettings) -> dict[str, Task]:
         if not isinstance(weight, int | float) or weight < 0:
             raise MefusionError(f"tasks.{name}.weight={weight}: give a number from 0 up")
         if weight:
-            tasks[name] = instantiate(options, weight=float(weight))
+            tasks[name] = make(f"tasks.{name}", options, Task, weight=float(weight))  # type: ignore[type-abstract]
     if "recognition" not in tasks:
         raise MefusionError("tasks.recognition is off, but a study is scored by it: give it a weight above 0")
     return tasks
@@ -143,22 +148,24 @@ def load_clips(experiment: Experiment) -> ClipStore:
     """Load the prepared clips that have a class in the label scheme, as the model sees them.
 
     Raises:
-        MefusionError: the clips are not prepared, some of the download are missing, or they lack what the model needs.
+        MefusionError: the clips are not prepared or their files are damaged, some of the download are missing, or they
+            lack what the model needs.
     """
     settings, source = experiment.settings, experiment.preparation.source
     labels, folder = settings.labels, experiment.preparation.cache
     index = read_index(folder, command=experiment.prepare_command)
-    recorded = folder / "source.txt"
-    if recorded.exists() and source.digest() not in (None, recorded.read_text().strip()):
+    recorded = recorded_source(folder, command=experiment.prepare_command)
+    if recorded and source.digest() not in (None, recorded):
         raise MefusionError(
             f"the list of clips of data={source.name} has changed since it was prepared: "
             f"run {experiment.prepare_command}"
         )
     labelled = label_clips(index, labels, known=source.official)
     require_official_clips(labelled, source, labels.name, failures=folder / "failures.csv")
+    require_prepared(labelled, folder, experiment.preparation.settings, command=experiment.prepare_command)
     view = make_view(
         settings.model.view,
-        image_size=settings.model.network["image_size"],
+        image_size=settings.model.image_size,
         dual_phase=settings.model.training.windows == Windows.dual_phase,
     )
     clips = ClipStore(

@@ -1,12 +1,17 @@
 """Make the objects that the settings of `mefusion-prepare` and `mefusion-check` describe; does not import torch."""
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from mefusion.common.errors import MefusionError
+from mefusion.common.files import resolved
+from mefusion.common.mappings import flatten
+from mefusion.configuration.objects import make
 from mefusion.configuration.schema import PrepareSettings
 from mefusion.datasets.reading.source import Source
 from mefusion.preparation.clips import cache_folder
@@ -36,8 +41,38 @@ def resolve_preparation(config: DictConfig) -> Preparation:
     Raises:
         MefusionError: a value is not allowed.
     """
-    options: Any = OmegaConf.to_object(config)
-    return plan_preparation(options)
+    return plan_preparation(typed_settings(config))
+
+
+def typed_settings(config: DictConfig) -> Any:
+    """The typed settings of a command's configuration.
+
+    Raises:
+        MefusionError: a value is not allowed, or a number is not finite or has more than 64 bits.
+    """
+    settings, plain = OmegaConf.to_object(config), OmegaConf.to_container(config, resolve=True)
+    assert isinstance(plain, dict)
+    _require_usable_numbers(plain)  # type: ignore[arg-type]
+    return settings
+
+
+def _require_usable_numbers(plain: Mapping[str, Any]) -> None:
+    for key, value in flatten(plain).items():
+        for number in value if isinstance(value, list) else [value]:
+            if isinstance(number, float) and not math.isfinite(number):
+                raise MefusionError(f"{key}={value}: give a finite number")
+            if isinstance(number, int) and abs(number) >= 2**63:
+                raise MefusionError(f"{key}={value}: give a number of at most 18 digits")
+
+
+def require_folder_name(key: str, value: Any) -> None:
+    """Check a name that folders are named by.
+
+    Raises:
+        MefusionError: it cannot name a folder, or would name one elsewhere.
+    """
+    if not isinstance(value, str) or value in ("", "..") or value != Path(value).name or "\0" in value:
+        raise MefusionError(f"{key}={value}: give a name without slashes, since folders are named by it")
 
 
 def plan_preparation(options: PrepareSettings) -> Preparation:
@@ -46,11 +81,12 @@ def plan_preparation(options: PrepareSettings) -> Preparation:
     Raises:
         MefusionError: a value is not allowed.
     """
-    source: Source = instantiate(options.data)
+    source: Source = make("data", options.data, Source)  # type: ignore[type-abstract]
+    require_folder_name("data.name", source.name)
     faces = options.faces
     settings = PreparationSettings(
         backend=faces.backend or source.faces,
-        faces=replace(faces, folder=str(Path(faces.folder).resolve()) if faces.folder else None),
+        faces=replace(faces, folder=str(resolved(Path(faces.folder))) if faces.folder else None),
         clip_length=options.clip_length,
         short_clips=options.short_clips,
         missing_apex=options.missing_apex,

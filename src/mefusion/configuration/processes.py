@@ -9,6 +9,7 @@ from typing import Any
 import lightning as L
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
+from lightning.fabric.plugins.environments import LightningEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from hydra_plugins.mefusion_launcher import RESULT_VARIABLE
@@ -33,6 +34,10 @@ def start_processes(options: Mapping[str, Any]) -> None:
         raise MefusionError(f"{text}: Apple's GPUs (MPS) are not supported: give trainer.accelerator=cpu")
     if fabric.world_size == 1:
         return
+    if options.get("num_nodes", 1) > 1 and isinstance(
+        getattr(fabric.strategy, "cluster_environment", None), LightningEnvironment
+    ):
+        _require_nodes(text)
     if RESULT_VARIABLE in os.environ or HydraConfig.get().mode is RunMode.MULTIRUN:
         raise MefusionError(
             f"{text} is not possible in a sweep, since each process would run the whole sweep again: give "
@@ -42,6 +47,15 @@ def start_processes(options: Mapping[str, Any]) -> None:
     if rank() > 0:
         end_with_parent()
     end_together(getattr(fabric.strategy.launcher, "procs", ()))  # none where torchrun started the processes
+
+
+def _require_nodes(text: str) -> None:
+    """Check that each machine knows of the first one; without, this process would wait for the others for ever."""
+    if missing := [name for name in ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK") if name not in os.environ]:
+        raise MefusionError(
+            f"{text}: {missing[0]} is not set, so the machines cannot find each other; start the command by SLURM or "
+            "torchrun on each of them, or give trainer.num_nodes=1"
+        )
 
 
 def require_one_process(options: Mapping[str, Any]) -> None:
@@ -65,15 +79,22 @@ def _fabric(options: Mapping[str, Any]) -> tuple[L.Fabric, str]:
     text = " ".join(f"trainer.{name}={value}" for name, value in given.items())
     try:
         return L.Fabric(**given), text
-    except (ValueError, TypeError, RuntimeError, MisconfigurationException) as error:
+    except (ValueError, TypeError, RuntimeError, ImportError, MisconfigurationException) as error:
         raise MefusionError(f"{text}: {str(error).strip().splitlines()[0]}") from error
 
 
 @contextmanager
 def report_errors_once() -> Iterator[None]:
-    """Let only the first process report an error that all processes have."""
+    """Let only the first process report an error that all processes have.
+
+    Raises:
+        MefusionError: also in place of what Lightning raises where arguments of its Trainer do not fit the data.
+    """
     try:
-        yield
+        try:
+            yield
+        except MisconfigurationException as error:
+            raise MefusionError(f"trainer: {str(error).strip().splitlines()[0]}") from error
     except MefusionError:
         if rank() > 0:
             sys.exit(1)

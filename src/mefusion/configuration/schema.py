@@ -10,6 +10,7 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
+from mefusion.common.errors import MefusionError
 from mefusion.datasets.schemes import Scheme
 from mefusion.preparation.settings import FaceSettings, MissingApex, ShortClips
 from mefusion.training.settings import Imbalance, OptimizerSettings, Rule, TrainingSettings
@@ -74,6 +75,18 @@ class ModelSettings:
     mean_shape: bool = False
     compile: bool = False
     channels_last: bool = False
+
+    @property
+    def image_size(self) -> int:
+        """Side of what the network sees, px.
+
+        Raises:
+            MefusionError: it is no whole number from 1 up.
+        """
+        size = self.network.get("image_size")
+        if type(size) is not int or size < 1:
+            raise MefusionError(f"model.network.image_size={size}: give a whole number of pixels, such as 128")
+        return size
 
 
 @dataclass

@@ -9,6 +9,7 @@ import pandas as pd
 
 from mefusion.clips.table import clip_table
 from mefusion.common.errors import MefusionError
+from mefusion.common.files import resolved
 from mefusion.datasets.casme2 import Casme2Source
 from mefusion.datasets.reading.folders import require_inside
 from mefusion.datasets.reading.source import Source
@@ -39,7 +40,7 @@ class FlowImagesSource(Source):
 
     def identity(self) -> dict[str, object]:
         """See `Source.identity`."""
-        return {"flow_images": str(self.root.resolve())}
+        return {"flow_images": str(resolved(self.root))}
 
     def digest(self) -> str | None:
         """See `Source.digest`."""

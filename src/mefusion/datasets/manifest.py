@@ -9,6 +9,7 @@ import pandas as pd
 
 from mefusion.clips.table import clip_table
 from mefusion.common.errors import MefusionError
+from mefusion.common.files import resolved
 from mefusion.datasets.reading import facs
 from mefusion.datasets.reading.source import Source
 
@@ -29,7 +30,7 @@ class ManifestSource(Source):
 
     def identity(self) -> dict[str, object]:
         """See `Source.identity`."""
-        return {"manifest": str(self.root.resolve())}
+        return {"manifest": str(resolved(self.root))}
 
     def digest(self) -> str | None:
         """See `Source.digest`."""
@@ -64,7 +65,7 @@ def read_manifest(manifest: Path, *, dataset: str) -> pd.DataFrame:
             f"{manifest} lacks the column {', '.join(missing)}: its header must have {', '.join(REQUIRED)}"
         )
     clips = (_clip(row, manifest, dataset) for row in rows.to_dict("records"))
-    return clip_table(clips, origin=manifest, root=manifest.parent.resolve())
+    return clip_table(clips, origin=manifest, root=resolved(manifest.parent))
 
 
 def _read(manifest: Path) -> pd.DataFrame:
@@ -109,8 +110,11 @@ def _clip(row: dict[str, str], manifest: Path, default_dataset: str) -> dict[str
 
 
 def _path(row: dict[str, str], column: str, manifest: Path) -> str:
-    root = manifest.parent.resolve()
-    path = (root / row[column]).resolve()
+    root = resolved(manifest.parent)
+    try:
+        path = resolved(root / row[column])
+    except MefusionError as error:
+        raise MefusionError(f"{manifest}: the {column} of clip {row['clip_id']}: {error}") from error
     if not path.is_relative_to(root):
         raise MefusionError(
             f"{manifest}: the {column} '{row[column]}' of clip {row['clip_id']} is outside {root}: move it inside"

@@ -11,6 +11,8 @@ from mefusion.common.errors import MefusionError
 if TYPE_CHECKING:
     import pandas as pd
 
+COLUMNS = ("emotion", "objective_class", "action_units")  # columns of the clip table that classes are made from
+
 Classes = dict[str, list[str]]  # class -> its emotions
 
 
@@ -36,12 +38,19 @@ class Scheme:
         classes: class -> its emotions; if empty, every value of the column is a class.
         column: column of the clip table that the classes are made from.
         datasets: dataset -> its differences.
+
+    Raises:
+        MefusionError: classes cannot be made from the column.
     """
 
     name: str = ""
     classes: Classes = field(default_factory=dict)
     column: str = "emotion"
     datasets: dict[str, DatasetLabels] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.column not in COLUMNS:
+            raise MefusionError(f"labels.column={self.column}: choose from {', '.join(COLUMNS)}")
 
     def classes_of(self, dataset: str) -> Classes:
         """Emotions of each class in a dataset."""

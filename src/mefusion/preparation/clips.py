@@ -13,7 +13,8 @@ from mefusion.clips.cache import (
     LEFT_OUT_COLUMNS,
     PREPARED_COLUMNS,
     RECORDED_COLUMNS,
-    read_metadata,
+    is_finite,
+    read_header,
     save_clip,
     settings_hash,
 )
@@ -26,6 +27,7 @@ from mefusion.faces.alignment import fill_missing
 from mefusion.faces.detectors import FaceFinder, backend_version, make_backend
 from mefusion.faces.landmark_files import KnownLandmarks, clip_landmarks, with_landmark_files
 from mefusion.preparation.arrays import blend_in_time, flow_image_arrays, interpolate_in_time, prepare_clip
+from mefusion.preparation.checking import is_whole, stride_of
 from mefusion.preparation.quality import edge_distance
 from mefusion.preparation.settings import PreparationSettings, ShortClips
 
@@ -124,8 +126,9 @@ def _prepare_or_raise(
     landmarks = _landmark_file(clip, settings)
     files = _files([path] if landmarks is None else [path, landmarks], root=Path(str(clip["root"])))
     state = _fingerprint(files, numbers)
-    metadata = read_metadata(target)
-    if metadata.get("state") != state:
+    header = read_header(target)
+    metadata = header.metadata
+    if metadata.get("state") != state or not is_whole(target, header, settings):
         if path.suffix.lower() in IMAGES:
             arrays, facts = _from_flow_image(path)
         else:
@@ -144,6 +147,8 @@ def _prepare_or_raise(
                 sentence = f"{path} ends {past_end} frames before the offset {numbers['offset']}: it is used to its end"
                 facts["note"] = "; ".join(filter(None, (sentence, facts["note"])))
         metadata = facts | {"state": state}
+        if broken := [name for name, array in arrays.items() if not is_finite(array)]:
+            raise MefusionError(f"its {broken[0]} came out with values that are not finite")
         save_clip(target, arrays, metadata)
     n_frames = int(metadata["n_frames"])
     row = {
@@ -151,7 +156,7 @@ def _prepare_or_raise(
         "file": target.relative_to(folder).as_posix(),
         "content": metadata["content"],
         "n_frames": n_frames,
-        "stride": max(n_frames // settings.clip_length, 1),
+        "stride": stride_of(n_frames, settings),
         "apex_from": metadata["apex"],
         "apex_place": int(metadata["apex_place"]),
     } | {name: float(metadata[name]) if name in metadata else None for name in RECORDED_COLUMNS}

@@ -46,7 +46,7 @@ class FaceSettings:
         folder: folder of landmark files, for the backend `precomputed`.
 
     Raises:
-        MefusionError: `max_missing` is below 0.
+        MefusionError: `max_missing` is below 0, or `enlarge` not above it.
     """
 
     backend: str | None = None
@@ -58,6 +58,8 @@ class FaceSettings:
     def __post_init__(self) -> None:
         if self.max_missing < 0:
             raise MefusionError(f"faces.max_missing={self.max_missing}: give a number of frames from 0 up")
+        if self.enlarge <= 0:
+            raise MefusionError(f"faces.enlarge={self.enlarge}: give a number above 0")
 
 
 @dataclass

@@ -72,7 +72,11 @@ def read_study(directory: Path, partial: bool = False) -> ReportedStudy:
     summary = result.summary
     path = directory / "config.yaml"
     try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
+            # mefusion writes none, and a few nested ones unfold to more than fits into memory.
+            raise MefusionError(f"{path} has a setting that contains itself, or an alias; run the study again.")
+        config = yaml.safe_load(text)
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error).splitlines()[0]
         raise MefusionError(f"{path} cannot be read ({reason}); run the study again.") from error

@@ -25,7 +25,7 @@ from mefusion.training.checkpoints import rule_callbacks, selected_checkpoint
 from mefusion.training.examples import predict_examples
 from mefusion.training.loggers import finish_loggers
 from mefusion.training.module import MERModule, Prediction
-from mefusion.training.resume import FoldCallback, Resumed, last_checkpoint, read_checkpoint, trim_log
+from mefusion.training.resume import FoldCallback, Resumed, last_checkpoint, read_checkpoint, require_fit, trim_log
 from mefusion.training.settings import Rule
 from mefusion.windows.datamodule import FoldData, Statistics
 from mefusion.windows.store import ClipStore, TestWindows
@@ -163,7 +163,7 @@ def run_fold(study: Study, run: Run, clips: ClipStore, build: Builder) -> pd.Dat
     fold = study.fold(run, clips.index)
     data = build.data(fold, run.own_seed)
     module = build.module(data.statistics)
-    resumed = last_checkpoint(run.checkpoints, run.origin)
+    resumed = last_checkpoint(run.checkpoints, run.origin, module)
     if rank() == 0:
         remove_leftovers(run.folder, age=0)  # the folder is locked: no other process is writing there
         done = (resumed.epochs, resumed.steps) if resumed else (0, 0)
@@ -223,7 +223,9 @@ def _train(rule: Rule, run: Run, trainer: L.Trainer, module: MERModule, data: Fo
         return 0
     start = resumed.path if resumed else None
     trainer.fit(module, datamodule=data, ckpt_path=start, weights_only=True)
-    selected = read_checkpoint(selected_checkpoint(rule, run.checkpoints))
+    path = selected_checkpoint(rule, run.checkpoints)
+    selected = read_checkpoint(path)
+    require_fit(path, selected["state_dict"], module)
     module.load_state_dict(selected["state_dict"])
     return selected["epoch"] + 1
 

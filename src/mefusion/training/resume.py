@@ -2,6 +2,8 @@
 
 import io
 import pickle
+import re
+import zipfile
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,6 +14,7 @@ import lightning as L
 import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.fabric.utilities.apply_func import convert_tensors_to_scalars
+from torch import Tensor
 
 from mefusion.common.distributed import rank
 from mefusion.common.errors import MefusionError
@@ -80,19 +83,47 @@ class Resumed:
     steps: int
 
 
-def last_checkpoint(folder: Path, origin: Origin) -> Resumed | None:
+_ENTRIES: Mapping[str, type] = {"epoch": int, "state_dict": Mapping}
+_ENTRIES_TO_RESUME: Mapping[str, type] = {
+    "global_step": int,
+    "pytorch-lightning_version": str,
+    "loops": Mapping,
+    "callbacks": Mapping,
+    "optimizer_states": list,
+    "lr_schedulers": list,
+}
+"""Entries of a checkpoint; one of which only the weights are kept has no optimiser."""
+
+_UNREADABLE = (
+    *(OSError, zipfile.BadZipFile, pickle.UnpicklingError),  # a damaged file, or one that would run code
+    *(RuntimeError, EOFError, KeyError, ValueError, TypeError, AttributeError, NotImplementedError),  # another's file
+)
+
+
+def last_checkpoint(folder: Path, origin: Origin, module: L.LightningModule) -> Resumed | None:
     """The checkpoint to resume a fold from; None if the fold starts from the beginning.
 
+    Args:
+        folder: of the fold's checkpoints.
+        origin: study, fold and seed.
+        module: that is to be trained on.
+
     Raises:
-        MefusionError: the file is broken, or belongs to another study or fold.
+        MefusionError: the file is broken, belongs to another study or fold, or has other weights than the module.
     """
     path = folder / f"{LAST}.ckpt"
     if not path.exists():
         return None
     checkpoint = read_checkpoint(path, device="meta")
     if (found := checkpoint.get("origin")) != origin:
-        owner = ", ".join(f"{name} {value}" for name, value in found.items()) if found else "another program"
+        named = found.items() if isinstance(found, Mapping) else ()
+        owner = ", ".join(f"{name} {value}" for name, value in named) or "another program"
         raise MefusionError(f"{path} is a checkpoint of {owner}: delete it, and the fold starts again")
+    require_fit(path, checkpoint["state_dict"], module)
+    _require_entries(path, checkpoint, _ENTRIES_TO_RESUME)
+    if not re.fullmatch(r"\d+(\.\d+)+((a|b|rc|\.post|\.dev)\d+)?", checkpoint["pytorch-lightning_version"]):
+        raise _unusable(path, "has no usable pytorch-lightning_version")
+    _require_optimizer(path, checkpoint["optimizer_states"], module)
     return Resumed(path, checkpoint["epoch"] + 1, checkpoint["global_step"])
 
 
@@ -103,14 +134,63 @@ def read_checkpoint(path: Path, device: str = "cpu") -> dict[str, Any]:
         MefusionError: the file is missing or broken.
     """
     try:
-        checkpoint = torch.load(path, map_location=device, weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise MefusionError(f"{path} is missing or broken: delete {path.parent}, and the fold starts again") from error
-    if not isinstance(checkpoint, dict) or not {"epoch", "state_dict"} <= set(checkpoint):
-        raise MefusionError(
-            f"{path} is not a checkpoint of a training: delete {path.parent}, and the fold starts again"
-        )
+        with zipfile.ZipFile(path) as archive:  # torch does not compare the checksums that it writes
+            broken = archive.testzip()
+        checkpoint = None if broken else torch.load(path, map_location=device, weights_only=True)
+    except _UNREADABLE as error:
+        raise _unusable(path, "is missing or broken") from error
+    if broken:
+        raise _unusable(path, f"is missing or broken ({broken} differs from its checksum)")
+    if not isinstance(checkpoint, dict) or not _ENTRIES.keys() <= checkpoint.keys():
+        raise _unusable(path, "is not a checkpoint of a training")
+    _require_entries(path, checkpoint, _ENTRIES)
     return checkpoint
+
+
+def require_fit(path: Path, weights: Mapping[str, Tensor], module: L.LightningModule) -> None:
+    """Check that the weights of a checkpoint are those of a module.
+
+    Args:
+        path: of the checkpoint.
+        weights: its `state_dict`.
+        module: that is to have them.
+
+    Raises:
+        MefusionError: names or shapes differ.
+    """
+    expected = {name: tensor.shape for name, tensor in module.state_dict().items()}
+    found = {name: getattr(tensor, "shape", None) for name, tensor in weights.items()}
+    differing = [name for name in {**expected, **found} if name not in found or found[name] != expected.get(name)]
+    if differing:
+        raise _unusable(path, f"is of another network ({len(differing)} tensors differ, such as {differing[0]})")
+
+
+def _require_entries(path: Path, checkpoint: Mapping[str, Any], kinds: Mapping[str, type]) -> None:
+    for name, kind in kinds.items():
+        value = checkpoint.get(name)
+        if not isinstance(value, kind) or isinstance(value, bool) or (isinstance(value, int) and value < 0):
+            raise _unusable(path, f"has no usable {name}")
+
+
+def _require_optimizer(path: Path, states: list[Any], module: L.LightningModule) -> None:
+    """Check that the optimiser's averages are of the parameters that the module learns."""
+    shapes = [parameter.shape for parameter in module.parameters() if parameter.requires_grad]
+    try:
+        (state,) = states
+        numbers = [number for group in state["param_groups"] for number in group["params"]]
+        fits = [
+            average["exp_avg"].shape == average["exp_avg_sq"].shape == shape
+            for number, shape in zip(numbers, shapes, strict=True)
+            if (average := state["state"].get(number))  # a parameter that no loss reaches has none
+        ]
+    except (ValueError, TypeError, KeyError, AttributeError):
+        fits = [False]
+    if not all(fits):
+        raise _unusable(path, "has the state of another optimiser")
+
+
+def _unusable(path: Path, what: str) -> MefusionError:
+    return MefusionError(f"{path} {what}: delete {path.parent}, and the fold starts again")
 
 
 def trim_log(path: Path, epochs: int, steps: int) -> None:

@@ -48,8 +48,8 @@ def prepared_example(folder: Path, clip: Mapping[str, Any]) -> dict[str, Any]:
         MefusionError: the clip's file is missing or damaged, or is a flow image, which has no frames.
     """
     arrays, stride = load_arrays(folder / clip["file"]), int(clip["stride"])
-    if "frames" not in arrays:
-        raise MefusionError(f"{folder / clip['file']} is a flow image: it has no frames to show")
+    if not {"frames", "flow"} <= arrays.keys():
+        raise MefusionError(f"{folder / clip['file']} is a flow image or damaged: it has no frames with flow to show")
     frames = arrays["frames"][::stride]
     example = {
         "clip_id": str(clip["clip_id"]),

@@ -9,6 +9,7 @@ import pandas as pd
 
 from mefusion.clips.table import clip_table
 from mefusion.common.errors import MefusionError
+from mefusion.common.files import resolved
 from mefusion.datasets.reading.counts import CountsByScheme
 from mefusion.datasets.reading.folders import descend, find_file, frame_tree
 from mefusion.datasets.reading.source import Source
@@ -132,7 +133,7 @@ class OfficialSource(Source):
     def identity(self) -> dict[str, object]:
         """See `Source.identity`."""
         frames = {"frames": self.frames} if len(self.kinds) > 1 else {}
-        return {"official": list(self.official), "root": str(self.root.resolve()), **frames}
+        return {"official": list(self.official), "root": str(resolved(self.root)), **frames}
 
     def digest(self) -> str | None:
         """See `Source.digest`; the corrections count too."""

@@ -116,6 +116,13 @@ class MOL(nn.Module):
             check_option(isinstance(value, int | float) and value > 0, name, value, "a number above 0")
         channels, size = map_channels(width), image_size // STRIDE
         most = channels - 1 if variant == "paper" else size**2
+        check_option(isinstance(flow_differences, int | float), "flow_differences", flow_differences, "a number")
+        check_option(
+            isinstance(correlation_radius, int) and correlation_radius >= 0,
+            "correlation_radius",
+            correlation_radius,
+            "a whole number from 0 up",
+        )
         check_option(1 <= neighbors <= most, "neighbors", neighbors, f"1 to {most}")
         self.frame_shape = (clip_length, 1, image_size, image_size)
         self.reference = reference
