@@ -19,7 +19,7 @@ from pathlib import Path
 from .contents import contents, differences
 from .judging import CLEAR, HANG, TRACEBACK, UNCLEAR, Verdict, has_traceback, is_one_sentence, temporary_files
 from .processes import catches, seconds_used
-from .running import PATIENCE, REPOSITORY, Done, Server, Started, environment_of
+from .running import PATIENCE, REPOSITORY, Done, Server, Started
 from .templates import SMALL, Templates
 
 STOP = 3.0  # seconds within which a command must end after Ctrl-C or SIGTERM
@@ -203,7 +203,7 @@ def _succeed(done: Done) -> Done:
 
 
 def _hook(**variables: str) -> dict[str, str]:
-    return {"PYTHONPATH": os.pathsep.join([str(HOOK), environment_of("")["PYTHONPATH"]]), **variables}
+    return {"PYTHONPATH": str(HOOK), **variables}
 
 
 def interrupt(kill: Kill, reference: Reference, place: Path) -> tuple[Done, list[str]]:
