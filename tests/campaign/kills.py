@@ -19,7 +19,7 @@ from pathlib import Path
 from .contents import contents, differences
 from .judging import CLEAR, HANG, TRACEBACK, UNCLEAR, Verdict, has_traceback, is_one_sentence, temporary_files
 from .processes import catches, seconds_used
-from .running import PATIENCE, REPOSITORY, Done, Server, Started, environment_of
+from .running import PATIENCE, REPOSITORY, Done, Server, Started
 from .templates import SMALL, Templates
 
 STOP = 3.0  # seconds within which a command must end after Ctrl-C or SIGTERM
@@ -181,6 +181,7 @@ class References:
         self._templates.copy("empty", place, server)
         for command in scenario.before:
             _succeed(server.run(command, place, seconds=PATIENCE))
+        shutil.rmtree(start, ignore_errors=True)
         shutil.copytree(place, start)
         runs = []
         for _ in range(2):
@@ -202,7 +203,7 @@ def _succeed(done: Done) -> Done:
 
 
 def _hook(**variables: str) -> dict[str, str]:
-    return {"PYTHONPATH": os.pathsep.join([str(HOOK), environment_of("")["PYTHONPATH"]]), **variables}
+    return {"PYTHONPATH": str(HOOK), **variables}
 
 
 def interrupt(kill: Kill, reference: Reference, place: Path) -> tuple[Done, list[str]]:

@@ -42,9 +42,10 @@ class Done:
 
 
 def environment_of(mark: str, changes: Mapping[str, str | None] = {}) -> dict[str, str]:
-    """Environment of a case's commands."""
-    path = os.pathsep.join([str(REPOSITORY / "src"), *filter(None, [os.environ.get("PYTHONPATH")])])
-    values = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "COLUMNS": "200", MARK: mark, **changes}
+    """Environment of a case's commands; a PYTHONPATH among the changes comes before the package's."""
+    first, last = changes.get("PYTHONPATH"), os.environ.get("PYTHONPATH")
+    path = os.pathsep.join(filter(None, [first, str(REPOSITORY / "src"), last]))
+    values = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200", MARK: mark, **changes, "PYTHONPATH": path}
     return {name: value for name, value in values.items() if value is not None}
 
 

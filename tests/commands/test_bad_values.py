@@ -12,9 +12,11 @@ from matplotlib.figure import Figure
 
 from mefusion.clips.cache import save_arrays
 from mefusion.commands import train
-from mefusion.common.errors import MefusionError
+from mefusion.common.errors import MefusionError, WriteError
 from mefusion.common.files import replacing, write_table, write_text
 from mefusion.configuration.preparing import resolve_preparation
+from mefusion.datasets.synthetic import write_synthetic
+from mefusion.synthetic.scene import SyntheticSettings
 from mefusion.training.resume import AtomicCheckpointIO
 
 SMALL = ("trainer=smoke", "model.network.image_size=64", "model.network.width=0.0625")
@@ -87,6 +89,20 @@ def test_a_study_goes_on_when_there_is_room_again(tiny, tmp_path, stopped, capfd
     train.main()
     assert "fold 1/1 synthetic-sub01: " in capfd.readouterr().out
     assert len(list(tmp_path.rglob("DONE"))) == 1
+
+
+def test_prepare_stops_at_the_first_clip_that_cannot_be_written(tiny, command, tmp_path):
+    (tmp_path / "cache").write_text("a file where the folder would be")
+    done = command("mefusion-prepare", *tiny.overrides, "cache_dir=cache", "workers=1", cwd=tmp_path)
+    assert done.returncode == 1
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert "sub01_negative_01.safetensors cannot be written" in done.stderr
+
+
+def test_rendering_stops_at_the_first_frame_that_cannot_be_written(tmp_path):
+    with room(2_000), pytest.raises(WriteError, match=r"cannot be written \(File too large\): free disk space"):
+        write_synthetic(tmp_path, SyntheticSettings(subjects=1, clips_per_class=1, frames=(2, 2)), workers=1)
+    assert not list(tmp_path.rglob("*.jpg"))
 
 
 def test_a_scheme_that_the_data_do_not_have_is_named_with_those_they_have(tiny, tmp_path, stopped):

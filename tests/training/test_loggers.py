@@ -39,6 +39,11 @@ def loggers_of(directory, *overrides):
     return building.make_trainer(experiment, study, Run(directory, "f", 0), []).loggers
 
 
+def test_nothing_logged_makes_no_file(fold):
+    MetricsFile(fold / "metrics.csv").save()  # as Lightning does at the end of every training and prediction
+    assert list(fold.iterdir()) == []
+
+
 def test_metrics_are_a_csv_file_in_the_fold_s_folder(fold):
     log(MetricsFile(fold / "metrics.csv"), 0, 1)
     table = pd.read_csv(fold / "metrics.csv")

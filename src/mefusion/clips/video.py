@@ -1,5 +1,6 @@
 """Read frames from folders of images and from video files."""
 
+import io
 import os
 import re
 import sys
@@ -11,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from mefusion.common.errors import MefusionError
+from mefusion.common.files import told_if_unwritable
 
 IMAGES = {".jpg", ".jpeg", ".png", ".bmp"}
 VIDEOS = {".avi", ".mp4", ".mov", ".mkv", ".webm", ".m4v", ".mpg"}
@@ -52,6 +54,20 @@ def read_image(path: Path) -> np.ndarray:
             return np.asarray(image.convert("RGB"))
     except (OSError, SyntaxError, ValueError) as error:
         raise MefusionError(f"{path} cannot be read as an image ({error}): replace the file") from error
+
+
+def write_image(path: Path, image: Image.Image, *, quality: int) -> None:
+    """Write a picture in the format that the path's suffix names; `quality` is for JPEG.
+
+    Pillow does not notice if a full disk takes a part of the file only, so it does not write the file itself.
+
+    Raises:
+        WriteError: the file cannot be written.
+    """
+    buffer = io.BytesIO()
+    image.save(buffer, Image.registered_extensions()[path.suffix], quality=quality)
+    with told_if_unwritable(path):
+        path.write_bytes(buffer.getbuffer())
 
 
 def read_clip(path: Path, *, onset: int | None = None, offset: int | None = None) -> list[np.ndarray]:

@@ -6,3 +6,7 @@ class MefusionError(Exception):
 
     The commands print it without a traceback and exit with a code other than 0.
     """
+
+
+class WriteError(MefusionError):
+    """A file cannot be written, for example because the disk is full; then the next cannot be written either."""

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mefusion.common.errors import MefusionError
+from mefusion.common.errors import MefusionError, WriteError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,20 +31,28 @@ def replacing(path: Path) -> Iterator[Path]:
     If the block succeeds, the temporary file replaces `path`. If it fails, the temporary file is removed.
 
     Raises:
-        MefusionError: the file cannot be written, for example because the disk is full.
+        WriteError: the file cannot be written, for example because the disk is full.
     """
     temporary = temporary_path(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        temporary.replace(path)
-    except OSError as error:
-        raise MefusionError(
-            f"{path} cannot be written ({error.strerror or error}): free disk space, or change the permissions"
-        ) from error
+        with told_if_unwritable(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            temporary.replace(path)
     finally:
         with suppress(OSError):  # for example where a file stands in the place of the folder
             temporary.unlink()
+
+
+@contextmanager
+def told_if_unwritable(path: Path) -> Iterator[None]:
+    """Raise a WriteError that names a file or folder if the block, which writes it, raises an OSError."""
+    try:
+        yield
+    except OSError as error:
+        raise WriteError(
+            f"{path} cannot be written ({error.strerror or error}): free disk space, or change the permissions"
+        ) from error
 
 
 def temporary_path(path: Path) -> Path:

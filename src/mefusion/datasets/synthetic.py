@@ -12,8 +12,9 @@ import pandas as pd
 from PIL import Image
 
 from mefusion.clips.cache import load_arrays
+from mefusion.clips.video import write_image
 from mefusion.common.errors import MefusionError
-from mefusion.common.files import remove_leftovers, temporary_path, write_table, write_text
+from mefusion.common.files import remove_leftovers, temporary_path, told_if_unwritable, write_table, write_text
 from mefusion.common.parallel import parallel_map
 from mefusion.datasets.manifest import manifest_digest, read_manifest
 from mefusion.datasets.reading.source import Source
@@ -128,7 +129,6 @@ def write_synthetic(root: Path, settings: SyntheticSettings, *, workers: int | N
     remove_leftovers(folder)
     if (folder / "manifest.csv").exists():
         return folder
-    folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / "settings.json", json.dumps(asdict(settings), indent=2))
     clips = list_clips(settings)
     done = parallel_map(
@@ -144,12 +144,12 @@ def _write_clip(folder: Path, settings: SyntheticSettings, clip: SyntheticClip) 
     target = folder / "frames" / clip.subject_name / name
     if not target.exists():
         partial = temporary_path(target)
-        partial.mkdir(parents=True)
         try:
+            with told_if_unwritable(target):
+                partial.mkdir(parents=True)
             for t in range(len(made)):
-                Image.fromarray(render_frame(made, t, settings)).save(
-                    partial / f"img{t + 1:03d}.jpg", quality=JPEG_QUALITY
-                )
+                frame = Image.fromarray(render_frame(made, t, settings))
+                write_image(partial / f"img{t + 1:03d}.jpg", frame, quality=JPEG_QUALITY)
             with contextlib.suppress(OSError):  # another process may have written the same clip
                 partial.rename(target)
         finally:

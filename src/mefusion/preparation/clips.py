@@ -20,7 +20,7 @@ from mefusion.clips.cache import (
 )
 from mefusion.clips.table import file_name, folder_name, frame_number
 from mefusion.clips.video import IMAGES, frame_place, frames_past_end, list_frames, read_clip, read_image
-from mefusion.common.errors import MefusionError
+from mefusion.common.errors import MefusionError, WriteError
 from mefusion.common.files import leads_outside, remove_leftovers, write_table
 from mefusion.common.parallel import parallel_map
 from mefusion.faces.alignment import fill_missing
@@ -112,6 +112,8 @@ def _prepare(number: int, *, folder: Path, settings: PreparationSettings) -> Out
     clip = _clips[number]
     try:
         return _prepare_or_raise(clip, _backend, folder, settings)
+    except WriteError:  # no other clip can be written either
+        raise
     except MefusionError as error:
         sentence = str(error)
         return Outcome(problem=sentence if str(clip["path"]) in sentence else f"{clip['path']}: {sentence}")

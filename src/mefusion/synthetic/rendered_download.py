@@ -11,7 +11,9 @@ import numpy as np
 from PIL import Image
 
 from mefusion.clips.motion import optical_strain
+from mefusion.clips.video import write_image
 from mefusion.common.errors import MefusionError
+from mefusion.common.files import told_if_unwritable
 from mefusion.common.parallel import parallel_map
 from mefusion.synthetic.expressions import EMOTIONS
 from mefusion.synthetic.layouts import Layout, Row, get_layout
@@ -80,8 +82,9 @@ def write_clip(layout: Layout, folder: Path, row: Row, picture: Callable[[int], 
     """Write a clip's frames; `picture` is frame number -> picture [H, W, 3] uint8 RGB."""
     for number in [row.apex] if layout.flow else range(row.onset, row.offset + 1):
         path = folder / layout.frame.format(row=row, number=number)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(picture(number)).convert("L" if layout.grey else "RGB").save(path, quality=JPEG_QUALITY)
+        with told_if_unwritable(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        write_image(path, Image.fromarray(picture(number)).convert("L" if layout.grey else "RGB"), quality=JPEG_QUALITY)
 
 
 def act_row(layout: Layout, row: Row, settings: SyntheticSettings) -> Clip:

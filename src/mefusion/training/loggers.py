@@ -75,8 +75,9 @@ class MetricsFile(Logger):
             self.save()
 
     def save(self) -> None:
-        """Write the file."""
-        write_rows(self.path, self._rows.values())
+        """Write the file, if anything was logged: models that do not learn log nothing."""
+        if self._rows:
+            write_rows(self.path, self._rows.values())
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:

@@ -13,7 +13,11 @@ PREPARE_TWO = ("mefusion-prepare", *DATA, "workers=2")
 REPORT = ("mefusion-report", "outputs/majority")
 POOLED, THERE = "pooled over 6 clips", "6 of 6 clips"
 
-MISSING = "import importlib.abc, sys\nclass No(importlib.abc.MetaPathFinder):\n    def find_spec(self, name, path, target=None):\n        if name.split('.')[0] == %r: raise ModuleNotFoundError(f'No module named {name!r}', name=name)\nsys.meta_path.insert(0, No())\n"
+MISSING = """
+from importlib.machinery import PathFinder
+find = PathFinder.find_spec
+PathFinder.find_spec = lambda name, path=None, target=None: None if name == "PACKAGE" else find(name, path, target)
+"""
 NO_TVL1 = "import cv2\ncv2.__dict__.pop('optflow', None)\n"
 SLURM = "#!/bin/sh\necho 'sbatch: error: invalid partition' >&2\nexit 1\n"
 
@@ -33,8 +37,9 @@ def case(
 
 
 def without(package: str) -> Change:
-    """Let no process import a package, for PYTHONPATH=blocked."""
-    return write("blocked/sitecustomize.py", NO_TVL1 if package == "optflow" else MISSING % package)
+    """Let no process find a package, for PYTHONPATH=blocked."""
+    text = NO_TVL1 if package == "optflow" else MISSING.replace("PACKAGE", package)
+    return write("blocked/sitecustomize.py", text)
 
 
 def script(name: str, text: str) -> Change:
@@ -49,10 +54,9 @@ def script(name: str, text: str) -> Change:
 
 REFUSED = [
     case("no room: prepare", (*PREPARE, "cache_dir=new"), "free disk space", limits={"RLIMIT_FSIZE": 60_000}),
-    case("no room: render", ("mefusion-prepare", *DATA, "data.root=new", "workers=1"), "new", limits={"RLIMIT_FSIZE": 2_000}),
+    case("no room: render", ("mefusion-prepare", *DATA, "data.root=new", "workers=1"), "free disk space", limits={"RLIMIT_FSIZE": 2_000}),
     case("no room: train", ("mefusion-train", *DATA, "trainer=smoke"), "free disk space", limits={"RLIMIT_FSIZE": 60_000}),
     case("no room: report", REPORT, "free disk space", template="studies", limits={"RLIMIT_FSIZE": 5_000}),
-    case("few files: train", TRAIN, "Too many open files", limits={"RLIMIT_NOFILE": 12}),
     case("outputs is a file", TRAIN, "outputs", change=put_file("outputs")),
     case("outputs is a link to itself", TRAIN, "outputs", change=put_link("outputs", "outputs")),
     case("outputs is a link to nothing that can be", TRAIN, "outputs", change=put_link("outputs", "/proc/nothing")),
