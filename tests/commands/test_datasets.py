@@ -45,7 +45,7 @@ def test_a_rendered_download_goes_all_the_way(layout, labels, clips, command, tm
         *SMALL,
         cwd=tmp_path,
     )
-    following = printed.strip().splitlines()[-1].split("next: ")[1].split()
+    following = printed.strip().splitlines()[-1].split("next command: ")[1].split()
     assert following == ["mefusion-prepare", f"data={layout}", "data.root=new", "data.allow_partial=true", "faces=dlib"]
     data = [*following[1:], f"labels={labels}"]
     assert f"{clips} of {clips} clips of 2 subjects" in run(command, *following, "workers=1", cwd=tmp_path)
