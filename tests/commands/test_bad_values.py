@@ -16,6 +16,7 @@ from mefusion.common.errors import MefusionError, WriteError
 from mefusion.common.files import replacing, write_table, write_text
 from mefusion.configuration.preparing import resolve_preparation
 from mefusion.datasets.synthetic import write_synthetic
+from mefusion.preparation.clips import prepare_clips
 from mefusion.synthetic.scene import SyntheticSettings
 from mefusion.training.resume import AtomicCheckpointIO
 
@@ -91,12 +92,12 @@ def test_a_study_goes_on_when_there_is_room_again(tiny, tmp_path, stopped, capfd
     assert len(list(tmp_path.rglob("DONE"))) == 1
 
 
-def test_prepare_stops_at_the_first_clip_that_cannot_be_written(tiny, command, tmp_path):
-    (tmp_path / "cache").write_text("a file where the folder would be")
-    done = command("mefusion-prepare", *tiny.overrides, "cache_dir=cache", "workers=1", cwd=tmp_path)
-    assert done.returncode == 1
-    assert len(done.stderr.strip().splitlines()) == 1
-    assert "sub01_negative_01.safetensors cannot be written" in done.stderr
+def test_prepare_stops_at_the_first_clip_that_cannot_be_written(tiny, tmp_path):
+    preparation = resolve_preparation(config_of(*tiny.overrides, "cache_dir=cache"))
+    table = preparation.source.table(workers=1)
+    with room(60_000), pytest.raises(WriteError, match=r"sub01_negative_01\.safetensors cannot be written"):
+        prepare_clips(table, tmp_path / "cache", preparation.settings, workers=1)
+    assert not list(tmp_path.rglob("*.safetensors"))
 
 
 def test_rendering_stops_at_the_first_frame_that_cannot_be_written(tmp_path):

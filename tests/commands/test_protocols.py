@@ -170,7 +170,7 @@ def test_a_pool_of_two_manifests_leaves_out_one_subject_of_either(tiny, command,
     done = command("mefusion-train", *pool, *STSTNET, "protocol.folds=[here/sub01,there/sub02]", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "12 clips of 4 subjects" in done.stdout
-    assert "lacks the folds here-sub02, there-sub01" in done.stdout
+    assert "is incomplete: the folds here-sub02, there-sub01 are missing" in done.stdout
     (study,) = (tmp_path / "outputs").iterdir()
     for fold in ("here-sub01", "there-sub02"):
         assert set(load_predictions(study / "folds" / fold)["subject"]) == {fold.replace("-", "/")}
