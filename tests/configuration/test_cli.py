@@ -71,3 +71,11 @@ def test_an_opencv_that_cannot_be_imported_is_one_sentence_with_the_cure(tmp_pat
     assert stop.value.code.endswith("pip install --force-reinstall --no-deps opencv-contrib-python-headless")
     with pytest.raises(ImportError), exit_on_error("mefusion-train"):
         import mefusion.nothing  # noqa: F401
+
+
+def test_a_configuration_file_that_is_not_yaml_is_one_sentence(tmp_path):
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels" / "mine.yaml").write_text("classes: [")
+    with pytest.raises(SystemExit, match=r"mine\.yaml") as ended, exit_on_error("mefusion-train"):
+        compose(["labels=mine"], tmp_path)
+    assert "\n" not in str(ended.value)

@@ -20,6 +20,7 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from mefusion.common import opencv
 from mefusion.common.errors import MefusionError
@@ -160,6 +161,8 @@ def exit_on_error(program: str) -> Iterator[None]:
         sys.exit(f"{program}: {error}")
     except (HydraException, OmegaConfBaseException) as error:
         sys.exit(f"{program}: {_explain(error)}; {program} --help shows what there is")
+    except YAMLError as error:  # names the file and the line, in several lines
+        sys.exit(f"{program}: a configuration file is not readable as YAML: {' '.join(str(error).split())}")
     except BrokenPipeError:  # the program that read the output has ended, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python prints a warning when it exits
         sys.exit(1)
