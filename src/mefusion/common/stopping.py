@@ -156,12 +156,24 @@ def end_with_parent(parent: int | None = None) -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     elif sys.platform != "win32":
         threading.Thread(target=_end_without, args=(parent,), daemon=True).start()
-    if sys.platform != "win32" and os.getppid() != parent:  # it has ended already
-        os._exit(1)
+    if sys.platform != "win32" and os.getppid() != parent and not _is_alive(parent):
+        os._exit(1)  # it has ended already
+
+
+def _is_alive(process: int) -> bool:
+    """Whether a process is there; one that started this one through another, as a shell script, is no parent."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def _end_without(parent: int) -> None:
-    while os.getppid() == parent:
+    started_by = os.getppid()
+    while os.getppid() == started_by and _is_alive(parent):
         time.sleep(0.5)
     os._exit(1)
 
