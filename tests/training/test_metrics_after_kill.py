@@ -51,7 +51,8 @@ class Line(L.LightningModule):
 def train(folder):
     """Start or resume a fold, as `run_fold` does."""
     L.seed_everything(0, verbose=False)
-    resumed = last_checkpoint(folder / "checkpoints", ORIGIN)
+    module = Line()
+    resumed = last_checkpoint(folder / "checkpoints", ORIGIN, module)
     trim_log(folder / "metrics.csv", *((resumed.epochs, resumed.steps) if resumed else (0, 0)))
     trainer = L.Trainer(
         callbacks=[
@@ -69,7 +70,7 @@ def train(folder):
         default_root_dir=folder,
     )
     data = DataLoader(TensorDataset(torch.arange(4.0)[:, None] / 4), batch_size=2)
-    trainer.fit(Line(), data, data, ckpt_path=resumed and resumed.path, weights_only=True)
+    trainer.fit(module, data, data, ckpt_path=resumed and resumed.path, weights_only=True)
 
 
 def renames(patch, *, stop=None, after=False):
