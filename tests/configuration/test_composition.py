@@ -170,6 +170,8 @@ def test_a_study_knows_the_clips_that_preparation_left_out(tmp_path):
 def test_a_source_without_official_counts_is_never_partial(tmp_path):
     labelled = pd.DataFrame([{"dataset": "smic", "subject": "smic/s1", "label": "negative"}])
     composition.require_official_clips(labelled, Own(), "three", failures=tmp_path / "none")
+    with pytest.raises(MefusionError, match="is not the official download"):
+        composition.require_official_clips(labelled, Smic(), "three", failures=tmp_path / "none")
 
 
 def network_of(*overrides):

@@ -76,9 +76,18 @@ def test_a_missing_file_says_what_data_root_is(tmp_path):
     assert "data.root" in failure(tmp_path / "manifest.csv")
 
 
-@pytest.mark.parametrize("text", ["", f"{HEADER}\nc1,s1,a,b,c,d\nc2,s1,a,b,c,d,e\n", f'{HEADER}\n"c1,s1,a\n'])
-def test_what_is_no_csv_is_one_sentence(tmp_path, text):
-    failure(write(tmp_path, text))
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("", "No columns"),
+        (f"{HEADER}\nc1,s1,a,b,c,d\nc2,s1,a,b,c,d,e\n", "line 3"),
+        (f'{HEADER}\n"c1,s1,a\n', "EOF inside string"),
+    ],
+)
+def test_what_is_no_csv_is_one_sentence(tmp_path, text, part):
+    message = failure(write(tmp_path, text))
+    assert part in message
+    assert "save it as CSV in UTF-8" in message
 
 
 def test_an_excel_file_is_one_sentence(tmp_path):

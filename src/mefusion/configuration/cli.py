@@ -23,7 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from mefusion.common import opencv
-from mefusion.common.errors import MefusionError
+from mefusion.common.errors import MefusionError, first_line
 from mefusion.configuration.schema import register_schemas
 
 
@@ -170,7 +170,7 @@ def exit_on_error(program: str) -> Iterator[None]:
         if not _is_of_slurm(error):
             raise
         sys.exit(
-            f"{program}: hydra/launcher=slurm: {str(error).strip().splitlines()[0]}; "
+            f"{program}: hydra/launcher=slurm: {first_line(error)}; "
             "correct hydra.launcher.*, or leave hydra/launcher out"
         )
     except ImportError as error:
@@ -212,7 +212,7 @@ def _explain(error: Exception) -> str:
         name = key[1] if key else missing[1]
         return f"{name} has no value: give it as {name}=VALUE"
     if message.startswith("Error merging override") and error.__cause__ is not None:
-        return f"{message.removeprefix('Error merging override ')}: {_choices(str(error.__cause__).splitlines()[0])}"
+        return f"{message.removeprefix('Error merging override ')}: {_choices(first_line(error.__cause__))}"
     if isinstance(error, OverrideParseException):
         return f"the override {error.override} cannot be read: write key=value"
     first = _choices(message.splitlines()[0].rstrip("."))

@@ -5,9 +5,8 @@ clips = load_clips(experiment)             prepared clips with their classes
 study = plan_study(experiment, clips)      name, folds and seeds
 """
 
-import pkgutil
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -22,14 +21,14 @@ from mefusion.clips.cache import read_index, read_left_out, recorded_source
 from mefusion.clips.table import KEY, clip_notes, folder_name
 from mefusion.common.errors import MefusionError
 from mefusion.configuration.cli import configuration_folder
-from mefusion.configuration.objects import check_target, make
+from mefusion.configuration.objects import check_target, make, modules_of_targets
 from mefusion.configuration.preparing import Preparation, plan_preparation, require_folder_name, typed_settings
 from mefusion.configuration.schema import ProtocolOptions, TrainSettings
 from mefusion.datasets.labels import classes_of_clips, label_clips
 from mefusion.datasets.reading.counts import differences
 from mefusion.datasets.reading.source import Source
 from mefusion.evaluation.folds import make_folds
-from mefusion.evaluation.predictions import first_line, sample_list_hash
+from mefusion.evaluation.predictions import sample_list_hash
 from mefusion.faces.detectors import backend_version
 from mefusion.preparation.checking import require_prepared
 from mefusion.preparation.clips import PREPARATION
@@ -237,7 +236,7 @@ def plan_study(experiment: Experiment, clips: ClipStore) -> Study:
         "seeds": settings.seeds,
         "versions": provenance.versions(),
         "git_revision": provenance.git_revision(),
-        "code": code_digest([type(clips.view).__module__, *_modules_of_targets(named)]),
+        "code": code_digest([type(clips.view).__module__, *modules_of_targets(named)]),
         "device": provenance.device_name(settings.trainer["accelerator"]),
     }
     return Study(
@@ -250,24 +249,6 @@ def plan_study(experiment: Experiment, clips: ClipStore) -> Study:
         rule=settings.rule,
         validation=protocol.validation,
     )
-
-
-def _modules_of_targets(settings: Any) -> Iterator[str]:
-    """Names of the modules that define what settings name by `_target_`.
-
-    Raises:
-        MefusionError: one of these cannot be imported.
-    """
-    if isinstance(settings, list):
-        for part in settings:
-            yield from _modules_of_targets(part)
-    elif isinstance(settings, dict):
-        yield from _modules_of_targets([*settings.values()])
-        if isinstance(target := settings.get("_target_"), str):
-            try:
-                yield getattr(pkgutil.resolve_name(target), "__module__", target.rpartition(".")[0])
-            except Exception as error:  # a module of the user's can raise anything
-                raise MefusionError(f"_target_={target} cannot be imported: {first_line(error)}") from error
 
 
 def left_out_facts(experiment: Experiment, labelled: pd.DataFrame) -> dict[str, Any]:

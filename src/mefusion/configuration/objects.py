@@ -15,7 +15,7 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf.errors import OmegaConfBaseException
 
-from mefusion.common.errors import MefusionError
+from mefusion.common.errors import MefusionError, first_line
 
 Kind = TypeVar("Kind")
 
@@ -61,9 +61,9 @@ def make(
     except InstantiationException as error:
         if isinstance(error.__cause__, MefusionError):
             raise error.__cause__ from error
-        raise MefusionError(f"{key} cannot be built: {_first_line(error.__cause__ or error)}") from error
+        raise MefusionError(f"{key} cannot be built: {first_line(error.__cause__ or error)}") from error
     except OmegaConfBaseException as error:
-        raise MefusionError(f"{key} cannot be built: {_first_line(error)}") from error
+        raise MefusionError(f"{key} cannot be built: {first_line(error)}") from error
 
 
 def check_target(
@@ -100,6 +100,15 @@ def check_target(
         targets.append((place, found, node))
     for place, found, node in targets:  # once it is certain that all are allowed
         _check_arguments(place, found, node)
+
+
+def modules_of_targets(settings: Any) -> list[str]:
+    """Names of the modules that define what settings name by `_target_`, at any depth.
+
+    Raises:
+        MefusionError: one of these cannot be imported.
+    """
+    return [_import("_target_", node["_target_"]).__module__ for _, node in _nodes("", settings) if "_target_" in node]
 
 
 def _check_arguments(place: str, target: Callable[..., Any], options: Mapping[str, Any]) -> None:
@@ -167,14 +176,8 @@ def _import(key: str, path: Any) -> Any:
         module, _, name = path.rpartition(".")
         return getattr(importlib.import_module(module), name)
     except Exception as error:  # a module of the user's own can raise anything
-        raise MefusionError(
-            f"{key}={path} cannot be imported ({type(error).__name__}: {_first_line(error)})"
-        ) from error
+        raise MefusionError(f"{key}={path} cannot be imported ({type(error).__name__}: {first_line(error)})") from error
 
 
 def _name(named: Any) -> str:
     return f"{named.__module__}.{named.__qualname__}"
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")

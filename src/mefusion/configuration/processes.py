@@ -14,7 +14,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from hydra_plugins.mefusion_launcher import RESULT_VARIABLE
 from mefusion.common.distributed import rank
-from mefusion.common.errors import MefusionError
+from mefusion.common.errors import MefusionError, first_line
 from mefusion.common.stopping import end_together, end_with_parent
 
 
@@ -80,7 +80,7 @@ def _fabric(options: Mapping[str, Any]) -> tuple[L.Fabric, str]:
     try:
         return L.Fabric(**given), text
     except (ValueError, TypeError, RuntimeError, ImportError, MisconfigurationException) as error:
-        raise MefusionError(f"{text}: {str(error).strip().splitlines()[0]}") from error
+        raise MefusionError(f"{text}: {first_line(error)}") from error
 
 
 @contextmanager
@@ -94,7 +94,7 @@ def report_errors_once() -> Iterator[None]:
         try:
             yield
         except MisconfigurationException as error:
-            raise MefusionError(f"trainer: {str(error).strip().splitlines()[0]}") from error
+            raise MefusionError(f"trainer: {first_line(error)}") from error
     except MefusionError:
         if rank() > 0:
             sys.exit(1)

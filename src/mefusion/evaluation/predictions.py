@@ -9,7 +9,7 @@ import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
 from mefusion.clips.table import KEY
-from mefusion.common.errors import MefusionError
+from mefusion.common.errors import MefusionError, first_line
 
 COLUMNS = ("study", "dataset", "subject", "clip_id", "fold", "seed", "label", "prediction", "rule", "epoch")
 """Columns of every prediction table. Further columns are `probability_<class>` for each class, and those of tasks."""
@@ -129,8 +129,3 @@ def some(names: Iterable[object], most: int = 8) -> str:
     """A text with the first few of many names, and the number of the others."""
     texts = [str(name) for name in names]
     return ", ".join(texts[:most]) + (f" and {len(texts) - most} more" if len(texts) > most else "")
-
-
-def first_line(error: Exception) -> str:
-    """The first line of an error's message, without its full stop."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")

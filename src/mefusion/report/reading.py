@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from mefusion.common.errors import MefusionError
+from mefusion.common.errors import MefusionError, first_line
 from mefusion.common.mappings import flatten
 from mefusion.evaluation.measures import TaskReport
 from mefusion.studies.identity import DATA_SETTINGS_WITHOUT_EFFECT, SETTINGS_WITHOUT_EFFECT
@@ -78,7 +78,7 @@ def read_study(directory: Path, partial: bool = False) -> ReportedStudy:
             raise MefusionError(f"{path} has a setting that contains itself, or an alias; run the study again.")
         config = yaml.safe_load(text)
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error).splitlines()[0]
+        reason = error.strerror if isinstance(error, OSError) else first_line(error)
         raise MefusionError(f"{path} cannot be read ({reason}); run the study again.") from error
     if not isinstance(config, dict) or not isinstance(config.get("tasks", {}), dict):
         raise MefusionError(f"{path} is not a configuration; run the study again.")

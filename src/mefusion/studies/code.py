@@ -12,7 +12,6 @@ formatting do not count. Some code is left out on purpose:
 
 import ast
 import importlib
-import json
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -24,9 +23,8 @@ from typing import TYPE_CHECKING, Any
 from mefusion.clips.cache import settings_hash
 from mefusion.common.distributed import rank
 from mefusion.common.errors import MefusionError
-from mefusion.common.files import try_lock, write_text
+from mefusion.common.files import try_lock
 from mefusion.evaluation.predictions import some
-from mefusion.studies.record import load_study
 from mefusion.studies.runs import Run
 
 if TYPE_CHECKING:
@@ -74,7 +72,7 @@ def require_same_code(study: "Study", *, again: bool, accept: bool, say: Callabl
     Folds of which the code is not known, as those of version 0.1, do not count.
 
     Args:
-        study: what will be gone on with. Its `study.json` then names the code of now.
+        study: what will be gone on with.
         again: move these folds to `replaced/` in the study, so that they are run again.
         accept: go on with them; results tell that the study was made by different code.
         say: is called with one line of text if one of the two is done.
@@ -102,10 +100,6 @@ def require_same_code(study: "Study", *, again: bool, accept: bool, say: Callabl
         say(f"again=true: repeats the folds of other code ({codes}): {names}; the old ones are in {place}")
     elif others:
         say(f"accept_code=true: uses folds of other code ({codes}) than now ({study.code}): {names}")
-    if (study.directory / "study.json").exists():
-        known = load_study(study.directory)
-        if known.get("code") != study.code:
-            write_text(study.directory / "study.json", json.dumps(known | {"code": study.code}, indent=2))
 
 
 def _is_of_other_code(run: Run, study: "Study") -> bool:

@@ -10,7 +10,7 @@ import pandas as pd
 from safetensors import SafetensorError, safe_open
 
 from mefusion.clips.cache import save_arrays
-from mefusion.common.errors import MefusionError
+from mefusion.common.errors import MefusionError, first_line
 
 
 def save_examples(path: Path, examples: Sequence[dict[str, Any]], table: pd.DataFrame) -> None:
@@ -67,9 +67,8 @@ def load_examples(file: str | Path) -> list[dict[str, Any]]:
             example |= {key: str(description[key]) for key in ("label", "prediction", "subject")}
             example["clip_id"] = clip_id
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
-        reason = str(error).splitlines()[0].rstrip(".")
         raise MefusionError(
-            f"{file} has no readable example clips ({reason}); delete it to report without a contact sheet."
+            f"{file} has no readable example clips ({first_line(error)}); delete it to report without a contact sheet."
         ) from error
     return list(examples.values())
 

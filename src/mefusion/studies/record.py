@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from mefusion.common.errors import MefusionError
+from mefusion.common.errors import MefusionError, first_line
+from mefusion.common.files import write_text
 from mefusion.evaluation.measures import TaskReport
-from mefusion.evaluation.predictions import first_line, some
+from mefusion.evaluation.predictions import some
 from mefusion.studies.runs import Run, runs_of
 
 
@@ -123,6 +124,19 @@ def load_study(directory: str | Path) -> dict[str, Any]:
         if not usable(value):
             raise MefusionError(f"{path} has no usable {key!r} (found {reprlib.repr(value)}); run the study again.")
     return study
+
+
+def update_study(directory: Path, **facts: Any) -> None:
+    """Write facts into a study's `study.json` that may change while its name stays; nothing if there is none yet.
+
+    Raises:
+        MefusionError: `study.json` is broken.
+    """
+    path = directory / "study.json"
+    if path.exists():
+        recorded = load_study(directory)
+        if recorded != recorded | facts:
+            write_text(path, json.dumps(recorded | facts, indent=2))
 
 
 def _measures_of_version_0_1(tasks: Mapping[str, Any]) -> dict[str, Any]:

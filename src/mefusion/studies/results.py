@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
-from mefusion.common.errors import MefusionError
+from mefusion.common.errors import MefusionError, first_line
 from mefusion.common.files import write_table, write_text
 from mefusion.evaluation import metrics
 from mefusion.evaluation.predictions import (
@@ -18,7 +18,6 @@ from mefusion.evaluation.predictions import (
     broken,
     check_predictions,
     classes_of,
-    first_line,
     load_predictions,
     sample_list_hash,
     some,

@@ -19,7 +19,7 @@ from mefusion.common.files import remove_leftovers, try_lock, write_table, write
 from mefusion.evaluation.folds import Fold, take_out_validation
 from mefusion.evaluation.predictions import PROBABILITY
 from mefusion.studies.examples import save_examples
-from mefusion.studies.record import load_study
+from mefusion.studies.record import update_study
 from mefusion.studies.runs import Run, runs_of
 from mefusion.training.checkpoints import rule_callbacks, selected_checkpoint
 from mefusion.training.examples import predict_examples
@@ -112,8 +112,7 @@ def run_study(study: Study, runs: Sequence[Run], clips: ClipStore, build: Builde
     """
     if rank() == 0:
         remove_leftovers(study.directory)
-        if (study.directory / "study.json").exists():
-            _update_left_out(study)
+        update_study(study.directory, code=study.code, left_out=study.facts["left_out"])
     clock = Clock()
     for number, run in enumerate(runs, 1):
         with _claim_fold(run) as obstacle:
@@ -197,14 +196,6 @@ def _write_study(study: Study) -> None:
     if not (study.directory / "study.json").exists():
         write_text(study.directory / "config.yaml", study.config)
         write_text(study.directory / "study.json", json.dumps({"study": study.name, **study.facts}, indent=2))
-
-
-def _update_left_out(study: Study) -> None:
-    """Write into `study.json` what preparation leaves out now; this may change while the study stays the same."""
-    recorded = load_study(study.directory)
-    if recorded["left_out"] != study.facts["left_out"]:
-        facts = recorded | {"left_out": study.facts["left_out"]}
-        write_text(study.directory / "study.json", json.dumps(facts, indent=2))
 
 
 def _require_whole_epochs(rule: Rule, trainer: L.Trainer, data: FoldData) -> None:
