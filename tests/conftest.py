@@ -78,11 +78,11 @@ def script() -> Command:
 @pytest.fixture
 def quick_flow(monkeypatch: pytest.MonkeyPatch) -> None:
     """Prepare in this process (`workers=1`) with a flow that takes a hundredth of TV-L1's time."""
+    monkeypatch.setattr(arrays, "tvl1_flow", _quick_flow)
 
-    def flow(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-        return cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST).calc(first, second, None).transpose(2, 0, 1)
 
-    monkeypatch.setattr(arrays, "tvl1_flow", flow)
+def _quick_flow(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    return cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST).calc(first, second, None).transpose(2, 0, 1)
 
 
 @pytest.fixture
@@ -136,14 +136,19 @@ class Tiny:
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory, command: Command) -> Tiny:
-    """Made once by `mefusion-prepare`, for all workers of pytest-xdist; tests may read it and not write there."""
+    """Made once by `mefusion-prepare`, for all workers of pytest-xdist; tests may read it and not write there.
+
+    Its flow is the quick one: do not prepare its clips again with workers of their own and compare.
+    """
     base = tmp_path_factory.getbasetemp()
     root = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "tiny"
     root.mkdir(exist_ok=True)
     printed = root / "printed.txt"
     with FileLock(root / "lock"):
         if not printed.exists():
-            done = command("mefusion-prepare", *Tiny(root, "").overrides, cwd=root)
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(arrays, "tvl1_flow", _quick_flow)
+                done = command("mefusion-prepare", *Tiny(root, "").overrides, "workers=1", cwd=root)
             assert done.returncode == 0, done.stderr
             printed.write_text(done.stdout)
     return Tiny(root, printed.read_text())

@@ -256,14 +256,14 @@ sys.exit(process.wait())
 def test_a_sweep_with_a_failed_and_a_killed_job_is_completed_by_running_it_again(tiny, tmp_path, monkeypatch, capfd):
     from mefusion.commands import train
 
-    python, sweep = sys.executable, "model=mol_tiny,fdp_tiny tasks=recognition,all hydra.launcher.n_jobs=2"
-    small = ["trainer=smoke", "model.network.image_size=64", f"output_dir={tmp_path / 'outputs'}"]
+    python, sweep = sys.executable, "model=ststnet,off_apexnet seeds=[0],[1] hydra.launcher.n_jobs=2"
+    small = ["trainer=smoke", f"output_dir={tmp_path / 'outputs'}"]
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setattr(sys, "argv", ["mefusion-train", "-m", *sweep.split(), *tiny.overrides, *small])
     program = tmp_path / "python"
     program.write_text(
-        SABOTAGE.format(python=python, fail="model=mol_tiny tasks=all", kill="model=fdp_tiny tasks=recognition")
+        SABOTAGE.format(python=python, fail="model=ststnet seeds=[1]", kill="model=off_apexnet seeds=[0]")
     )
     program.chmod(0o755)
     with monkeypatch.context() as patch:
@@ -273,10 +273,10 @@ def test_a_sweep_with_a_failed_and_a_killed_job_is_completed_by_running_it_again
     first = capfd.readouterr().out
     states = {row[0]: row[1] for row in rows(first).values()}
     assert states == {
-        "model=mol_tiny tasks=recognition": "done",
-        "model=mol_tiny tasks=all": "failed",
-        "model=fdp_tiny tasks=recognition": "killed by SIGKILL",
-        "model=fdp_tiny tasks=all": "done",
+        "model=ststnet seeds=[0]": "done",
+        "model=ststnet seeds=[1]": "failed",
+        "model=off_apexnet seeds=[0]": "killed by SIGKILL",
+        "model=off_apexnet seeds=[1]": "done",
     }
     assert "[1] failed: mefusion-train: " in first  # one sentence, of the file that cannot be written
     assert "cannot be written (File too large)" in first

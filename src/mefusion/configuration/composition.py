@@ -94,7 +94,8 @@ def resolve_tasks(settings: TrainSettings) -> dict[str, Task]:
             added, a weight is below 0, or recognition is off.
     """
     own, tasks = settings.model.task_weights, {}
-    shipped = yaml.safe_load((configuration_folder("conf") / "tasks" / "all.yaml").read_text(encoding="utf-8"))
+    text = (configuration_folder("conf") / "tasks" / "all.yaml").read_text(encoding="utf-8")
+    shipped = yaml.load(text, Loader=yaml.CSafeLoader)
     known = {**shipped, **settings.tasks}
     if unknown := [name for name in own if name not in known]:
         raise MefusionError(

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 _WITHOUT_EFFECT = (*SETTINGS_WITHOUT_EFFECT, *(f"data.{name}" for name in DATA_SETTINGS_WITHOUT_EFFECT))
 
+DEPTH = 50
+"""How many settings of `config.yaml` may be one in the other; those of mefusion are a few."""
+
 
 @dataclass(frozen=True)
 class ReportedStudy:
@@ -58,6 +61,19 @@ class ReportedStudy:
         return self.settings.get(key, 0 if key.startswith("tasks.") else None)
 
 
+def _is_plain(text: str) -> bool:
+    """Whether YAML has no alias and no deep nesting, as mefusion writes it.
+
+    A few nested aliases unfold to more than fits into memory, and the loader takes deep nesting badly.
+    """
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.CSafeLoader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if isinstance(event, yaml.AliasEvent) or depth > DEPTH:
+            return False
+    return True
+
+
 def read_study(directory: Path, partial: bool = False) -> ReportedStudy:
     """Read a study's result and its configuration, without writing anything.
 
@@ -73,19 +89,15 @@ def read_study(directory: Path, partial: bool = False) -> ReportedStudy:
     path = directory / "config.yaml"
     try:
         text = path.read_text(encoding="utf-8")
-        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
-            # mefusion writes none, and a few nested ones unfold to more than fits into memory.
-            raise MefusionError(f"{path} has a setting that contains itself, or an alias; run the study again.")
-        config = yaml.safe_load(text)
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        if not _is_plain(text):
+            raise MefusionError(f"{path} has an alias, or settings in more than {DEPTH} others; run the study again.")
+        config = yaml.load(text, Loader=yaml.CSafeLoader)
+    except (OSError, ValueError, yaml.YAMLError) as error:
         reason = error.strerror if isinstance(error, OSError) else first_line(error)
         raise MefusionError(f"{path} cannot be read ({reason}); run the study again.") from error
     if not isinstance(config, dict) or not isinstance(config.get("tasks", {}), dict):
         raise MefusionError(f"{path} is not a configuration; run the study again.")
-    try:
-        settings = flatten({name: value for name, value in config.items() if name != "tasks"})
-    except RecursionError:
-        raise MefusionError(f"{path} has a setting that contains itself; run the study again.") from None
+    settings = flatten({name: value for name, value in config.items() if name != "tasks"})
     weights = dict.fromkeys(config.get("tasks", {}), 0) | summary["provenance"]["tasks"]
     settings |= {f"tasks.{name}": weight for name, weight in weights.items()}
     unwanted = (*_WITHOUT_EFFECT, "model.task_weights")
