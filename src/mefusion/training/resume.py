@@ -1,8 +1,8 @@
 """Resume an interrupted training, with the same result as without the interruption."""
 
+import hashlib
 import io
 import pickle
-import re
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -27,8 +27,12 @@ Origin = Mapping[str, str | int]
 """Study, fold and seed that a checkpoint belongs to."""
 
 
+DIGEST = "mefusion_digest"
+"""Entry of a checkpoint with the digest of all others; those of version 0.1 have none."""
+
+
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes a checkpoint to a temporary file in the same folder and renames it.
+    """Writes a checkpoint, with a digest of its content, to a temporary file in the same folder and renames it.
 
     Lightning writes to the system's temporary folder. If that is on another disk, the file is copied, and an
     interrupted copy leaves half a file.
@@ -37,9 +41,30 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         """Called by Lightning."""
         buffer = io.BytesIO()  # when torch.save writes to a file itself, it does not report a full disk
-        torch.save(checkpoint, buffer)
+        torch.save(checkpoint | {DIGEST: content_digest(checkpoint)}, buffer)
         with replacing(Path(path)) as temporary:
             temporary.write_bytes(buffer.getbuffer())
+
+
+def content_digest(content: Any) -> str:
+    """Digest of mappings, sequences, tensors and plain values, whatever they lie in; of a tensor, its bytes count."""
+    digest = hashlib.blake2b(digest_size=16)
+
+    def add(value: Any) -> None:
+        if isinstance(value, Mapping):
+            value = list(value.items())
+        if isinstance(value, list | tuple):
+            digest.update(f"[{len(value)}]".encode())
+            for part in value:
+                add(part)
+        elif isinstance(value, Tensor):
+            digest.update(f"{value.dtype} {tuple(value.shape)} ".encode())
+            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+        else:
+            digest.update(f"{value!r} ".encode())
+
+    add(content)
+    return digest.hexdigest()
 
 
 class FoldCallback(L.Callback):
@@ -109,40 +134,41 @@ def last_checkpoint(folder: Path, origin: Origin, module: L.LightningModule) -> 
         module: that is to be trained on.
 
     Raises:
-        MefusionError: the file is broken, belongs to another study or fold, or has other weights than the module.
+        MefusionError: the file is broken or changed, belongs to another study or fold, or has other weights than the
+            module.
     """
     path = folder / f"{LAST}.ckpt"
     if not path.exists():
         return None
-    checkpoint = read_checkpoint(path, device="meta")
+    checkpoint = read_checkpoint(path)
     if (found := checkpoint.get("origin")) != origin:
         named = found.items() if isinstance(found, Mapping) else ()
         owner = ", ".join(f"{name} {value}" for name, value in named) or "another program"
         raise MefusionError(f"{path} is a checkpoint of {owner}: delete it, and the fold starts again")
     require_fit(path, checkpoint["state_dict"], module)
     _require_entries(path, checkpoint, _ENTRIES_TO_RESUME)
-    if not re.fullmatch(r"\d+(\.\d+)+((a|b|rc|\.post|\.dev)\d+)?", checkpoint["pytorch-lightning_version"]):
-        raise _unusable(path, "has no usable pytorch-lightning_version")
-    _require_optimizer(path, checkpoint["optimizer_states"], module)
     return Resumed(path, checkpoint["epoch"] + 1, checkpoint["global_step"])
 
 
-def read_checkpoint(path: Path, device: str = "cpu") -> dict[str, Any]:
-    """Read a checkpoint that Lightning has written.
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint of a training, onto the CPU.
 
     Raises:
-        MefusionError: the file is missing or broken.
+        MefusionError: the file is missing or broken, or was changed after it was written.
     """
     try:
         with zipfile.ZipFile(path) as archive:  # torch does not compare the checksums that it writes
             broken = archive.testzip()
-        checkpoint = None if broken else torch.load(path, map_location=device, weights_only=True)
+        checkpoint = None if broken else torch.load(path, map_location="cpu", weights_only=True)
     except _UNREADABLE as error:
         raise _unusable(path, "is missing or broken") from error
     if broken:
         raise _unusable(path, f"is missing or broken ({broken} differs from its checksum)")
     if not isinstance(checkpoint, dict) or not _ENTRIES.keys() <= checkpoint.keys():
         raise _unusable(path, "is not a checkpoint of a training")
+    recorded = checkpoint.pop(DIGEST, None)
+    if recorded is not None and recorded != content_digest(checkpoint):
+        raise _unusable(path, "was changed after it was written")
     _require_entries(path, checkpoint, _ENTRIES)
     return checkpoint
 
@@ -170,23 +196,6 @@ def _require_entries(path: Path, checkpoint: Mapping[str, Any], kinds: Mapping[s
         value = checkpoint.get(name)
         if not isinstance(value, kind) or isinstance(value, bool) or (isinstance(value, int) and value < 0):
             raise _unusable(path, f"has no usable {name}")
-
-
-def _require_optimizer(path: Path, states: list[Any], module: L.LightningModule) -> None:
-    """Check that the optimiser's averages are of the parameters that the module learns."""
-    shapes = [parameter.shape for parameter in module.parameters() if parameter.requires_grad]
-    try:
-        (state,) = states
-        numbers = [number for group in state["param_groups"] for number in group["params"]]
-        fits = [
-            average["exp_avg"].shape == average["exp_avg_sq"].shape == shape
-            for number, shape in zip(numbers, shapes, strict=True)
-            if (average := state["state"].get(number))  # a parameter that no loss reaches has none
-        ]
-    except (ValueError, TypeError, KeyError, AttributeError):
-        fits = [False]
-    if not all(fits):
-        raise _unusable(path, "has the state of another optimiser")
 
 
 def _unusable(path: Path, what: str) -> MefusionError:
