@@ -115,16 +115,16 @@ def test_the_ablation_is_found_and_sweeps_over_the_tasks(command, tmp_path):
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_help_comes_within_two_seconds_without_torch(program, tmp_path):
     resource = pytest.importorskip("resource")  # not on Windows
-    times = []
-    for _ in range(3):
+    took = []
+    while len(took) < 3 and min(took, default=2) >= 2:
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         done = subprocess.run([BIN / program, "--help"], cwd=tmp_path, capture_output=True, text=True)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         assert done.returncode == 0, done.stderr
         assert program in done.stdout
         # Time on the processor: that on the clock depends on what else runs.
-        times.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-    assert min(times) < 2
+        took.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    assert min(took) < 2
     watched = subprocess.run(
         [sys.executable, "-X", "importtime", BIN / program, "--help"], cwd=tmp_path, capture_output=True, text=True
     )

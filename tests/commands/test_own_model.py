@@ -10,9 +10,9 @@ EXAMPLE = Path(__file__).parents[2] / "examples" / "own_model"
 SMALL = ("--config-dir", ".", "model=difference", "model.training.max_epochs=1")
 
 
-def test_a_model_of_one_s_own_trains_and_is_swept(tiny, script, tmp_path):
+def test_a_model_of_one_s_own_trains_and_is_swept(tiny, command, script, tmp_path):
     here = shutil.copytree(EXAMPLE, tmp_path / "own_model")
-    done = script("mefusion-train", *SMALL, *tiny.overrides, f"output_dir={tmp_path / 'one'}", cwd=here)
+    done = command("mefusion-train", *SMALL, *tiny.overrides, f"output_dir={tmp_path / 'one'}", cwd=here)
     assert done.returncode == 0, done.stderr
     (study,) = (tmp_path / "one").iterdir()
     assert study.name.startswith("difference-synthetic-three-")

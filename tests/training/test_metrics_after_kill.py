@@ -128,13 +128,13 @@ KILLED = """
 
 
 @pytest.mark.slow
-def test_the_command_killed_at_a_rename_goes_on_to_the_same_log(three, tmp_path, script):
+def test_the_command_killed_at_a_rename_goes_on_to_the_same_log(three, tmp_path, command):
     small = ("trainer=smoke", "trainer.max_epochs=2", "model.training.batch_size=1", "model.network.width=0.0625")
     arguments = [*three, *small, "model.network.image_size=64", "protocol.folds=[sub02]", "rule=inner_val"]
-    command = [sys.executable, "-c", textwrap.dedent(KILLED), *arguments, "output_dir=killed"]
-    killed = subprocess.run(command, cwd=tmp_path, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    program = [sys.executable, "-c", textwrap.dedent(KILLED), *arguments, "output_dir=killed"]
+    killed = subprocess.run(program, cwd=tmp_path, env=os.environ | {"OMP_NUM_THREADS": "1"})
     assert killed.returncode == -signal.SIGKILL
     for output in ("killed", "whole"):
-        assert script("mefusion-train", *arguments, f"output_dir={output}", cwd=tmp_path).returncode == 0
+        assert command("mefusion-train", *arguments, f"output_dir={output}", cwd=tmp_path).returncode == 0
     (killed_log,), (whole_log,) = (tmp_path.glob(f"{name}/*/folds/*/metrics.csv") for name in ("killed", "whole"))
     assert killed_log.read_bytes() == whole_log.read_bytes()
