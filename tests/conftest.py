@@ -1,3 +1,4 @@
+import gc
 import importlib.metadata
 import io
 import os
@@ -19,10 +20,19 @@ from hypothesis import settings
 
 from mefusion.common.files import temporary_path
 from mefusion.preparation import arrays
+from mefusion.report import writers
 
 # How long an example takes depends on what else runs.
 settings.register_profile("mefusion", deadline=None)
 settings.load_profile("mefusion")
+
+
+def pytest_collection_finish() -> None:
+    """Do not search all of torch and Lightning for unused cycles again and again: a seventh of the tests' time."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
+
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -83,6 +93,12 @@ def quick_flow(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _quick_flow(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST).calc(first, second, None).transpose(2, 0, 1)
+
+
+@pytest.fixture
+def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing takes most of a report's time: tests of tables do without."""
+    monkeypatch.setattr(writers, "_png", lambda figure: b"")
 
 
 @pytest.fixture

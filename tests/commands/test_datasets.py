@@ -21,7 +21,7 @@ def run(command, program, *arguments, cwd):
     return done.stdout
 
 
-pytestmark = pytest.mark.usefixtures("quick_flow")
+pytestmark = pytest.mark.usefixtures("quick_flow", "no_pictures")
 
 
 @pytest.mark.slow

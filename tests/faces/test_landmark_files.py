@@ -11,6 +11,10 @@ def some_landmarks(count, seed=0):
     return np.random.default_rng(seed).uniform(0, 100, (count, 68, 2)).round(1)
 
 
+def pictures(count):
+    return [np.zeros((90, 120, 3), np.uint8)] * count
+
+
 def write_openface(path, landmarks, *, success=None, first=1, header=None):
     """As OpenFace writes it: blanks after the commas, other columns between, x of all points before y."""
     names = ["frame", "face_id", "timestamp", "confidence", "success", "gaze_0_x"]
@@ -110,15 +114,15 @@ def test_landmarks_of_the_clip_or_of_the_whole_folder(tmp_path, clip):
     landmarks = some_landmarks(5)
     whole, own = write_array(tmp_path / "whole.npy", landmarks), write_array(tmp_path / "own.npy", landmarks[1:4])
     for file in (whole, own):
-        found = clip_landmarks(file, clip, used=3, onset=11, offset=14)
+        found = clip_landmarks(file, clip, pictures(3), onset=11, offset=14)
         np.testing.assert_allclose(found, landmarks[1:4])
-    np.testing.assert_allclose(clip_landmarks(whole, clip, used=5, onset=None, offset=None), landmarks)
+    np.testing.assert_allclose(clip_landmarks(whole, clip, pictures(5), onset=None, offset=None), landmarks)
 
 
 def test_landmarks_of_a_whole_video(tmp_path):
     landmarks = some_landmarks(20)
     file = write_array(tmp_path / "a.npy", landmarks)
-    found = clip_landmarks(file, tmp_path / "clip.mp4", used=6, onset=4, offset=9)
+    found = clip_landmarks(file, tmp_path / "clip.mp4", pictures(6), onset=4, offset=9)
     np.testing.assert_allclose(found, landmarks[4:10])
 
 
@@ -126,7 +130,19 @@ def test_landmarks_of_a_whole_video(tmp_path):
 def test_landmarks_of_other_frames_are_refused(tmp_path, clip, count):
     file = write_array(tmp_path / "a.npy", some_landmarks(count))
     with pytest.raises(MefusionError, match=rf"a\.npy has landmarks of {count} frames and .*clip has 3"):
-        clip_landmarks(file, clip, used=3, onset=11, offset=14)
+        clip_landmarks(file, clip, pictures(3), onset=11, offset=14)
+
+
+def test_landmarks_outside_the_pictures_are_refused(tmp_path, clip):
+    landmarks = some_landmarks(3)
+    landmarks[0] = np.nan  # no face was found
+    landmarks[1] += (80, 0)
+    file = write_array(tmp_path / "a.npy", landmarks)
+    with pytest.raises(
+        MefusionError, match=r"a\.npy has a face around \(1[123]\d, \d\d\), outside the pictures of 120x90 px"
+    ) as e:
+        clip_landmarks(file, clip, pictures(3), onset=11, offset=14)
+    assert "in 1 of 3 frames" in str(e.value)
 
 
 def test_files_are_found_in_a_folder(tmp_path):

@@ -12,7 +12,6 @@ from fake_studies import CLASSES, fold_table, write_run, write_study
 from PIL import Image
 
 from mefusion import report
-from mefusion.report import writers
 from mefusion.report.content import choose_examples
 
 
@@ -30,12 +29,6 @@ def outputs(tmp_path):
     ]
     write_study(outputs / "mol-recognition", tables, tasks={"recognition": 1.0})
     return outputs
-
-
-@pytest.fixture
-def no_pictures(monkeypatch):
-    """Drawing takes most of a report's time: tests of tables do without."""
-    monkeypatch.setattr(writers, "_png", lambda figure: b"")
 
 
 def markdown_tables(path):

@@ -106,6 +106,11 @@ def edited(monkeypatch):
     return edit
 
 
+@pytest.fixture(scope="module")
+def digests_of_the_package():
+    return {module: code_digest([module]) for module in (MOL, FDP)}
+
+
 @pytest.mark.parametrize(
     ("path", "changed"),
     [
@@ -123,8 +128,8 @@ def edited(monkeypatch):
         ("studies/study.py", []),
     ],
 )
-def test_of_the_package_what_makes_the_result_counts(edited, path, changed):
-    before = {module: code_digest([module]) for module in (MOL, FDP)}
+def test_of_the_package_what_makes_the_result_counts(digests_of_the_package, edited, path, changed):
+    before = digests_of_the_package
     edited(path, "\n# a comment\n")
     assert {module: code_digest([module]) for module in (MOL, FDP)} == before
     edited(path, "\nMORE = 1\n")

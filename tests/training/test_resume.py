@@ -259,11 +259,17 @@ class Call:
         return pytest.fail, ("a checkpoint ran code",)
 
 
+def put_pipe(path):
+    path.unlink()
+    os.mkfifo(path)
+
+
 DAMAGED_FILES = {  # how the file is damaged -> what the sentence says
     "text": (lambda path: path.write_text("epoch 3"), "missing or broken"),
     "nothing": (lambda path: path.write_bytes(b""), "missing or broken"),
     "half": (lambda path: path.write_bytes(path.read_bytes()[:2000]), "missing or broken"),
     "a folder": (put_folder, "missing or broken"),
+    **({"a pipe": (put_pipe, "missing or broken")} if hasattr(os, "mkfifo") else {}),
     "a bit of the weights": (flip_weights, "differs from its checksum"),
     "a bit of the pickle": (flipped(0.02), "missing or broken"),
     "a bit of the directory": (flipped(0.99), "missing or broken"),

@@ -1,5 +1,6 @@
 """Read landmarks from files that other programs have made: OpenFace's CSV files and NumPy arrays."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,22 +65,40 @@ def with_landmark_files(table: pd.DataFrame, folder: str | None) -> pd.DataFrame
     return table.assign(landmarks=table.apply(file, axis=1).astype("string"))
 
 
-def clip_landmarks(file: Path, clip: Path, *, used: int, onset: int | None, offset: int | None) -> np.ndarray:
+def clip_landmarks(
+    file: Path, clip: Path, frames: Sequence[np.ndarray], *, onset: int | None, offset: int | None
+) -> np.ndarray:
     """Read the landmarks of the frames that `read_clip` gives.
 
     Args:
         file: see `read_landmarks`; has landmarks for each of these frames, or for every frame of the folder or video.
         clip: folder of frames or video file.
-        used: number of frames that `read_clip` gives.
+        frames: pictures [H, W, 3] that `read_clip` gives.
         onset, offset: as for `read_clip`.
 
     Returns:
         [used, 68, 2] px, NaN where no face was found.
 
     Raises:
-        MefusionError: the file cannot be read, or does not have as many frames as the clip.
+        MefusionError: the file cannot be read, does not have as many frames as the clip, or its faces are not in the
+            pictures.
     """
-    landmarks = read_landmarks(file)
+    landmarks = _of_used_frames(read_landmarks(file), file, clip, len(frames), onset=onset, offset=offset)
+    height, width = frames[0].shape[:2]
+    centres = landmarks.mean(1)
+    outside = ((centres < 0) | (centres > (width, height))).any(1)
+    if outside.any():
+        x, y = centres[outside][0].round()
+        raise MefusionError(
+            f"{file} has a face around ({x:g}, {y:g}), outside the pictures of {width}x{height} px, in "
+            f"{outside.sum()} of {len(frames)} frames: give landmarks in px of the pictures on disk"
+        )
+    return landmarks
+
+
+def _of_used_frames(
+    landmarks: np.ndarray, file: Path, clip: Path, used: int, *, onset: int | None, offset: int | None
+) -> np.ndarray:
     if len(landmarks) == used:
         return landmarks
     places = used_frames(clip, count=len(landmarks), onset=onset, offset=offset)

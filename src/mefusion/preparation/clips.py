@@ -144,7 +144,7 @@ def _prepare_or_raise(
             apex = frame_place(path, numbers["apex"], **limits)
             if apex is not None and apex >= len(frames):
                 apex = None
-            points = clip_landmarks(landmarks, path, used=len(frames), **limits) if landmarks else None
+            points = clip_landmarks(landmarks, path, frames, **limits) if landmarks else None
             arrays, facts = _from_frames(path, frames, points, backend, settings, apex=apex)
             facts["frames_past_end"] = str(past_end)
             if past_end:

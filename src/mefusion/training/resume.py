@@ -156,6 +156,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     Raises:
         MefusionError: the file is missing or broken, or was changed after it was written.
     """
+    if not path.is_file():  # to read from a pipe would wait for ever
+        raise _unusable(path, "is missing or broken")
     try:
         with zipfile.ZipFile(path) as archive:  # torch does not compare the checksums that it writes
             broken = archive.testzip()
