@@ -162,15 +162,16 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         with zipfile.ZipFile(path) as archive:  # torch does not compare the checksums that it writes
             broken = archive.testzip()
         checkpoint = None if broken else torch.load(path, map_location="cpu", weights_only=True)
+        recorded = checkpoint.pop(DIGEST, None) if isinstance(checkpoint, dict) else None
+        changed = recorded is not None and recorded != content_digest(checkpoint)
     except _UNREADABLE as error:
         raise _unusable(path, "is missing or broken") from error
     if broken:
         raise _unusable(path, f"is missing or broken ({broken} differs from its checksum)")
+    if changed:
+        raise _unusable(path, "was changed after it was written")
     if not isinstance(checkpoint, dict) or not _ENTRIES.keys() <= checkpoint.keys():
         raise _unusable(path, "is not a checkpoint of a training")
-    recorded = checkpoint.pop(DIGEST, None)
-    if recorded is not None and recorded != content_digest(checkpoint):
-        raise _unusable(path, "was changed after it was written")
     _require_entries(path, checkpoint, _ENTRIES)
     return checkpoint
 
