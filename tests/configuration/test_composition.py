@@ -176,14 +176,20 @@ def test_a_source_without_official_counts_is_never_partial(tmp_path):
 
 def network_of(*overrides):
     """The network of a configuration, without memory for its weights."""
-    settings = settings_of(*overrides)
+    return network_from(settings_of(*overrides))
+
+
+def network_from(settings):
     with torch.device("meta"):
         return make_network(settings, composition.resolve_tasks(settings), num_classes=3)
 
 
 def content_of(*overrides):
     """What names a study."""
-    experiment = experiment_of(*overrides)
+    return content_from(experiment_of(*overrides))
+
+
+def content_from(experiment):
     tasks = {name: task.weight for name, task in experiment.tasks.items()}
     return study_content(experiment.plain, backend="dlib", tasks=tasks, datasets=())
 
@@ -231,8 +237,9 @@ def test_every_job_of_an_ablation_is_another_study_whose_network_can_be_built(na
     ]
     studies = []
     for job in jobs:
-        network_of(f"+ablation={name}", *job)
-        studies.append(str(content_of(f"+ablation={name}", *job)))
+        experiment = experiment_of(f"+ablation={name}", *job)
+        network_from(experiment.settings)
+        studies.append(str(content_from(experiment)))
     assert len(set(studies)) == len(jobs) > 1
     assert f"# mefusion-train -m +ablation={name}" in (EXPERIMENTS / "ablation" / f"{name}.yaml").read_text()
 
