@@ -11,7 +11,7 @@ from mefusion.synthetic.rendered_download import act_row, write_rendered_downloa
 from mefusion.synthetic.scene import SyntheticSettings, render_frame
 
 SMALL = ("data.subjects=2", "data.clips_per_class=1", "data.frames=[8,9]", "workers=1")
-SMOKE = ("model=mol_tiny", "trainer=smoke", "model.network.image_size=64", "model.network.width=0.0625")
+SMOKE = ("model=off_apexnet", "trainer=smoke")
 
 
 def run(command, program, *arguments, cwd):

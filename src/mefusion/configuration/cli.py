@@ -194,11 +194,9 @@ def _explain(error: Exception) -> str:
     message = str(error).strip()
     key = re.search(r"full_key: (\S+)", message)
     if isinstance(error, InstantiationException) and error.__cause__ is not None:
-        return (
-            str(error.__cause__)
-            if isinstance(error.__cause__, MefusionError)
-            else f"{key and key[1]} cannot be built: {error.__cause__}"
-        )
+        if isinstance(error.__cause__, MefusionError):
+            return str(error.__cause__)
+        return f"{key[1] if key else 'a _target_'} cannot be built: {first_line(error.__cause__)}"
     if isinstance(error, MissingConfigException):
         group, _, option = str(error.missing_cfg_file).rpartition("/")
         # For a list such as callbacks=[a,b], Hydra does not say which options exist.
