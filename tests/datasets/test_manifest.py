@@ -136,7 +136,7 @@ def test_a_path_that_leaves_the_folder_is_refused(tmp_path, path):
 
 
 @pytest.mark.parametrize("column", ["path", "landmarks"])
-@pytest.mark.parametrize("path", ["a\0b", "loop", "loop/frames"])
+@pytest.mark.parametrize("path", ["loop", "loop/frames"])
 def test_a_path_that_cannot_be_is_one_sentence(tmp_path, column, path):
     (tmp_path / "loop").symlink_to(tmp_path / "back")
     (tmp_path / "back").symlink_to(tmp_path / "loop")
@@ -144,7 +144,6 @@ def test_a_path_that_cannot_be_is_one_sentence(tmp_path, column, path):
     sentence = failure(write(tmp_path, f"{','.join(values)}\n{','.join(values.values())}\n"))
     assert f"the {column} of clip c1: " in sentence
     assert "is no usable path" in sentence
-    assert "\0" not in sentence
 
 
 def test_a_root_that_cannot_be_is_one_sentence(tmp_path):
@@ -177,10 +176,10 @@ def test_a_column_that_is_there_twice_is_refused_unless_nobody_reads_it(tmp_path
     assert read_manifest(manifest, dataset="mine")["clip_id"].tolist() == ["c1"]
 
 
-@pytest.mark.parametrize(("row", "column"), [("c\0x,1,a,surprise", "clip_id"), ("c1,1\0,a,surprise", "subject")])
-def test_a_nul_is_refused_with_its_column(tmp_path, row, column):
-    sentence = failure(write(tmp_path, f"{HEADER}\n{row}\n"))
-    assert f"the {column} of clip c" in sentence
+@pytest.mark.parametrize("row", ["c\0x,1,a,surprise", "c2,1\0,a,surprise", "c2,1,a\0b,surprise"])
+def test_a_nul_is_refused_with_its_line(tmp_path, row):
+    sentence = failure(write(tmp_path, f"{HEADER}\nc1,1,a,surprise\n{row}\n"))
+    assert "has a NUL character in line 3" in sentence
     assert "\0" not in sentence
 
 

@@ -72,7 +72,7 @@ def test_interval_is_that_of_scipys_bootstrap():
         return metrics.uf1(matrices[0][drawn].sum(axis=0))
 
     reference = scipy.stats.bootstrap(
-        (np.arange(len(parts)),), score, method="percentile", vectorized=False, n_resamples=5000, rng=7
+        (np.arange(len(parts)),), score, method="percentile", vectorized=False, n_resamples=5000, random_state=7
     ).confidence_interval
     ours = bootstrap.score_intervals(table, CLASSES)["uf1"]
     assert ours == pytest.approx([reference.low, reference.high], abs=0.01)

@@ -1,3 +1,4 @@
+import importlib.metadata
 import json
 import os
 import re
@@ -99,7 +100,7 @@ def test_study_json_says_where_the_result_comes_from(finished):
     assert study["folds"] == ["synthetic-sub01", "synthetic-sub02"]
     assert study["tasks"] == {"recognition": 1, "flow": 300, "landmarks": 0.1}
     assert (study["rule"], study["seeds"], study["clips"]) == ("last", [0], 6)
-    assert study["versions"]["torch"] == torch.__version__
+    assert study["versions"]["torch"] == importlib.metadata.version("torch")
     assert {"git_revision", "device", "sample_list_hash"} <= set(study)
 
 

@@ -131,7 +131,7 @@ def wandb_logger(*, project: str, directory: str, study: str, fold: str, tags: S
     """
     from lightning.pytorch.loggers import WandbLogger
 
-    return WandbLogger(save_dir=directory, **_wandb_run(project, study, fold, tags, kind="fold"))
+    return WandbLogger(save_dir=str(directory), **_wandb_run(project, study, fold, tags, kind="fold"))
 
 
 def log_summary_to_wandb(
