@@ -131,6 +131,15 @@ def first_row(**values):
     return change
 
 
+def change_metadata(folder):
+    """Another apex, in a header that is as long as before."""
+    file = first_file(folder)
+    content = file.read_bytes()
+    key = content.index(b"apex_place")
+    place = next(place for place in range(key, key + 40) if chr(content[place]).isdecimal())
+    file.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+
+
 BYTES = {  # what is damaged -> (how, what the sentence says)
     "a row lost from the index": (edit_index(lambda index: index.iloc[1:]), "is not as mefusion-prepare wrote it"),
     "rows of the index in another order": (
@@ -145,6 +154,7 @@ BYTES = {  # what is damaged -> (how, what the sentence says)
     "a bit of the flow": (flip_array("flow"), "its flow is not what was written"),
     "a bit of the landmarks": (flip_array("landmarks"), "its landmarks is not what was written"),
     "a bit of the header": (lambda folder: flip(first_file(folder), 1e-5), "missing or damaged"),
+    "a letter of the metadata": (change_metadata, "it does not say which clip it is"),
     "half a file": (
         lambda folder: first_file(folder).write_bytes(first_file(folder).read_bytes()[:400_000]),
         "missing or damaged",

@@ -76,6 +76,17 @@ def pickled(path):
     np.save(path, np.array([{"landmarks": 1}], dtype=object), allow_pickle=True)
 
 
+def a_point_of(value):
+    landmarks = some_landmarks(4)
+    landmarks[1, 5, 0] = value
+    return lambda path: np.save(path, landmarks)
+
+
+def without_its_end(path):
+    write_openface(path, some_landmarks(4))
+    path.write_text(path.read_text()[:-300])
+
+
 @pytest.mark.parametrize(
     ("name", "write", "part"),
     [
@@ -84,6 +95,9 @@ def pickled(path):
         ("a.npy", pickled, "cannot be read as a NumPy array"),
         ("a.npy", lambda path: np.save(path, np.zeros((5, 49, 2))), "shape [5, 49, 2]"),
         ("a.npy", lambda path: np.save(path, np.full((5, 68, 2), "x")), "shape [frames, 68, 2]"),
+        ("a.npy", a_point_of(np.inf), "infinite ones, in 1 of 4 frames, first in the 2. one"),
+        ("a.npy", a_point_of(np.nan), "lacks some points of a face"),
+        ("a.csv", without_its_end, "lacks some points of a face, or has infinite ones, in 1 of 4 frames"),
         ("a.csv", lambda path: path.write_text(""), "cannot be read as OpenFace's table"),
         ("a.csv", lambda path: path.write_text("frame, success\n1, 1\n"), "lacks the column x_0"),
         ("a.csv", lambda path: write_openface(path, np.full((2, 68, 2), "x")), "cannot be read as OpenFace's table"),

@@ -469,6 +469,26 @@ def test_broken_extras_cost_their_figure_only(outputs, capsys, file, content, me
     assert figure not in (study / "report" / "report.md").read_text()
 
 
+@pytest.mark.usefixtures("no_pictures")
+@pytest.mark.parametrize("put", [os.mkdir, *([os.mkfifo] if hasattr(os, "mkfifo") else [])])
+def test_folders_and_pipes_are_not_read(outputs, capsys, put):
+    fold = outputs / "mol-all" / "folds" / "s2"
+    for name in ("metrics.csv", "examples.safetensors"):
+        (fold / name).unlink(missing_ok=True)
+        put(fold / name)
+    (other := write_study(outputs / "pipe") / "study.json").unlink()
+    put(other)
+    assert report.main([str(outputs)]) == 1
+    shown = capsys.readouterr()
+    for part in (
+        "metrics.csv is no regular file",
+        "examples.safetensors has no readable",
+        "pipe/study.json is no regular",
+    ):
+        assert shown.err.count(part) == 1
+    assert "0.822" in shown.out
+
+
 def test_nothing_to_report(tmp_path, capsys):
     assert report.main([str(tmp_path)]) == 1
     shown = capsys.readouterr()

@@ -264,12 +264,18 @@ def put_pipe(path):
     os.mkfifo(path)
 
 
+def put_loop(path):
+    path.unlink()
+    path.symlink_to(path)
+
+
 DAMAGED_FILES = {  # how the file is damaged -> what the sentence says
     "text": (lambda path: path.write_text("epoch 3"), "missing or broken"),
     "nothing": (lambda path: path.write_bytes(b""), "missing or broken"),
     "half": (lambda path: path.write_bytes(path.read_bytes()[:2000]), "missing or broken"),
     "a folder": (put_folder, "missing or broken"),
     **({"a pipe": (put_pipe, "missing or broken")} if hasattr(os, "mkfifo") else {}),
+    "a link to itself": (put_loop, "missing or broken"),
     "a bit of the weights": (flip_weights, "differs from its checksum"),
     "a bit of the pickle": (flipped(0.02), "missing or broken"),
     "a bit of the directory": (flipped(0.99), "missing or broken"),

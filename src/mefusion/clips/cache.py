@@ -46,6 +46,7 @@ LEFT_OUT_COLUMNS = [*KEY, "path", "problem"]
 _USED_COLUMNS = ("path", "emotion", "objective_class", "notes")  # of the clip table, once clips are prepared
 
 _CHECKSUMS = "checksums"
+_METADATA = ""  # name of the metadata's own checksum, beside those of the arrays; older files have none
 _UNREADABLE = (OSError, ValueError, KeyError, TypeError, NotImplementedError)  # what pyarrow and pandas raise
 
 
@@ -82,7 +83,7 @@ def save_clip(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[st
 
     Both are stored as one JSON text, since safetensors writes several entries in changing order.
     """
-    checksums = {name: _checksum(array) for name, array in arrays.items()}
+    checksums = {name: _checksum(array) for name, array in arrays.items()} | {_METADATA: _text_checksum(metadata)}
     save_arrays(path, arrays, {"clip": json.dumps({**metadata, _CHECKSUMS: checksums}, sort_keys=True)})
 
 
@@ -137,13 +138,20 @@ def _description(file: Any) -> dict[str, Any]:
         found = json.loads((file.metadata() or {})["clip"])
     except (KeyError, ValueError, RecursionError):
         return {}
-    usable = isinstance(found, dict) and isinstance(found.get(_CHECKSUMS, {}), dict)
-    return found if usable else {}
+    if not isinstance(found, dict) or not isinstance(checksums := found.get(_CHECKSUMS, {}), dict):
+        return {}
+    recorded = checksums.pop(_METADATA, None)
+    metadata = {name: value for name, value in found.items() if name != _CHECKSUMS}
+    return found if recorded in (None, _text_checksum(metadata)) else {}
 
 
 def _checksum(array: np.ndarray) -> int:
     """CRC-32 of an array's type, shape and values; the cheapest checksum there is, 3 GB a second."""
     return zlib.crc32(np.ascontiguousarray(array).data, zlib.crc32(f"{array.dtype} {array.shape}".encode()))
+
+
+def _text_checksum(metadata: Mapping[str, Any]) -> int:
+    return zlib.crc32(json.dumps(metadata, sort_keys=True).encode())
 
 
 def record_source(folder: Path, digest: str | None) -> None:

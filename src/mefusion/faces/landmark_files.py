@@ -119,11 +119,17 @@ def read_landmarks(file: Path) -> np.ndarray:
             OpenFace (`.csv`) with the columns frame, success, x_0 to x_67 and y_0 to y_67 and one row for each frame.
 
     Raises:
-        MefusionError: the file does not exist, or has another format.
+        MefusionError: the file does not exist, has another format, or misses some points of a face.
     """
     if not file.is_file():
         raise MefusionError(f"{file} is not there: faces=precomputed needs a landmark file for every clip")
     landmarks = _read_array(file) if file.suffix.lower() == ".npy" else _read_table(file)
+    broken = ~(np.isfinite(landmarks).all((1, 2)) | np.isnan(landmarks).all((1, 2)))
+    if broken.any():
+        raise MefusionError(
+            f"{file} lacks some points of a face, or has infinite ones, in {broken.sum()} of {len(landmarks)} frames, "
+            f"first in the {np.argmax(broken) + 1}. one: give all 68 points of a face, or none"
+        )
     missing = [not has_eyes(points) for points in landmarks]
     landmarks[missing] = np.nan
     return landmarks

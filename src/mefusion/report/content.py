@@ -110,7 +110,7 @@ def study_examples(directory: Path) -> list[dict[str, Any]]:
         MefusionError: a file cannot be read.
     """
     files = [run.folder / "examples.safetensors" for run in planned_runs(directory)]
-    return [example for file in files if file.is_file() for example in load_examples(file)]
+    return [example for file in files if file.exists() for example in load_examples(file)]
 
 
 def choose_examples(examples: Sequence[dict[str, Any]], classes: Sequence[str]) -> list[dict[str, Any]]:

@@ -56,6 +56,8 @@ def load_examples(file: str | Path) -> list[dict[str, Any]]:
     """
     examples: dict[str, dict[str, Any]] = {}
     try:
+        if not Path(file).is_file():  # to read from a pipe would wait for ever
+            raise OSError("no regular file")
         with safe_open(str(file), framework="np") as archive:
             metadata = archive.metadata() or {}
             for key in sorted(archive.keys()):

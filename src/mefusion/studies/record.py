@@ -84,7 +84,7 @@ def find_studies(directory: str | Path) -> list[Path]:
     directory = Path(directory)
     if not directory.is_dir():
         raise MefusionError(f"{directory} is not a directory; give a study's directory, as under outputs/.")
-    if (directory / "study.json").is_file():
+    if (directory / "study.json").exists():
         return [directory]
     studies = sorted(path for path in directory.iterdir() if _may_be_study(path))
     if not studies:
@@ -109,6 +109,8 @@ def load_study(directory: str | Path) -> dict[str, Any]:
         MefusionError: the file is missing, is not JSON, or one of these entries is missing or has a wrong value.
     """
     path = Path(directory) / "study.json"
+    if path.exists() and not path.is_file():  # to read from a pipe would wait for ever
+        raise MefusionError(f"{path} is no regular file; run the study again.")
     try:
         study = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -184,6 +186,6 @@ def planned_runs(directory: str | Path, study: Mapping[str, Any] | None = None) 
 
 def _may_be_study(path: Path) -> bool:
     try:
-        return any((path / name).is_file() for name in ("study.json", "predictions.parquet"))
+        return any((path / name).exists() for name in ("study.json", "predictions.parquet"))
     except PermissionError:
         return True

@@ -131,8 +131,10 @@ def load_curves(directory: str | Path) -> pd.DataFrame | None:
     tables = []
     for run in planned_runs(directory):
         path = run.folder / "metrics.csv"
-        if not path.is_file() or not path.stat().st_size:
+        if not path.exists() or (path.is_file() and not path.stat().st_size):
             continue
+        if not path.is_file():
+            raise MefusionError(f"{path} is no regular file; delete it.")
         try:
             table = pd.read_csv(path)
         except (OSError, ValueError) as error:  # pandas' ParserError is a ValueError

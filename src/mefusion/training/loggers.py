@@ -158,7 +158,7 @@ def log_summary_to_wandb(
     name = "oracle_confusion_matrix" if summary["rule"] == "oracle" else "confusion_matrix"
     figure = confusion_matrix_figure(summary[name], summary["classes"])
     run_of_study = _wandb_run(project, directory.name, "summary", tags, kind="summary")
-    with wandb.init(dir=directory, config=dict(settings), **run_of_study) as run:
+    with wandb.init(dir=str(directory), config=dict(settings), **run_of_study) as run:
         run.log({name: wandb.Image(figure), "predictions": wandb.Table(dataframe=predictions)})
         scores = flatten({name: value for name, value in summary.items() if name != "provenance"}, "/")
         numbers = {name: value for name, value in scores.items() if type(value) in (int, float)}

@@ -138,7 +138,7 @@ def last_checkpoint(folder: Path, origin: Origin, module: L.LightningModule) -> 
             module.
     """
     path = folder / f"{LAST}.ckpt"
-    if not path.exists():
+    if not path.exists() and not path.is_symlink():
         return None
     checkpoint = read_checkpoint(path)
     if (found := checkpoint.get("origin")) != origin:
