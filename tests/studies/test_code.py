@@ -215,6 +215,8 @@ def test_folds_that_other_code_made_stop_a_study_until_they_are_repeated_or_acce
     stops(stopped, str(study.name), "2 of 2 folds", names, f"({old})", "again=true", "output_dir", "accept_code=true")
     (new,) = {word.strip("():") for word in stopped.stderr.split("than now ")[1].split()[:1]}
     assert new != old
+    stops(train("--estimate"), "2 of 2 folds", "again=true")
+    assert "2 folds x " in train("--estimate", "again=true").stdout
     assert files(study) == before
     assert "fold 1" not in stopped.stdout
 

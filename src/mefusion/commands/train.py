@@ -97,10 +97,15 @@ def estimate(config: "DictConfig") -> None:
     """
     from mefusion.bench.estimate import estimate as measured
     from mefusion.configuration import processes
+    from mefusion.studies.code import require_same_code, runs_of_other_code
 
     experiment, clips, study, chosen = plan(config)
-    processes.require_one_process(experiment.settings.trainer)
-    left = [run for run in chosen if not run.done]
+    settings = experiment.settings
+    processes.require_one_process(settings.trainer)
+    repeated = runs_of_other_code(study) if settings.again else []
+    if not repeated:
+        require_same_code(study, again=False, accept=settings.accept_code, say=print)
+    left = [run for run in chosen if not run.done or run in repeated]
     if not left:
         print(f"{study.directory}: {len(chosen)} folds are done, none is left to run")
         return

@@ -80,7 +80,7 @@ def require_same_code(study: "Study", *, again: bool, accept: bool, say: Callabl
     Raises:
         MefusionError: there are such folds, and neither is wanted.
     """
-    others = [run for run in study.runs if _is_of_other_code(run, study)]
+    others = runs_of_other_code(study)
     codes = ", ".join(sorted({str(run.code) for run in others}))
     names = some([run.name for run in others])
     if others and not (again or accept):
@@ -100,6 +100,11 @@ def require_same_code(study: "Study", *, again: bool, accept: bool, say: Callabl
         say(f"again=true: repeats the folds of other code ({codes}): {names}; the old ones are in {place}")
     elif others:
         say(f"accept_code=true: uses folds of other code ({codes}) than now ({study.code}): {names}")
+
+
+def runs_of_other_code(study: "Study") -> list[Run]:
+    """Runs of a study that were begun with other code of network, tasks or view than now."""
+    return [run for run in study.runs if _is_of_other_code(run, study)]
 
 
 def _is_of_other_code(run: Run, study: "Study") -> bool:
