@@ -29,6 +29,15 @@ def test_two_clips_with_one_id_are_named():
         clip_table(rows, origin="list.csv", root="list.csv")
 
 
+def test_ids_that_differ_in_case_are_one_file_on_some_systems(monkeypatch):
+    rows = [row("s1", "a1"), row("s1", "A1"), row("S1", "b")]
+    monkeypatch.setattr("mefusion.clips.table._IGNORES_CASE", False)
+    assert len(clip_table(rows, origin="x", root="x")) == 3
+    monkeypatch.setattr("mefusion.clips.table._IGNORES_CASE", True)
+    with pytest.raises(MefusionError, match="x lists the clip d/s1/A1 twice, in upper or lower case"):
+        clip_table(rows, origin="x", root="x")
+
+
 def test_the_same_id_may_serve_two_subjects_and_two_datasets():
     assert len(clip_table([row("1", "a"), row("2", "a"), row("1", "a", dataset="e")], origin="x", root="x")) == 3
 

@@ -12,6 +12,8 @@ from mefusion.common.errors import MefusionError
 KEY = ["dataset", "subject", "clip_id"]
 """Columns that together identify a clip."""
 
+_IGNORES_CASE = sys.platform in ("win32", "darwin")  # of file names
+
 CLIP_DTYPES: Mapping[str, str] = {
     "dataset": "string",
     "subject": "string",  # with its dataset, as in "casme2/sub01"
@@ -40,16 +42,19 @@ def clip_table(rows: Iterable[Mapping[str, object]], *, origin: object, root: ob
         root: folder of the clips' files, for the column `root`.
 
     Raises:
-        MefusionError: there is no clip, or two have the same subject and id.
+        MefusionError: there is no clip, or two have the same subject and id; on Windows and macOS, whose file names do
+            not tell upper from lower case, also if only the case differs.
     """
     table = pd.DataFrame(list(rows), columns=list(CLIP_DTYPES)).assign(root=str(root)).astype(dict(CLIP_DTYPES))
     if table.empty:
         raise MefusionError(f"{origin} lists no clip: add a row for each clip")
-    twice = table[table.duplicated(KEY)]
+    names = table[KEY].apply(lambda column: column.str.casefold()) if _IGNORES_CASE else table[KEY]
+    twice = table[names.duplicated()]
     if len(twice):
         first = twice.iloc[0]
+        where = ", in upper or lower case" if _IGNORES_CASE else ""
         raise MefusionError(
-            f"{origin} lists the clip {first.subject}/{first.clip_id} twice: give each clip an id of its own"
+            f"{origin} lists the clip {first.subject}/{first.clip_id} twice{where}: give each clip an id of its own"
         )
     return table.sort_values(KEY, ignore_index=True)
 
