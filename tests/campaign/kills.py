@@ -9,7 +9,6 @@ import os
 import random
 import shutil
 import signal
-import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -126,7 +125,9 @@ class Reference:
 
 
 class References:
-    """Makes the uninterrupted run of each scenario when it is first needed, and compares interrupted ones with it.
+    """Makes the uninterrupted run of each scenario in each place, and compares interrupted ones with it.
+
+    Each place has its own, since clip tables hold the paths of files.
 
     Args:
         folder: receives the folders that scenarios begin with.
@@ -135,15 +136,14 @@ class References:
 
     def __init__(self, folder: Path, templates: Templates) -> None:
         self._folder, self._templates = folder, templates
-        self._known: dict[str, Reference] = {}
-        self._locks = {scenario.name: threading.Lock() for scenario in SCENARIOS}
+        self._known: dict[Path, Reference] = {}
 
     def run(self, kill: Kill, place: Path, server: Server) -> Verdict:
         """Interrupt a scenario's command in a place, run it again until it completes, and judge all of it."""
-        with self._locks[kill.scenario.name]:
-            reference = self._known.get(kill.scenario.name)
-            if reference is None:
-                reference = self._known[kill.scenario.name] = self._make(kill.scenario, place, server)
+        start = self._start(kill.scenario, place)
+        if start not in self._known:  # one case at a time runs in a place
+            self._known[start] = self._make(kill.scenario, place, server)
+        reference = self._known[start]
         self._begin(kill.scenario, place)
         first, problems = interrupt(kill, reference, place)
         done = [first]
@@ -167,9 +167,13 @@ class References:
             done=done,
         )
 
+    def _start(self, scenario: Scenario, place: Path) -> Path:
+        """What a scenario begins with in a place."""
+        return self._folder / f"{scenario.name}-{place.name}"
+
     def _begin(self, scenario: Scenario, place: Path) -> None:
         shutil.rmtree(place, ignore_errors=True)
-        shutil.copytree(self._folder / scenario.name, place)
+        shutil.copytree(self._start(scenario, place), place)
 
     def _make(self, scenario: Scenario, place: Path, server: Server) -> Reference:
         """Prepare a scenario's folder and run its command twice without interruption.
@@ -177,7 +181,7 @@ class References:
         Raises:
             RuntimeError: a command failed, or the two runs differ, so that nothing can be compared with them.
         """
-        start = self._folder / scenario.name
+        start = self._start(scenario, place)
         self._templates.copy("empty", place, server)
         for command in scenario.before:
             _succeed(server.run(command, place, seconds=PATIENCE))
