@@ -95,7 +95,7 @@ def without_its_end(path):
         ("a.npy", pickled, "cannot be read as a NumPy array"),
         ("a.npy", lambda path: np.save(path, np.zeros((5, 49, 2))), "shape [5, 49, 2]"),
         ("a.npy", lambda path: np.save(path, np.full((5, 68, 2), "x")), "shape [frames, 68, 2]"),
-        ("a.npy", a_point_of(np.inf), "infinite ones, in 1 of 4 frames, first in the 2. one"),
+        ("a.npy", a_point_of(np.inf), "infinite ones, in 1 of 4 frames (frame 2 is the first)"),
         ("a.npy", a_point_of(np.nan), "lacks some points of a face"),
         ("a.csv", without_its_end, "lacks some points of a face, or has infinite ones, in 1 of 4 frames"),
         ("a.csv", lambda path: path.write_text(""), "cannot be read as OpenFace's table"),

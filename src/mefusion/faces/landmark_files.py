@@ -127,8 +127,8 @@ def read_landmarks(file: Path) -> np.ndarray:
     broken = ~(np.isfinite(landmarks).all((1, 2)) | np.isnan(landmarks).all((1, 2)))
     if broken.any():
         raise MefusionError(
-            f"{file} lacks some points of a face, or has infinite ones, in {broken.sum()} of {len(landmarks)} frames, "
-            f"first in the {np.argmax(broken) + 1}. one: give all 68 points of a face, or none"
+            f"{file} lacks some points of a face, or has infinite ones, in {broken.sum()} of {len(landmarks)} frames "
+            f"(frame {np.argmax(broken) + 1} is the first): give all 68 points of a face, or none"
         )
     missing = [not has_eyes(points) for points in landmarks]
     landmarks[missing] = np.nan
