@@ -94,8 +94,7 @@ def resolve_tasks(settings: TrainSettings) -> dict[str, Task]:
             added, a weight is below 0, or recognition is off.
     """
     own, tasks = settings.model.task_weights, {}
-    text = (configuration_folder("conf") / "tasks" / "all.yaml").read_text(encoding="utf-8")
-    shipped = yaml.load(text, Loader=yaml.CSafeLoader)
+    shipped = yaml.safe_load((configuration_folder("conf") / "tasks" / "all.yaml").read_text(encoding="utf-8"))
     known = {**shipped, **settings.tasks}
     if unknown := [name for name in own if name not in known]:
         raise MefusionError(

@@ -64,10 +64,10 @@ class ReportedStudy:
 def _is_plain(text: str) -> bool:
     """Whether YAML has no alias and no deep nesting, as mefusion writes it.
 
-    A few nested aliases unfold to more than fits into memory, and the loader takes deep nesting badly.
+    A few nested aliases unfold to more than fits into memory, and deep nesting takes the loader minutes.
     """
     depth = 0
-    for event in yaml.parse(text, Loader=yaml.CSafeLoader):
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if isinstance(event, yaml.AliasEvent) or depth > DEPTH:
             return False
@@ -91,7 +91,7 @@ def read_study(directory: Path, partial: bool = False) -> ReportedStudy:
         text = path.read_text(encoding="utf-8")
         if not _is_plain(text):
             raise MefusionError(f"{path} has an alias, or settings in more than {DEPTH} others; run the study again.")
-        config = yaml.load(text, Loader=yaml.CSafeLoader)
+        config = yaml.safe_load(text)
     except (OSError, ValueError, yaml.YAMLError) as error:
         reason = error.strerror if isinstance(error, OSError) else first_line(error)
         raise MefusionError(f"{path} cannot be read ({reason}); run the study again.") from error
