@@ -1,13 +1,15 @@
-"""`hydra/launcher=slurm`: the launcher of hydra-submitit-launcher, with one sentence if the cluster keeps no accounts.
+"""`hydra/launcher=slurm`: the launcher of hydra-submitit-launcher, with one sentence where Submitit prints many lines.
 
 Submitit asks `sacct` for the states of its jobs, again and again. Without accounting, `sacct` fails each time, and both
 print a line. Submitit goes on, since a job's result is a file.
 """
 
+import io
 import logging
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import redirect_stderr, suppress
+from typing import Any
 
 from hydra.core.utils import JobReturn
 
@@ -19,8 +21,28 @@ with suppress(ImportError):  # hydra-submitit-launcher is an extra
 
         def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
             """Submit the jobs and wait for their results."""
+            quiet_sbatch()
             quiet_sacct()
             return super().launch(job_overrides, initial_job_idx)
+
+
+def quiet_sbatch() -> None:
+    """Where `sbatch` refuses jobs, leave Submitit's error alone: it prints its text too, and keeps a script."""
+    from submitit.core.utils import FailedJobError, JobPaths
+    from submitit.slurm.slurm import SlurmExecutor
+
+    submit = SlurmExecutor._submit_command
+
+    def quietly(executor: SlurmExecutor, command: str) -> Any:
+        try:
+            with redirect_stderr(io.StringIO()):
+                return submit(executor, command)
+        except FailedJobError:
+            for script in JobPaths.get_first_id_independent_folder(executor.folder).glob(".submission_file_*.sh"):
+                script.unlink()
+            raise
+
+    SlurmExecutor._submit_command = quietly  # type: ignore[assignment, method-assign]
 
 
 def quiet_sacct() -> None:
