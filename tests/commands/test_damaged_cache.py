@@ -131,6 +131,11 @@ def first_row(**values):
     return change
 
 
+def rename_checksums(folder):
+    file = first_file(folder)
+    file.write_bytes(file.read_bytes().replace(b"checksums", b"checksumt", 1))
+
+
 def change_metadata(folder):
     """Another apex, in a header that is as long as before."""
     file = first_file(folder)
@@ -155,6 +160,7 @@ BYTES = {  # what is damaged -> (how, what the sentence says)
     "a bit of the landmarks": (flip_array("landmarks"), "its landmarks is not what was written"),
     "a bit of the header": (lambda folder: flip(first_file(folder), 1e-5), "missing or damaged"),
     "a letter of the metadata": (change_metadata, "it does not say which clip it is"),
+    "a letter of the name of the checksums": (rename_checksums, "it does not say which clip it is"),
     "half a file": (
         lambda folder: first_file(folder).write_bytes(first_file(folder).read_bytes()[:400_000]),
         "missing or damaged",

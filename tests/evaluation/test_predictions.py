@@ -1,10 +1,14 @@
 import re
 
 import pandas as pd
+import pytest
+from fake_studies import fold_table
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mefusion.evaluation.predictions import KEY, sample_list_hash
+from mefusion.common.errors import MefusionError
+from mefusion.common.files import write_table
+from mefusion.evaluation.predictions import KEY, load_predictions, sample_list_hash
 
 
 def labelled(*rows):
@@ -33,3 +37,15 @@ def test_the_sample_list_hash_tells_what_changed(rows):
     relabelled = [(*rows[0][:3], {"x": "y", "y": "z", "z": "x"}[rows[0][3]]), *rows[1:]]
     assert digest != sample_list_hash(labelled(*relabelled))
     assert digest != sample_list_hash(labelled(*rows[1:]))
+
+
+def test_a_flipped_bit_of_a_value_is_found(tmp_path):
+    path = tmp_path / "predictions.parquet"
+    table = fold_table("s1", study="mol")
+    write_table(path, table)
+    pd.testing.assert_frame_equal(load_predictions(path), table)
+    whole, clip_id = path.read_bytes(), table["clip_id"][0].encode()
+    place = whole.index(clip_id)  # a letter, which makes another name
+    path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+    with pytest.raises(MefusionError, match=r"predictions\.parquet is not a readable Parquet table"):
+        load_predictions(path)

@@ -142,7 +142,8 @@ def _description(file: Any) -> dict[str, Any]:
         return {}
     recorded = checksums.pop(_METADATA, None)
     metadata = {name: value for name, value in found.items() if name != _CHECKSUMS}
-    return found if recorded in (None, _text_checksum(metadata)) else {}
+    whole = all(isinstance(value, str) for value in metadata.values())
+    return found if whole and recorded in (None, _text_checksum(metadata)) else {}
 
 
 def _checksum(array: np.ndarray) -> int:

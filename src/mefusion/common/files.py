@@ -158,6 +158,6 @@ def write_table(path: Path, table: "pd.DataFrame") -> None:
     """Write a table completely or not at all: as Parquet if the path ends in `.parquet`, else as CSV."""
     with replacing(path) as temporary:
         if path.suffix == ".parquet":
-            table.to_parquet(temporary, index=False)
+            table.to_parquet(temporary, index=False, write_page_checksum=True)
         else:
             table.to_csv(temporary, index=False)

@@ -37,7 +37,7 @@ def load_predictions(directory_or_file: str | Path, columns: Mapping[str, float]
     if path.is_dir():
         path = path / "predictions.parquet"
     try:
-        table = pd.read_parquet(path)
+        table = pd.read_parquet(path, page_checksum_verification=True)
         check_predictions(table, path, columns)  # within `try`: broken text raises an error when it is first read
     except FileNotFoundError:
         raise broken(path, "does not exist") from None
