@@ -241,7 +241,8 @@ def test_prepare_is_stopped_and_goes_on(tmp_path, number):
 
 @POSIX
 @pytest.mark.slow
-@pytest.mark.parametrize(("number", "sweep"), [(signal.SIGTERM, False), (signal.SIGINT, True)])
+@SIGNALS
+@pytest.mark.parametrize("sweep", [False, True])
 def test_training_is_stopped_and_goes_on(tiny, tmp_path, number, sweep):
     small = ["model.network.image_size=64", "model.network.width=0.0625", "output_dir=outputs"]
     many = ["-m", "seeds=[0],[1]", "hydra.launcher.n_jobs=2"] if sweep else []

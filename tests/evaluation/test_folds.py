@@ -3,7 +3,7 @@ from pathlib import PurePath
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from sklearn.model_selection import StratifiedGroupKFold
 
@@ -243,7 +243,6 @@ def test_people_of_two_datasets_are_not_tested_across_them():
 # Validation subjects.
 
 
-@settings(max_examples=50)
 @given(planned(), st.floats(0.01, 0.99), st.integers(0, 9))
 def test_validation_subjects_come_out_of_the_training_subjects(plan, share, seed):
     clips, protocol, options = plan

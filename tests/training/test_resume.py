@@ -19,7 +19,15 @@ from mefusion.commands import train
 from mefusion.common.errors import MefusionError
 from mefusion.evaluation.predictions import load_predictions
 from mefusion.training.module import MERModule
-from mefusion.training.resume import AtomicCheckpointIO, last_checkpoint, read_checkpoint, require_fit, trim_log
+from mefusion.training.resume import (
+    DIGEST,
+    AtomicCheckpointIO,
+    content_digest,
+    last_checkpoint,
+    read_checkpoint,
+    require_fit,
+    trim_log,
+)
 
 # Two training subjects of two clips and a clip a batch: four steps an epoch, or two where one subject validates.
 SMALL = (
@@ -172,7 +180,7 @@ def test_a_checkpoint_is_written_whole_or_not_at_all(tmp_path):
     AtomicCheckpointIO().save_checkpoint({"epoch": 1}, path)
     with pytest.raises(StopError):
         AtomicCheckpointIO().save_checkpoint({"epoch": 2, "broken": Unwritable()}, path)
-    assert torch.load(path, weights_only=True)["epoch"] == 1
+    assert torch.load(path, weights_only=True) == {"epoch": 1, DIGEST: content_digest({"epoch": 1})}
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -187,7 +195,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_the_checkpoint_as_it_was(tmp_pat
             AtomicCheckpointIO().save_checkpoint({"epoch": 2, "weights": torch.zeros(10**6)}, path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert torch.load(path, weights_only=True)["epoch"] == 1
+    assert torch.load(path, weights_only=True) == {"epoch": 1, DIGEST: content_digest({"epoch": 1})}
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -289,6 +297,21 @@ OTHER_CONTENT = {  # what differs -> what the sentence says
     "a tensor less": (weights(layer_bias=None), "(1 tensors differ, such as layer.bias)"),
     "a tensor more": (weights(extra=torch.zeros(1)), "(1 tensors differ, such as extra)"),
     "text for a tensor": (weights(layer_bias="x"), "(1 tensors differ, such as layer.bias)"),
+    "no optimiser": ({"optimizer_states": []}, "has the state of another optimiser"),
+    "an empty optimiser": ({"optimizer_states": [{}]}, "has the state of another optimiser"),
+    "an optimiser of nothing": ({"optimizer_states": [{"state": {}, "param_groups": []}]}, "another optimiser"),
+    "an optimiser of other shapes": (
+        {
+            "optimizer_states": [
+                {
+                    "state": {0: {"exp_avg": torch.zeros(7), "exp_avg_sq": torch.zeros(7)}},
+                    "param_groups": [{"params": [0, 1, 2, 3]}],
+                }
+            ]
+        },
+        "another optimiser",
+    ),
+    "a version that is none": ({"pytorch-lightning_version": "x"}, "has no usable pytorch-lightning_version"),
     "an epoch before the first": ({"epoch": -5}, "has no usable epoch"),
     "half an epoch": ({"epoch": 1.5}, "has no usable epoch"),
     "a true epoch": ({"epoch": True}, "has no usable epoch"),

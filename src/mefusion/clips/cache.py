@@ -233,7 +233,9 @@ def _fault(index: pd.DataFrame) -> str | None:
             return f"has a value in column {name!r} that is no text"
     for name in numbers if len(index) else ():
         if not is_integer_dtype(index[name]) or index[name].isna().any():
-            return f"has a value in column {name!r} that is no whole number"
+            broken = index[pd.to_numeric(index[name], errors="coerce") % 1 != 0]
+            clip = f", for the clip {broken.iloc[0].subject}/{broken.iloc[0].clip_id}" if len(broken) else ""
+            return f"has a value in column {name!r} that is no whole number{clip}"
     for row in index[index.duplicated(KEY)].itertuples():
         return f"lists the clip {row.subject}/{row.clip_id} twice"
     frames, apex = index["n_frames"], index["apex_place"]

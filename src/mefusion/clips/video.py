@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from mefusion.common.errors import MefusionError
-from mefusion.common.files import told_if_unwritable
+from mefusion.common.files import is_irregular, told_if_unwritable
 
 IMAGES = {".jpg", ".jpeg", ".png", ".bmp"}
 VIDEOS = {".avi", ".mp4", ".mov", ".mkv", ".webm", ".m4v", ".mpg"}
@@ -48,7 +48,7 @@ def read_image(path: Path) -> np.ndarray:
         MefusionError: the file is no image, or is damaged.
     """
     try:
-        if path.exists() and not path.is_file():  # opening a pipe would wait for ever
+        if is_irregular(path):
             raise MefusionError(f"{path} is no regular file: replace it by an image")
         with Image.open(path) as image:
             return np.asarray(image.convert("RGB"))

@@ -148,6 +148,17 @@ def _is_left(machine: str | None, process: str | None) -> bool:
     return False
 
 
+def is_irregular(path: Path) -> bool:
+    """Whether something is there that is no regular file, as a folder or a pipe; to read a pipe may wait for ever."""
+    return path.exists() and not path.is_file()
+
+
+def sha256(path: Path) -> str:
+    """Checksum of a file's bytes: 64 hex digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text file, completely or not at all."""
     with replacing(path) as temporary:

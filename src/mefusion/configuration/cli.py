@@ -1,6 +1,7 @@
 """What all commands share: where the configuration is, and errors printed as one sentence."""
 
 import functools
+import logging
 import os
 import re
 import sys
@@ -152,6 +153,7 @@ def _options(group: str) -> list[str]:
 @contextmanager
 def exit_on_error(program: str) -> Iterator[None]:
     """End the program with one sentence and exit code 1 if the block raises an error that the user can correct."""
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it tells of its cache where there is no home folder
     try:
         try:
             yield
@@ -213,7 +215,7 @@ def _explain(error: Exception) -> str:
         return f"{message.removeprefix('Error merging override ')}: {_choices(first_line(error.__cause__))}"
     if isinstance(error, OverrideParseException):
         return f"the override {error.override} cannot be read: write key=value"
-    first = _choices(message.splitlines()[0].rstrip("."))
+    first = _choices(first_line(error))
     return f"{key[1]}: {first}" if key and key[1] not in first else first
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from mefusion.clips.table import clip_table
 from mefusion.common.errors import MefusionError
-from mefusion.common.files import resolved
+from mefusion.common.files import is_irregular, resolved
 from mefusion.datasets.reading import facs
 from mefusion.datasets.reading.source import Source
 
@@ -73,7 +73,7 @@ def read_manifest(manifest: Path, *, dataset: str) -> pd.DataFrame:
 
 
 def _read(manifest: Path) -> pd.DataFrame:
-    if manifest.exists() and not manifest.is_file():  # reading a pipe would wait for ever
+    if is_irregular(manifest):
         raise MefusionError(f"{manifest} is no regular file: data.root must be the folder of a manifest.csv")
     try:
         content = manifest.read_bytes()

@@ -91,7 +91,10 @@ def check_predictions(table: pd.DataFrame, path: Path, columns: Mapping[str, flo
             raise broken(path, f"has a value in column {name!r} that is not a text")
     for name in ("label", "prediction"):
         if unknown := sorted({*table[name]} - {*classes}, key=str):
-            raise broken(path, f"has the {name} {unknown[0]!r}, which is not one of {', '.join(classes)}")
+            column = f"no column {PROBABILITY + str(unknown[0])!r}"
+            raise broken(
+                path, f"has the {name} {unknown[0]!r}, which is not one of {', '.join(classes)}: it has {column}"
+            )
     _check_numbers(table, classes, path, columns)
     twice = table[table.duplicated(["study", *KEY, "seed", "rule"])]
     if len(twice):
@@ -109,7 +112,8 @@ def _check_numbers(table: pd.DataFrame, classes: list[str], path: Path, columns:
     values = table[probabilities].to_numpy(float)
     off = np.abs(values.sum(axis=1) - 1)
     if off.max() > 1e-3:
-        raise broken(path, f"has probabilities of clip {table['clip_id'].iloc[off.argmax()]!r} whose sum is not 1")
+        clip = table["clip_id"].iloc[off.argmax()]
+        raise broken(path, f"has probabilities of clip {clip!r} whose sum is not 1 ({', '.join(probabilities)})")
     predicted = values[np.arange(len(table)), table["prediction"].map(classes.index).to_numpy()]
     below = values.max(axis=1) - predicted
     if below.max() > 1e-6:  # rounding may make equal probabilities differ

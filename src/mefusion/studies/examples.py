@@ -11,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 
 from mefusion.clips.cache import save_arrays
 from mefusion.common.errors import MefusionError, first_line
+from mefusion.common.files import is_irregular
 
 
 def save_examples(path: Path, examples: Sequence[dict[str, Any]], table: pd.DataFrame) -> None:
@@ -56,7 +57,7 @@ def load_examples(file: str | Path) -> list[dict[str, Any]]:
     """
     examples: dict[str, dict[str, Any]] = {}
     try:
-        if not Path(file).is_file():  # to read from a pipe would wait for ever
+        if is_irregular(Path(file)):
             raise OSError("no regular file")
         with safe_open(str(file), framework="np") as archive:
             metadata = archive.metadata() or {}

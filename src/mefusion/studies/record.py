@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mefusion.common.errors import MefusionError, first_line
-from mefusion.common.files import write_text
+from mefusion.common.files import is_irregular, write_text
 from mefusion.evaluation.measures import TaskReport
 from mefusion.evaluation.predictions import some
 from mefusion.studies.runs import Run, runs_of
@@ -109,7 +109,7 @@ def load_study(directory: str | Path) -> dict[str, Any]:
         MefusionError: the file is missing, is not JSON, or one of these entries is missing or has a wrong value.
     """
     path = Path(directory) / "study.json"
-    if path.exists() and not path.is_file():  # to read from a pipe would wait for ever
+    if is_irregular(path):
         raise MefusionError(f"{path} is no regular file; run the study again.")
     try:
         study = json.loads(path.read_text(encoding="utf-8"))

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import pickle
+import re
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -147,6 +148,9 @@ def last_checkpoint(folder: Path, origin: Origin, module: L.LightningModule) -> 
         raise MefusionError(f"{path} is a checkpoint of {owner}: delete it, and the fold starts again")
     require_fit(path, checkpoint["state_dict"], module)
     _require_entries(path, checkpoint, _ENTRIES_TO_RESUME)
+    if not re.fullmatch(r"\d+(\.\d+)+((a|b|rc|\.post|\.dev)\d+)?", checkpoint["pytorch-lightning_version"]):
+        raise _unusable(path, "has no usable pytorch-lightning_version")
+    _require_optimizer(path, checkpoint["optimizer_states"], module)
     return Resumed(path, checkpoint["epoch"] + 1, checkpoint["global_step"])
 
 
@@ -199,6 +203,23 @@ def _require_entries(path: Path, checkpoint: Mapping[str, Any], kinds: Mapping[s
         value = checkpoint.get(name)
         if not isinstance(value, kind) or isinstance(value, bool) or (isinstance(value, int) and value < 0):
             raise _unusable(path, f"has no usable {name}")
+
+
+def _require_optimizer(path: Path, states: list[Any], module: L.LightningModule) -> None:
+    """Check that the optimiser's averages are of the parameters that the module learns."""
+    shapes = [parameter.shape for parameter in module.parameters() if parameter.requires_grad]
+    try:
+        (state,) = states
+        numbers = [number for group in state["param_groups"] for number in group["params"]]
+        fits = [
+            average["exp_avg"].shape == average["exp_avg_sq"].shape == shape
+            for number, shape in zip(numbers, shapes, strict=True)
+            if (average := state["state"].get(number))  # a parameter that no loss reaches has none
+        ]
+    except (ValueError, TypeError, KeyError, AttributeError):
+        fits = [False]
+    if not all(fits):
+        raise _unusable(path, "has the state of another optimiser")
 
 
 def _unusable(path: Path, what: str) -> MefusionError:

@@ -125,7 +125,7 @@ CASES = [
     *table("caches", "prepared", TRAIN, [*FILES, *ARRAYS, *DESCRIPTIONS, *INDICES]),
     *table("caches", "prepared", TRAIN, [(f"index: {name}", rows(INDEX, change), "index.parquet") for name, change in ROWS]),
     *table("caches", "prepared", TRAIN, [(f"index: {column} {value!r}", cell(INDEX, column, value), "index.parquet") for column, value in CELLS]),
-    *table("caches", "prepared", TRAIN, [(f"index without record: {column} {value!r}", both(remove(SOURCE), cell(INDEX, column, value)), f"{column}|sub01") for column, value in CELLS if column in ("stride", "n_frames", "apex_place")]),
+    *table("caches", "prepared", TRAIN, [(f"index without record: {column} {value!r}", both(remove(SOURCE), cell(INDEX, column, value)), column if isinstance(value, str | None) else "sub01") for column, value in CELLS if column in ("stride", "n_frames", "apex_place")]),
     *table("caches", "prepared", MAJORITY, [(f"majority: {name}", *rest) for name, *rest in [*FILES[:6], INDICES[1]]]),
     *table("caches", "prepared", FDP, [("fdp: small frames gone", arrays(CLIP, lambda held: {"frames_small": None}), "frames_small"), ("fdp: small frames of another size", changed("frames_small", lambda array: array[:, ::2, ::2]), "frames_small")]),
     *table("caches", "prepared", [PREPARE, MAJORITY], [(f"mended: {name}", change, "pooled over 6 clips") for name, change in MENDED], expected=Expected.works),

@@ -53,7 +53,7 @@ ROWS = [
     ("zeros", write(FILE, bytes(10_000))),
     ("half", cut(FILE, 0.5)),
     ("without its end", cut(FILE, 0.99)),
-    *((f"a bit at {share:.0%}", flip(FILE, share)) for share in (0.01, 0.3, 0.5, 0.7, 0.9, 0.999)),
+    *((f"a bit at {share:.1%}", flip(FILE, share)) for share in (0.01, 0.3, 0.5, 0.7, 0.9, 0.999, 1.0)),
     ("a folder", put_folder(FILE)),
     ("a link to itself", put_link(FILE, "last.ckpt")),
     ("a pickle that runs a command", write(FILE, b"cposix\nsystem\n(S'touch pickle-was-run'\ntR.")),

@@ -95,7 +95,7 @@ CASES = [
     ),
     *table("landmarks", "own", PREPARE, REFUSED),
     *table("landmarks", "own", PREPARE, [("no landmarks at all", columns(MANIFEST, {"landmarks": ""}), "faces.folder")]),
-    *table("landmarks", "own", f"{PREPARE} faces.folder=nowhere", [("no folder", None, "nowhere is no folder")]),
+    *table("landmarks", "own", f"{PREPARE} faces.folder=nowhere", [("no folder", None, "faces.folder=", "nowhere is no folder")]),
     *table("landmarks", "own", f"{PREPARE} faces.folder=own/manifest.csv", [("a file as folder", None, "faces.folder")]),
     *table("landmarks", "own", f"{PREPARE} faces.folder=own/videos", [("a folder without them", None, "6 of 6 clips", "is not there")], expected=Expected.told),
 ]  # fmt: skip

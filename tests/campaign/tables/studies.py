@@ -72,7 +72,7 @@ FOLDS = [
     ("the table is text", write(TABLE, "a,b\n"), "predictions.parquet"),
     ("the table is a folder", put_folder(TABLE), "predictions.parquet"),
     ("half a table", cut(TABLE, 0.5), "predictions.parquet"),
-    *((f"a bit of the table at {share:.1%}", flip(TABLE, share), "synthetic-sub02") for share in (0.001, 0.01, 0.05)),
+    *((f"a bit of the table at {share:.1%}", flip(TABLE, share), "synthetic-sub02") for share in (0.0, 0.001, 0.01, 0.05, 0.999)),
     ("a table without rows", rows(TABLE, lambda table: table.iloc[:0]), "predictions.parquet"),
     ("a clip lost", rows(TABLE, lambda table: table.iloc[1:]), "outputs/mol"),
     ("a clip twice", rows(TABLE, lambda table: table.iloc[[0, *range(len(table))]]), "twice"),
@@ -80,9 +80,9 @@ FOLDS = [
     ("a table of another study", rows(TABLE, lambda table: table.assign(study="other")), "other"),
     ("a table of another rule", rows(TABLE, lambda table: table.assign(rule="oracle")), "oracle"),
     ("a table of another seed", rows(TABLE, lambda table: table.assign(seed=5)), "seed"),
-    *((f"a table without {name}", drop(TABLE, name), "predictions.parquet", f"{name}|{name.partition('_')[2] or name}") for name in ("study", "subject", "clip_id", "label", "prediction", "probability_positive", "flow_epe", "landmarks_nme", "epoch")),
+    *((f"a table without {name}", drop(TABLE, name), "predictions.parquet", name) for name in ("study", "subject", "clip_id", "label", "prediction", "probability_positive", "flow_epe", "landmarks_nme", "epoch")),
     *(
-        (f"{name} {value!r}", cell(TABLE, name, value), "predictions.parquet", f"{name}|probabilities")
+        (f"{name} {value!r}", cell(TABLE, name, value), "predictions.parquet", name)
         for name, values in {
             "probability_positive": (2.0, -1.0, float("nan"), "high", None),
             "label": ("happy", None, 3),
@@ -121,11 +121,6 @@ LINES = [
     ("a folder without studies", "mefusion-report cache", "cache"),
     ("an unknown reference", "mefusion-report outputs/mol outputs/majority --reference nothing", "nothing"),
     ("a reference that fits several", "mefusion-report outputs/mol outputs/majority --reference synthetic", "fits 2"),
-    (
-        "an output that is a file",
-        "mefusion-report outputs/mol --output taken",
-        "taken",
-    ),
     ("an output that cannot be", "mefusion-report outputs/mol --output /proc/nothing", "/proc/nothing"),
 ]
 TRAINED = [
@@ -150,7 +145,8 @@ CASES = [
     *table("studies", "studies", REPORT, [*STUDIES, *FOLDS]),
     *table("studies", "studies", REPORT, EXTRAS),
     *table("studies", "studies", REPORT, [("study.json is a pipe", make_pipe(JSON), "outputs/mol")]),
-    *(case for name, line, word in LINES for case in table("studies", "studies", line, [(name, write("taken", "a file\n"), word)])),
+    *(case for name, line, word in LINES for case in table("studies", "studies", line, [(name, None, word)])),
+    *table("studies", "studies", f"{REPORT} --output taken", [("an output that is a file", write("taken", "a file\n"), "taken")]),
     *table("studies", "studies", TRAIN, TRAINED),
     *table("studies", "studies", TRAIN, GOES_ON, expected=Expected.works),
     *table("studies", "studies", f"{REPORT} outputs/majority", [("the others are reported", write(CONFIG, "a: ["), "config.yaml", "majority")], expected=Expected.told),
