@@ -1,4 +1,5 @@
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -488,3 +489,15 @@ def test_study_that_cannot_be_read_is_not_left_out(tmp_path, monkeypatch):
     assert record.find_studies(tmp_path) == [pooled, closed]
     with pytest.raises(MefusionError, match=r"a has no study\.json"):
         results.pool(pooled)
+
+
+def test_a_table_that_is_not_the_one_the_fold_was_completed_with_is_refused(tmp_path):
+    directory = write_study(tmp_path / "mol")
+    (run, *_) = record.planned_runs(directory)
+    run.mark_done()
+    results.read_result(directory)
+    content = bytearray(run.predictions.read_bytes())
+    content[0] ^= 1  # Parquet's readers look at the end only
+    run.predictions.write_bytes(content)
+    with pytest.raises(MefusionError, match=f"{re.escape(str(run.predictions))} is not .*another checksum.*; delete"):
+        results.read_result(directory)

@@ -10,7 +10,7 @@ import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
 from mefusion.common.errors import MefusionError, first_line
-from mefusion.common.files import write_table, write_text
+from mefusion.common.files import is_irregular, write_table, write_text
 from mefusion.evaluation import metrics
 from mefusion.evaluation.predictions import (
     COLUMNS,
@@ -131,10 +131,10 @@ def load_curves(directory: str | Path) -> pd.DataFrame | None:
     tables = []
     for run in planned_runs(directory):
         path = run.folder / "metrics.csv"
-        if not path.exists() or (path.is_file() and not path.stat().st_size):
-            continue
-        if not path.is_file():
+        if is_irregular(path):
             raise MefusionError(f"{path} is no regular file; delete it.")
+        if not path.exists() or not path.stat().st_size:
+            continue
         try:
             table = pd.read_csv(path)
         except (OSError, ValueError) as error:  # pandas' ParserError is a ValueError
@@ -183,6 +183,8 @@ def _load_run(run: Run, study: Mapping[str, Any], columns: Mapping[str, float]) 
             raise broken(run.folder, f"has {column} {some(table[column].unique())} instead of {value}")
     if sorted(classes_of(table)) != sorted(study["classes"]):
         raise broken(run.folder, f"has other classes than the study ({some(study['classes'])})")
+    if not run.has_own_predictions:
+        raise broken(run.predictions, "is not the table that the fold was completed with (another checksum)")
     return table[[*COLUMNS[:8], *(PROBABILITY + name for name in study["classes"]), *COLUMNS[8:], *columns]]
 
 

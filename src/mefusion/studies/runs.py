@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mefusion.common.files import sha256, write_text
+
 
 @dataclass(frozen=True)
 class Run:
@@ -42,6 +44,21 @@ class Run:
     def done(self) -> bool:
         """Whether its result is complete."""
         return (self.folder / "DONE").is_file()
+
+    @property
+    def predictions(self) -> Path:
+        """Its prediction table."""
+        return self.folder / "predictions.parquet"
+
+    def mark_done(self) -> None:
+        """Say that its result is complete, and with which prediction table."""
+        write_text(self.folder / "DONE", sha256(self.predictions))
+
+    @property
+    def has_own_predictions(self) -> bool:
+        """Whether its prediction table is the one it was completed with; true if not known, as of version 0.1."""
+        known = (self.folder / "DONE").read_text(encoding="utf-8", errors="replace").strip()
+        return known in ("", sha256(self.predictions))
 
     @property
     def begun(self) -> bool:

@@ -186,9 +186,9 @@ def run_fold(study: Study, run: Run, clips: ClipStore, build: Builder) -> pd.Dat
     if rank() == 0:
         if validation:
             write_table(run.folder / "validation.parquet", prediction_table(validation, clips).assign(**facts))
-        write_table(run.folder / "predictions.parquet", table)
+        write_table(run.predictions, table)
         save_examples(run.folder / "examples.safetensors", predict_examples(module, data, attention=True), table)
-        write_text(run.folder / "DONE", "")
+        run.mark_done()
     return table
 
 
