@@ -1,7 +1,6 @@
 """What all commands share: where the configuration is, and errors printed as one sentence."""
 
 import functools
-import logging
 import os
 import re
 import sys
@@ -25,6 +24,7 @@ from yaml import YAMLError
 
 from mefusion.common import opencv
 from mefusion.common.errors import MefusionError, first_line
+from mefusion.common.quiet import quiet_matplotlib
 from mefusion.configuration.schema import register_schemas
 
 
@@ -153,7 +153,7 @@ def _options(group: str) -> list[str]:
 @contextmanager
 def exit_on_error(program: str) -> Iterator[None]:
     """End the program with one sentence and exit code 1 if the block raises an error that the user can correct."""
-    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it tells of its cache where there is no home folder
+    quiet_matplotlib()
     try:
         try:
             yield
