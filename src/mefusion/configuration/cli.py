@@ -87,12 +87,13 @@ def prepare_hydra() -> None:
         sys.path.append(folder)  # at the end, so that a module there hides no installed one
 
 
-def compose(overrides: Sequence[str], config_dir: Path | None = None) -> DictConfig:
-    """Compose conf/train.yaml with overrides, as `mefusion-train` does.
+def compose(overrides: Sequence[str], config_dir: Path | None = None, *, name: str = "train") -> DictConfig:
+    """Compose a file of conf/ with overrides, as `mefusion-train` does with conf/train.yaml.
 
     Args:
         overrides: of the command line.
         config_dir: a folder that is added to conf/, as by `--config-dir`.
+        name: of the file.
 
     Raises:
         MefusionError: `config_dir` is not a folder.
@@ -106,7 +107,7 @@ def compose(overrides: Sequence[str], config_dir: Path | None = None) -> DictCon
         path = config_dir.resolve().as_posix().replace("'", r"\'")
         added = [f"hydra.searchpath=['file://{path}']"]
     with hydra.initialize_config_dir(str(configuration_folder("conf")), version_base="1.3"):
-        return hydra.compose("train", overrides=[*added, *replace_classes(overrides)])
+        return hydra.compose(name, overrides=[*added, *replace_classes(overrides)])
 
 
 def run(task: Callable[[DictConfig], Any], *, config_name: str, program: str) -> None:

@@ -125,9 +125,9 @@ class FaceTracker:
         found = detect(self.finder, frame.grey)
         pairs = _match([piece.box for piece in self._pieces], found)
         for number, piece in enumerate(self._pieces):
-            self._confirm(piece, None if (box := pairs.get(number)) is None else found[box], frame.grey)
+            self._confirm(piece, found[pairs[number]] if number in pairs else None, frame.grey)
         self._pieces = [piece for piece in self._pieces if piece.missed <= MISSES]
-        new = [box for number, box in enumerate(found) if number not in pairs.values()]
+        new: Sequence[Box] = [box for number, box in enumerate(found) if number not in pairs.values()]
         if self.wanted == "largest":
             new = self._larger(new)
         for box in new:
@@ -170,7 +170,7 @@ def detect(finder: FaceFinder, grey: np.ndarray) -> list[Box]:
     """Boxes of all faces in a grey picture [H, W]; a large picture is made smaller first."""
     scale = min(1.0, DETECTION_SIDE / max(grey.shape))
     small = grey if scale == 1 else cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    return [tuple(edge / scale for edge in box) for box in finder.detect_all(small)]  # type: ignore[misc]
+    return [tuple(edge / scale for edge in box) for box in finder.detect_all(small)]
 
 
 def overlap(first: Box, second: Box) -> float:

@@ -21,7 +21,7 @@ def eye_aspect(landmarks: np.ndarray) -> float:
 
     def one(eye: np.ndarray) -> float:
         height = np.linalg.norm(eye[1] - eye[5]) + np.linalg.norm(eye[2] - eye[4])
-        return float(height / (2 * max(np.linalg.norm(eye[0] - eye[3]), 1e-6)))
+        return float(height) / (2 * max(float(np.linalg.norm(eye[0] - eye[3])), 1e-6))
 
     return (one(landmarks[36:42]) + one(landmarks[42:48])) / 2
 
@@ -47,7 +47,7 @@ def blinks(aspect: np.ndarray, rate: float) -> np.ndarray:
         return np.zeros(len(aspect), bool)
     times = np.arange(len(aspect))
     filled = np.interp(times, times[known], aspect[known])
-    usual = percentile_filter(filled, OPEN, size=max(round(AROUND * rate), 1), mode="nearest")
+    usual = percentile_filter(filled, OPEN, size=max(int(AROUND * rate), 1), mode="nearest")
     closed = known & (filled < CLOSED * usual)
     margin = round(MARGIN * rate)
     return binary_dilation(closed, iterations=margin) if margin else closed

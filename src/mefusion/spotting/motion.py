@@ -6,6 +6,7 @@ results do not depend on the camera.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import cv2
 import numpy as np
@@ -52,9 +53,7 @@ class Reference:
     grey: np.ndarray
     patches: list[tuple[np.ndarray, np.ndarray]]
     nose: tuple[slice, slice]
-    _flow: "cv2.DISOpticalFlow" = field(
-        default_factory=lambda: cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    )
+    _flow: Any = field(default_factory=lambda: cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM))  # type: ignore[attr-defined]
 
     @classmethod
     def of(cls, grey: np.ndarray, landmarks: np.ndarray) -> "Reference":

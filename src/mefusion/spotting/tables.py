@@ -89,7 +89,7 @@ def motions_of(segment: Segment, settings: SpottingSettings) -> dict[int, Motion
     """Smooth each person's curves without their blinks, and search them for intervals of motion."""
     times = np.array([time for _, time in segment.frames])
     rows = _by_person(segment)
-    pieces = defaultdict(list)
+    pieces: dict[int, list[tuple[int, np.ndarray]]] = defaultdict(list)
     for curve in segment.curves:
         pieces[curve.person] += [piece for piece in curve.pieces(settings.rate) if len(piece[1]) > 1]
     found = {}
