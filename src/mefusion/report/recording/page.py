@@ -1,0 +1,211 @@
+"""One page about a spotted recording, which needs no other file and no network."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pandas as pd
+
+from mefusion import __version__
+from mefusion.common.files import write_text
+from mefusion.report.recording.curves import FINE, clock
+from mefusion.report.recording.strips import PHASES, SIDE, Key, Read, Strip, frames_of, make_strips
+from mefusion.report.recording.tables import load_columns, load_faces
+from mefusion.report.recording.timeline import SMALL, WIDE, Chart, Track, colour_key, draw, make_track, rows_of
+
+MOST_STRIPS = 60
+"""Events that get pictures, those with the highest scores: more would make the page too large for a browser."""
+
+_AROUND = 1.0  # s of the curves before and after an event
+
+PROBABILITY = "probability_"
+"""How the columns of the classes begin."""
+
+
+@dataclass(frozen=True)
+class RecordingFacts:
+    """What the page says about a recording, beside its tables.
+
+    Attributes:
+        name: name of the video file.
+        duration: s.
+        rate: mean frame rate, frames/s.
+        rate_varies: whether frames are shown for different times.
+        width, height: of the displayed picture, px.
+        thresholds: motion at which the score is 1, for each region, % of the inter-ocular distance.
+        command: that spotted it.
+        date: when.
+        bundle: the network that named the events; empty if none did.
+    """
+
+    name: str
+    duration: float
+    rate: float
+    rate_varies: bool
+    width: int
+    height: int
+    thresholds: Mapping[str, float]
+    command: str
+    date: str
+    bundle: str = ""
+
+
+@dataclass(frozen=True)
+class ShownEvent:
+    """An event as the page shows it.
+
+    Attributes:
+        row: of the events table; a missing value is None.
+        anchor: its id on the page.
+        facts: in words.
+        warnings: sentences.
+        prediction: the class; empty without a network.
+        probabilities: by class, the highest first; empty without a network.
+        strip: its pictures, or why there are none; None if there are too many events.
+        chart: the curves around it; None without pictures.
+    """
+
+    row: Mapping[str, Any]
+    anchor: str
+    facts: str
+    warnings: Sequence[str]
+    prediction: str
+    probabilities: Mapping[str, float]
+    strip: Strip | str | None
+    chart: Chart | None
+
+
+def write_page(path: Path, facts: RecordingFacts, events: pd.DataFrame, frames: Path, read: Read) -> None:
+    """Write the page of a recording: its curves over time with its events, a table of them, and pictures of each.
+
+    Args:
+        path: of the HTML file.
+        facts: about the recording.
+        events: the events table.
+        frames: the frames table, a Parquet file. Its landmarks are read for the frames of events only.
+        read: gives the frames [H, W, 3] of the video with some ascending numbers, in one pass; those that cannot be
+            read are missing.
+
+    Raises:
+        WriteError: the page cannot be written.
+    """
+    rows = events.astype(object).where(events.notna(), None).to_dict("records")
+    table = load_columns(frames, ["blink", *(f"motion_{region}" for region in facts.thresholds)])
+    tracks = {
+        int(number): make_track(table, int(number), facts.thresholds, [row for row in rows if row["track"] == number])
+        for number in sorted(table["track"].dropna().unique())
+    }
+    ceiling = max((track.ceiling() for track in tracks.values()), default=2.0)
+    pictured = sorted(rows, key=lambda row: -row["score"])[:MOST_STRIPS]
+    strips = make_strips(pictured, load_faces(frames, frames_of(pictured)), read) if pictured else {}
+    shown = [_shown(row, strips, tracks, facts) for row in rows]
+    text = _environment().get_template("page.html.j2").render(
+        facts=facts,
+        header=_header(facts, table, rows),
+        timelines={number: _timeline(track, number, facts, ceiling) for number, track in tracks.items()},
+        events=shown,
+        pictured=[event for event in shown if event.strip is not None],
+        several_tracks=len(tracks) > 1,
+        ceiling=ceiling,
+        cut=any(track.highest() > ceiling for track in tracks.values()),
+        region_colours=colour_key(facts.thresholds),
+        named=any(event.probabilities for event in shown),
+        phases=PHASES,
+        side=SIDE,
+        fine=FINE,
+        version=__version__,
+    )
+    write_text(path, text)
+
+
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("mefusion.report.recording", "."),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters["clock"] = clock
+    return environment
+
+
+def _header(facts: RecordingFacts, table: pd.DataFrame, rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    count = table["frame"].nunique()
+    with_face = table.loc[table["track"].notna(), "frame"].nunique()
+    kinds = {kind: sum(row["kind"] == kind for row in rows) for kind in ("micro", "macro")}
+    entries = {
+        "Recording": facts.name,
+        "Length": f"{clock(facts.duration)} (min:s), {count} frames",
+        "Frame rate": f"{facts.rate:.2f} frames/s on average; it varies" if facts.rate_varies else f"{facts.rate:.2f} frames/s",
+        "Size": f"{facts.width} x {facts.height} px",
+        "Faces": f"{_count(table['track'].nunique(), 'track')}; a face in {100 * with_face / max(count, 1):.1f} % of the frames",
+        "Spotted": f"{kinds['micro']} micro, {kinds['macro']} macro",
+        "Named by": facts.bundle,
+        "Date": facts.date,
+        "Command": facts.command,
+    }
+    return {name: text for name, text in entries.items() if text}
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _timeline(track: Track, number: int, facts: RecordingFacts, ceiling: float) -> list[Chart]:
+    """The rows in which the track's face is found."""
+    charts = []
+    for start, end in rows_of(max(facts.duration, float(track.times[-1]))):
+        if track.present[(track.times >= start) & (track.times <= end)].any():
+            title = f"Curves of track {number} from {clock(start, 0)} to {clock(end, 0)}"
+            charts.append(draw(track, (start, end), title, WIDE, ceiling=ceiling, regions=list(facts.thresholds)))
+    return charts
+
+
+def _shown(
+    row: Mapping[str, Any], strips: Mapping[Key, Strip | str], tracks: Mapping[int, Track], facts: RecordingFacts
+) -> ShownEvent:
+    strip = strips.get((row["track"], row["event"]))
+    found = {name.removeprefix(PROBABILITY): value for name, value in row.items() if name.startswith(PROBABILITY)}
+    known = {name: float(value) for name, value in found.items() if value is not None}
+    return ShownEvent(
+        row=row,
+        anchor=f"event-{row['track']}-{row['event']}",
+        facts=describe(row),
+        warnings=_warnings(row),
+        prediction=row.get("prediction") or "",
+        probabilities=dict(sorted(known.items(), key=lambda item: -item[1])),
+        strip=strip,
+        chart=None if strip is None else _close_up(row, tracks[row["track"]], facts),
+    )
+
+
+def _close_up(row: Mapping[str, Any], track: Track, facts: RecordingFacts) -> Chart:
+    last = max(facts.duration, float(track.times[-1]))
+    span = max(row["onset_time"] - _AROUND, 0.0), min(row["offset_time"] + _AROUND, last)
+    moved = row["regions"].split("+")
+    parts = {region.split("_")[0] for region in moved}
+    regions = [region for region in facts.thresholds if region.split("_")[0] in parts]
+    title = f"Curves around event {row['event']}"
+    return draw(track, span, title, SMALL, ceiling=max(2.0, float(row["score"])) * 1.05, regions=regions)
+
+
+def describe(row: Mapping[str, Any]) -> str:
+    """An event in words, such as "micro, 0.32 s, brow left and nose, 2.3 times the threshold, ..."."""
+    *first, last = row["regions"].split("+")
+    regions = f"{', '.join(first)} and {last}" if first else last
+    return (
+        f"{row['kind']}, {row['duration']:.2f} s, {regions.replace('_', ' ')}, {row['score']:.1f} times the threshold, "
+        f"{row['strength']:.1f} % of the inter-ocular distance"
+    )
+
+
+def _warnings(row: Mapping[str, Any]) -> list[str]:
+    warnings = []
+    if row["blink"]:
+        warnings.append(f"A blink hides {100 * row['blink']:.0f} % of its frames.")
+    if row["speech"]:
+        warnings.append("It looks like speech.")
+    return [*warnings, row["warnings"]] if row.get("warnings") else warnings
