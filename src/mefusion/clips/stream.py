@@ -1,7 +1,7 @@
 """Read a recording frame by frame, with true time stamps; memory does not grow with its length."""
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from mefusion.common.errors import MefusionError
 from mefusion.common.files import is_irregular
 
 FOLDER_RATE = 30.0  # frames/s of a folder of images, if nobody says it
+CUT_OFF = 1.0  # s; a video that ends so much before its stated length is cut off
 PREROLL = 0.5  # s; reading starts this much before a given time, since time stamps of key frames may be late
 
 
@@ -86,11 +87,7 @@ class Stream:
         with _opened(self.path) as container:
             stream = container.streams.video[0]
             fps = float(stream.average_rate or stream.guessed_rate or FOLDER_RATE)
-            if stream.duration is not None and stream.time_base is not None:
-                seconds = float(stream.duration * stream.time_base)
-            else:
-                seconds = (container.duration or 0) / av.time_base
-        return VideoFacts(width, height, fps, seconds)
+            return VideoFacts(width, height, fps, _length(container, stream))
 
     def frames(self, *, after: tuple[int, float] | None = None) -> Iterator[Frame]:
         """The frames in the order of their times.
@@ -129,11 +126,13 @@ class Stream:
                 try:
                     decoded = next(frames)
                 except StopIteration:
+                    if _length(container, stream) - last > CUT_OFF:
+                        self.problem = _ends_early(self.path, last, number)
                     return
                 except (av.FFmpegError, ValueError) as error:
                     if number < 0:
                         raise MefusionError(f"{self.path} cannot be read as a video: replace the file") from error
-                    self.problem = f"{self.path} is damaged or cut off: it ends after {last:.1f} s, {number + 1} frames"
+                    self.problem = _ends_early(self.path, last, number)
                     return
                 time = _time(decoded, number + 1, stream)
                 start = time if start is None else start
@@ -144,18 +143,19 @@ class Stream:
                 yield Frame(number, time, functools.partial(_picture, decoded))
 
 
-def read_frames(path: str | Path, numbers: Iterator[int] | list[int] | None = None) -> Iterator[Frame]:
+def read_frames(path: str | Path, numbers: Iterable[int] | None = None, *, fps: float = FOLDER_RATE) -> Iterator[Frame]:
     """Read a recording's frames, or those with given numbers only.
 
     Args:
         path: a video file, or a folder of numbered images.
         numbers: indices of frames; None means all.
+        fps: rate of a folder's images, frames/s.
 
     Raises:
         MefusionError: see `Stream.frames`.
     """
     wanted = None if numbers is None else set(numbers)
-    for frame in Stream(Path(path)).frames():
+    for frame in Stream(Path(path), fps).frames():
         if wanted is None:
             yield frame
         elif not wanted:
@@ -221,6 +221,17 @@ def _can_seek(path: Path, time: float) -> bool:
             return first is not None and first.pts is not None and first.time - _start(path) <= time + 1e-6
     except (av.FFmpegError, ValueError):
         return False
+
+
+def _length(container: "av.container.InputContainer", stream: "av.video.stream.VideoStream") -> float:
+    """Length that a file states, s; 0 if it states none."""
+    if stream.duration is not None and stream.time_base is not None:
+        return float(stream.duration * stream.time_base)
+    return (container.duration or 0) / av.time_base
+
+
+def _ends_early(path: Path, last: float, number: int) -> str:
+    return f"{path} is damaged or cut off: it ends after {max(last, 0):.1f} s, {number + 1} frames"
 
 
 def _time(decoded: "av.VideoFrame", number: int, stream: "av.video.stream.VideoStream") -> float:

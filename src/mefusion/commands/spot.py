@@ -2,6 +2,7 @@
 
 import argparse
 import re
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,6 +27,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """
     argv = sys.argv[1:] if argv is None else argv
     arguments = _parser().parse_intermixed_args(argv)
+    arguments.command = shlex.join([PROGRAM, *argv])
     with stoppable(PROGRAM, KEPT):
         from mefusion.configuration.cli import exit_on_error
 
@@ -77,16 +79,20 @@ def spot_one(path: Path, folder: Path, settings: "SpotSettings", arguments: argp
     """
     from mefusion.clips.stream import Stream
     from mefusion.common.progress import seconds_shown
+    from mefusion.report.recording.result import show_result, summarise
     from mefusion.spotting.recording import spot_recording
 
     stream = Stream(path)
-    facts = stream.facts()
-    with seconds_shown(total=facts.seconds, description=path.name, quiet=arguments.quiet) as say:
+    seconds = stream.facts().seconds
+    with seconds_shown(total=seconds, description=path.name, quiet=arguments.quiet) as say:
         spotted = spot_recording(stream, folder, settings.spotting, say=say)
+    overlay = not arguments.no_overlay
+    with seconds_shown(total=seconds, description=f"{path.name}: overlay", quiet=arguments.quiet or not overlay) as say:
+        show_result(stream, spotted, command=arguments.command, overlay=overlay, say=say)
     if spotted.problem:
         print(f"{PROGRAM}: {spotted.problem}", file=sys.stderr, flush=True)
     if not arguments.quiet:
-        print(_summary(spotted), flush=True)
+        print(summarise(spotted), flush=True)
 
 
 def split_arguments(texts: Sequence[str]) -> tuple[list[Path], list[str]]:
@@ -100,10 +106,6 @@ def _options(arguments: argparse.Namespace) -> list[str]:
     """The command's options as overrides."""
     given = {"spotting": arguments.method, "spotting.face": arguments.face, "output_dir": arguments.output}
     return [f"{key}={value}" for key, value in given.items() if value is not None]
-
-
-def _summary(spotted: "object") -> str:
-    raise NotImplementedError
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,10 @@ from mefusion.common.files import remove_leftovers, replacing, write_table, writ
 from mefusion.faces.detectors import make_backend
 from mefusion.faces.identity import People
 from mefusion.faces.tracking import FaceTracker
-from mefusion.spotting.events import Interval, merge
+from mefusion.spotting.events import Interval, merge, thresholds_of
 from mefusion.spotting.eyes import SPEECH_TURNS, turns_per_second
 from mefusion.spotting.measuring import STEP, WINDOW, measure
+from mefusion.spotting.motion import REGIONS
 from mefusion.spotting.settings import MICRO, SpottingSettings
 from mefusion.spotting.tables import frame_rows, motions_of
 
@@ -46,6 +47,7 @@ class Spotted:
         frames: number of frames that were read.
         faces: number of frames with a face that was followed.
         seconds: time of the last frame, s.
+        thresholds: by region, at which the score is 1, % of the inter-ocular distance; those of a typical minute.
         events: with `EVENT_COLUMNS`.
         problem: why frames at the end could not be read; None if all could.
     """
@@ -56,6 +58,7 @@ class Spotted:
     frames: int
     faces: int
     seconds: float
+    thresholds: Mapping[str, float]
     events: pd.DataFrame
     problem: str | None
 
@@ -113,7 +116,7 @@ def read_spotted(folder: Path) -> Spotted:
             folder=folder,
             events=events,
             facts=VideoFacts(**known["facts"]),
-            **{name: known[name] for name in ("recording", "frames", "faces", "seconds", "problem")},
+            **{name: known[name] for name in ("recording", "frames", "faces", "seconds", "thresholds", "problem")},
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise MefusionError(f"{folder} has no finished result of mefusion-spot: delete it, and spot again") from error
@@ -168,6 +171,7 @@ def _spot_part(
         "intervals": {
             person: [asdict(interval) for interval in motion.intervals] for person, motion in motions.items()
         },
+        "thresholds": [motion.thresholds.tolist() for motion in motions.values()],
         "people": [known.tolist() for known in people.descriptors],
         "next": next(([number, time] for number, time in measured.frames if time >= end - 1e-9), None),
         "problem": stream.problem,
@@ -216,6 +220,7 @@ def _assemble(
         "frames": int(frames["frame"].nunique()),
         "faces": int(frames.loc[frames["track"].notna(), "frame"].nunique()),
         "seconds": float(frames["time"].max()),
+        "thresholds": _typical_thresholds(done, settings),
         "problem": problem,
     }
     content = {"identity": identity, "recording": stream.path.name, "complete": True, **spotted}
@@ -223,6 +228,12 @@ def _assemble(
     write_text(folder / "recording.json", json.dumps(content, indent=2))
     shutil.rmtree(parts, ignore_errors=True)
     return Spotted(folder=folder, recording=stream.path.name, facts=facts, events=events, **spotted)
+
+
+def _typical_thresholds(done: list[dict[str, Any]], settings: SpottingSettings) -> dict[str, float]:
+    found = [values for part in done for values in part["thresholds"]]
+    typical = np.median(found, axis=0) if found else thresholds_of(np.zeros(len(REGIONS)), settings)
+    return dict(zip(REGIONS, typical.round(3).tolist(), strict=True))
 
 
 def _events(name: str, done: list[dict[str, Any]], frames: pd.DataFrame, settings: SpottingSettings) -> pd.DataFrame:

@@ -15,7 +15,7 @@ class Method(StrEnum):
     apex_score = "apex_score"
 
 
-@dataclass(frozen=True)
+@dataclass
 class Thresholds:
     """How far a region has to move, % of the inter-ocular distance.
 

@@ -41,12 +41,14 @@ class Motion:
         first: number of the first moment.
         displacement: [n, regions] above the minimum of its window, % of the inter-ocular distance; NaN if not measured.
         score: [n], largest rise by its threshold; NaN if not measured.
+        thresholds: [regions], at which the score is 1, % of the inter-ocular distance.
         intervals: found in its windows, not yet joined.
     """
 
     first: int
     displacement: np.ndarray
     score: np.ndarray
+    thresholds: np.ndarray
     intervals: list[Interval] = field(default_factory=list)
 
 
@@ -109,7 +111,7 @@ def _motion(curves: Sequence[tuple[int, np.ndarray]], settings: SpottingSettings
     start = min(first for first, _ in curves)
     length = max(first + len(values) for first, values in curves) - start
     total, count = np.zeros((length, len(REGIONS))), np.zeros((length, 1))
-    motion = Motion(start, total, np.full(length, np.nan))
+    motion = Motion(start, total, np.full(length, np.nan), thresholds)
     for (first, _), soft in zip(curves, smoothed, strict=True):
         place = slice(first - start, first - start + len(soft))
         above = soft - soft.min(axis=0)

@@ -101,21 +101,25 @@ def write_page(path: Path, facts: RecordingFacts, events: pd.DataFrame, frames: 
     pictured = sorted(rows, key=lambda row: -row["score"])[:MOST_STRIPS]
     strips = make_strips(pictured, load_faces(frames, frames_of(pictured)), read) if pictured else {}
     shown = [_shown(row, strips, tracks, facts) for row in rows]
-    text = _environment().get_template("page.html.j2").render(
-        facts=facts,
-        header=_header(facts, table, rows),
-        timelines={number: _timeline(track, number, facts, ceiling) for number, track in tracks.items()},
-        events=shown,
-        pictured=[event for event in shown if event.strip is not None],
-        several_tracks=len(tracks) > 1,
-        ceiling=ceiling,
-        cut=any(track.highest() > ceiling for track in tracks.values()),
-        region_colours=colour_key(facts.thresholds),
-        named=any(event.probabilities for event in shown),
-        phases=PHASES,
-        side=SIDE,
-        fine=FINE,
-        version=__version__,
+    text = (
+        _environment()
+        .get_template("page.html.j2")
+        .render(
+            facts=facts,
+            header=_header(facts, table, rows),
+            timelines={number: _timeline(track, number, facts, ceiling) for number, track in tracks.items()},
+            events=shown,
+            pictured=[event for event in shown if event.strip is not None],
+            several_tracks=len(tracks) > 1,
+            ceiling=ceiling,
+            cut=any(track.highest() > ceiling for track in tracks.values()),
+            region_colours=colour_key(facts.thresholds),
+            named=any(event.probabilities for event in shown),
+            phases=PHASES,
+            side=SIDE,
+            fine=FINE,
+            version=__version__,
+        )
     )
     write_text(path, text)
 
@@ -139,7 +143,9 @@ def _header(facts: RecordingFacts, table: pd.DataFrame, rows: Sequence[Mapping[s
     entries = {
         "Recording": facts.name,
         "Length": f"{clock(facts.duration)} (min:s), {count} frames",
-        "Frame rate": f"{facts.rate:.2f} frames/s on average; it varies" if facts.rate_varies else f"{facts.rate:.2f} frames/s",
+        "Frame rate": f"{facts.rate:.2f} frames/s on average; it varies"
+        if facts.rate_varies
+        else f"{facts.rate:.2f} frames/s",
         "Size": f"{facts.width} x {facts.height} px",
         "Faces": f"{_count(table['track'].nunique(), 'track')}; a face in {100 * with_face / max(count, 1):.1f} % of the frames",
         "Spotted": f"{kinds['micro']} micro, {kinds['macro']} macro",

@@ -63,9 +63,7 @@ class _View:
     landmarks: np.ndarray
 
 
-def make_strips(
-    events: Sequence[Mapping[str, Any]], faces: Iterable[Face], read: Read
-) -> dict[Key, Strip | str]:
+def make_strips(events: Sequence[Mapping[str, Any]], faces: Iterable[Face], read: Read) -> dict[Key, Strip | str]:
     """Pictures of events, for which the video is read once.
 
     Args:
@@ -175,7 +173,9 @@ def magnify(picture: np.ndarray, flow: np.ndarray, face: np.ndarray, factor: flo
     y, x = np.mgrid[:height, :width].astype(np.float32)
     moved = scaled
     for _ in range(8):
-        moved = cv2.remap(scaled, x - moved[..., 0], y - moved[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        moved = cv2.remap(
+            scaled, x - moved[..., 0], y - moved[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+        )
     source = (x - moved[..., 0], y - moved[..., 1])
     return cv2.remap(picture, *source, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
 

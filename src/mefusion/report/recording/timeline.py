@@ -210,7 +210,9 @@ def draw(
         blinks=_stretches(track.times, track.blink, axis),
         blinks_top=top,
         lanes=[*lanes, ("blink", top + _BLINK_HEIGHT / 2)],
-        step=axis.width / (axis.end - axis.start) * float(np.median(np.diff(track.times))) if len(track.times) > 1 else 0.0,
+        step=axis.width / (axis.end - axis.start) * float(np.median(np.diff(track.times)))
+        if len(track.times) > 1
+        else 0.0,
     )
 
 
