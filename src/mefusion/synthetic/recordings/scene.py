@@ -19,8 +19,6 @@ from mefusion.synthetic.recordings.settings import RecordingSettings
 from mefusion.synthetic.recordings.timeline import frame_times
 from mefusion.synthetic.scene import derived_seed
 
-NOISE = 2.0  # standard deviation of the sensor's noise, of 255
-
 
 @dataclass(frozen=True)
 class RecordingFrame:
@@ -70,8 +68,8 @@ class Recording:
     def events(self) -> pd.DataFrame:
         """The expressions, a row each.
 
-        Columns: face (from 0), subject, kind (`micro`, `macro`), onset, apex, offset (frames from 0; the frames before the
-        onset and after the offset show no expression), emotion (null for a single action unit of no emotion),
+        Columns: face (from 0), subject, kind (`micro`, `macro`), onset, apex, offset (frames from 0; the frames before
+        the onset and after the offset show no expression), emotion (null for a single action unit of no emotion),
         action_units, amplitude (of the landmark that moves most, px of the aligned crop of 128 px).
         """
         columns = ["face", "subject", "kind", "onset", "apex", "offset", "emotion", "action_units", "amplitude"]
@@ -120,7 +118,7 @@ class Recording:
             picture *= np.float32(self._gains[t]) + np.float32(self._sides[t]) * ramp
             left, top = rng.integers(0, (width, height))
             noise = pool[top : top + height, left : left + width]
-            image = cv2.addWeighted(picture, 1, noise, NOISE, 0, dtype=cv2.CV_8U)
+            image = cv2.addWeighted(picture, 1, noise, self.settings.noise, 0, dtype=cv2.CV_8U)
             landmarks = self.landmarks(t)
             yield RecordingFrame(t, float(self.times[t]), image, landmarks, self.present(landmarks))
 

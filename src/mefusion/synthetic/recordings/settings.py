@@ -7,7 +7,15 @@ from mefusion.common.errors import MefusionError
 from mefusion.synthetic.expressions import EMOTIONS
 from mefusion.synthetic.scene import MIN_SIZE
 
-_RATES = ("micro_per_minute", "macro_per_minute", "blinks_per_minute", "speech_per_minute", "head_motion", "light")
+_RATES = (
+    "micro_per_minute",
+    "macro_per_minute",
+    "blinks_per_minute",
+    "speech_per_minute",
+    "head_motion",
+    "light",
+    "noise",
+)
 
 
 @dataclass(frozen=True)
@@ -32,6 +40,7 @@ class RecordingSettings:
         speech_per_minute: stretches of 1 to 4 s of each face in which the mouth opens 3 to 6 times a second.
         head_motion: strength of drift and turns of the heads; 0 means none, 1 turns of up to ten pixels.
         light: strength of the changes of light; 0 means none, 1 changes of up to a sixth.
+        noise: standard deviation of the sensor's noise, of 255.
         leaves: how often each face leaves the picture, and comes back.
         variable_rate: whether the time between frames varies, as in videos of phones; `fps` is then the mean.
         seed: seed of subjects and events.
@@ -55,6 +64,7 @@ class RecordingSettings:
     speech_per_minute: float = 2
     head_motion: float = 1
     light: float = 1
+    noise: float = 1
     leaves: int = 0
     variable_rate: bool = False
     seed: int = 0
