@@ -28,9 +28,11 @@ def heads(
     size, force = settings.face_size, settings.head_motion
     unit = force * size / 256  # what is a pixel at a face size of 256
     turn = _turns(times, rng, per_minute=TURNS)
-    x = unit * (1.5 * waves(times, rng, periods=DRIFT) + turn * rng.uniform(-8, 8, turn.shape)).sum(0)
-    y = unit * (1.2 * waves(times, rng, periods=DRIFT) + turn * rng.uniform(-5, 5, turn.shape)).sum(0)
-    angle = np.deg2rad(force) * (0.6 * waves(times, rng, periods=DRIFT) + turn * rng.uniform(-2, 2, turn.shape)).sum(0)
+    x = unit * (1.5 * waves(times, rng, periods=DRIFT) + turn * rng.uniform(-8, 8, (len(turn), 1))).sum(0)
+    y = unit * (1.2 * waves(times, rng, periods=DRIFT) + turn * rng.uniform(-5, 5, (len(turn), 1))).sum(0)
+    angle = np.deg2rad(force) * (
+        0.6 * waves(times, rng, periods=DRIFT) + turn * rng.uniform(-2, 2, (len(turn), 1))
+    ).sum(0)
     scale = 1 + force * 0.006 * waves(times, rng, periods=DRIFT)
     centre = settings.width * (number + 0.5) / settings.faces
     gone = np.zeros_like(times)
