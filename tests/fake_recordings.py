@@ -97,7 +97,9 @@ def write_recording(
                 cx, cy = brows if "brow" in event.regions[0] else mouth
                 lift += event.moves * moved[n] * np.exp(-((x - cx) ** 2 / 1200 + (y - cy) ** 2 / 120))
             shift = drift * n / len(times)
-            image = cv2.remap(picture, x - np.float32(shift), y + lift, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+            image = cv2.remap(
+                picture, x - np.float32(shift), y + lift, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+            )
             image = np.full_like(image, 128) if n in absent else image
             frame = av.VideoFrame.from_ndarray(image, format="rgb24")
             frame.pts, frame.time_base = round(time * 90_000), Fraction(1, 90_000)

@@ -37,7 +37,9 @@ def turn_metadata(path: Path, degrees: int) -> None:
     """Let an MP4 file say that its picture is displayed turned clockwise by 90, 180 or 270 degrees, as phones do."""
     a, b = {90: (0, 1), 180: (-1, 0), 270: (0, -1)}[degrees]
     content = bytearray(path.read_bytes())
-    start = content.index(b"tkhd") + 4 + 40  # version and flags, 4 bytes; times, track, duration, 20; layer and so on, 16
+    start = (
+        content.index(b"tkhd") + 4 + 40
+    )  # version and flags, 4 bytes; times, track, duration, 20; layer and so on, 16
     old = struct.pack(">9i", 1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
     assert content[start : start + 36] == old
     content[start : start + 36] = struct.pack(">9i", a << 16, b << 16, 0, -b << 16, a << 16, 0, 0, 0, 1 << 30)

@@ -58,6 +58,10 @@ class People:
     def __init__(self, descriptors: Sequence[np.ndarray] = ()):
         self.descriptors = [np.asarray(known) for known in descriptors]
 
+    def distance(self, number: int, found: np.ndarray) -> float:
+        """Distance of a descriptor [128] from the nearest one of a person."""
+        return float(np.linalg.norm(self.descriptors[number - 1] - found, axis=1).min())
+
     def number(self, found: np.ndarray, *, taken: Collection[int] = ()) -> int:
         """Number of the person with a descriptor; a person who is not known yet gets the next number.
 
@@ -66,8 +70,8 @@ class People:
             taken: numbers of people who are in the picture at another place.
         """
         distances = [
-            np.inf if number in taken else np.linalg.norm(known - found, axis=1).min()
-            for number, known in enumerate(self.descriptors, 1)
+            np.inf if number in taken else self.distance(number, found)
+            for number in range(1, len(self.descriptors) + 1)
         ]
         if distances and min(distances) < SAME_PERSON:
             number = int(np.argmin(distances)) + 1

@@ -10,7 +10,7 @@ from scipy.optimize import linear_sum_assignment
 from mefusion.clips.stream import Frame
 from mefusion.faces.alignment import has_eyes
 from mefusion.faces.detectors import Box, Detection, FaceFinder
-from mefusion.faces.identity import People, descriptor
+from mefusion.faces.identity import SAME_PERSON, People, descriptor
 
 DETECTION_SIDE = 640  # px; larger pictures are made smaller for the detector, so that 4K video stays fast
 DETECT_EVERY = 0.5  # s between two detections
@@ -88,10 +88,10 @@ class FaceTracker:
         lost = [piece for piece in self._pieces if not self._follow(piece, frame.grey)]
         self._lost = self._lost or bool(lost)
         wait = SEARCH_EVERY if self._lost else DETECT_EVERY
-        found: list[_Piece] = []
         if frame.time - self._detected >= wait - 1e-6:
-            found = self._detect(frame)
-        self._pieces = [piece for piece in self._pieces if piece not in lost or piece in found]
+            self._detect(frame, lost)
+        else:
+            self._pieces = [piece for piece in self._pieces if piece not in lost]
         followed = [piece for piece in self._pieces if self.wanted in ("largest", "all", piece.person)]
         return [Face(piece.person, piece.number, piece.box, piece.landmarks) for piece in followed]
 
@@ -119,20 +119,30 @@ class FaceTracker:
             piece.detection = Detection(box, piece.detection.thumbnail)
         return True
 
-    def _detect(self, frame: Frame) -> list[_Piece]:
-        """Detect faces; returns the pieces that are found, new ones too."""
+    def _detect(self, frame: Frame, lost: Sequence[_Piece]) -> None:
+        """Detect faces, go on with the pieces that are found again, and begin new ones."""
         self._detected, self._lost = frame.time, False
         found = detect(self.finder, frame.grey)
-        pairs = _match([piece.box for piece in self._pieces], found)
+        pairs = {
+            number: box
+            for number, box in _match([piece.box for piece in self._pieces], found).items()
+            if self._pieces[number] not in lost or self._shows(self._pieces[number].person, found[box], frame)
+        }
         for number, piece in enumerate(self._pieces):
             self._confirm(piece, found[pairs[number]] if number in pairs else None, frame.grey)
-        self._pieces = [piece for piece in self._pieces if piece.missed <= MISSES]
+        self._pieces = [
+            piece for piece in self._pieces if piece.missed == 0 or (piece.missed <= MISSES and piece not in lost)
+        ]
         new: Sequence[Box] = [box for number, box in enumerate(found) if number not in pairs.values()]
         if self.wanted == "largest":
             new = self._larger(new)
         for box in new:
             self._begin(box, frame)
-        return [piece for piece in self._pieces if piece.missed == 0]
+
+    def _shows(self, person: int, box: Box, frame: Frame) -> bool:
+        """Whether a box shows a person who is known."""
+        points = self.finder.predict(frame.grey, box)
+        return has_eyes(points) and self.people.distance(person, descriptor(frame.image, points)) < SAME_PERSON
 
     def _confirm(self, piece: _Piece, box: Box | None, grey: np.ndarray) -> None:
         if box is None:
