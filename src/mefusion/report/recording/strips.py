@@ -63,9 +63,7 @@ class _View:
     landmarks: np.ndarray
 
 
-def make_strips(
-    events: Sequence[Mapping[str, Any]], faces: Iterable[Face], read: Read
-) -> dict[Key, Strip | str]:
+def make_strips(events: Sequence[Mapping[str, Any]], faces: Iterable[Face], read: Read) -> dict[Key, Strip | str]:
     """Pictures of events, for which the video is read once.
 
     Args:
@@ -81,7 +79,7 @@ def make_strips(
     wanted: dict[int, list[tuple[Key, str]]] = {}
     for event in events:
         for phase in PHASES:
-            wanted.setdefault(int(event[f"{phase}_frame"]), []).append((_key(event), phase))
+            wanted.setdefault(int(event[f"{phase}_frame"]), []).append((key_of(event), phase))
     for frame in read(sorted(wanted)):
         for key, phase in wanted.get(frame.number, ()):  # only the faces are kept: frames of 4K would fill the memory
             if isinstance(view := views[key], _View):
@@ -94,7 +92,8 @@ def frames_of(events: Iterable[Mapping[str, Any]]) -> set[int]:
     return {number for event in events for number in range(event["onset_frame"], event["offset_frame"] + 1)}
 
 
-def _key(event: Mapping[str, Any]) -> Key:
+def key_of(event: Mapping[str, Any]) -> Key:
+    """Track and number of an event."""
     return int(event["track"]), int(event["event"])
 
 
@@ -102,7 +101,7 @@ def _views(events: Sequence[Mapping[str, Any]], faces: Iterable[Face]) -> dict[K
     by_track: dict[int, dict[int, np.ndarray]] = {}
     for face in faces:
         by_track.setdefault(face.track, {})[face.frame] = face.landmarks
-    return {_key(event): _view(event, by_track.get(int(event["track"]), {})) for event in events}
+    return {key_of(event): _view(event, by_track.get(int(event["track"]), {})) for event in events}
 
 
 def _view(event: Mapping[str, Any], landmarks: Mapping[int, np.ndarray]) -> _View | str:
@@ -146,9 +145,9 @@ def _strip(view: _View, cuts: Mapping[str, np.ndarray]) -> Strip | str:
 
 def _motion(view: _View, onset: np.ndarray, apex: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Motion [H, W, 2] px from onset to apex without that of the head, and the mask [H, W] of the face."""
-    grey = [cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in (onset, apex)]
-    # DIS (Kroeger et al. 2016): for pictures to look at, a hundredth of TV-L1's time counts more than its last tenth px.
-    flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM).calc(*grey, None)
+    first, second = (cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in (onset, apex))
+    # DIS (Kroeger et al. 2016): a hundredth of TV-L1's time, and good enough to look at.
+    flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM).calc(first, second, None)
     x, y = np.clip(np.rint(view.landmarks[27:31]).astype(int), 0, SIDE - 1).T
     flow -= np.median(flow[y, x], axis=0)  # the bridge of the nose moves with the head only
     # The landmarks end at the brows: the forehead above belongs to the face too.
@@ -175,7 +174,9 @@ def magnify(picture: np.ndarray, flow: np.ndarray, face: np.ndarray, factor: flo
     y, x = np.mgrid[:height, :width].astype(np.float32)
     moved = scaled
     for _ in range(8):
-        moved = cv2.remap(scaled, x - moved[..., 0], y - moved[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        moved = cv2.remap(
+            scaled, x - moved[..., 0], y - moved[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+        )
     source = (x - moved[..., 0], y - moved[..., 1])
     return cv2.remap(picture, *source, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
 

@@ -29,7 +29,7 @@ _ROW_STEP = 30.0
 
 @dataclass(frozen=True)
 class Curve:
-    """The curve of a region: its name, its colour, and its path in `mefusion.report.recording.curves.FINE` units a px."""
+    """The curve of a region: its name, its colour, and its path, see `curve_path`."""
 
     name: str
     colour: str
@@ -124,13 +124,10 @@ class Track:
     scores: Mapping[str, np.ndarray]
     events: Sequence[Mapping[str, Any]]
 
-    def highest(self) -> float:
-        """The highest score; 0 if none was measured."""
-        return max((float(np.nanmax(s)) for s in self.scores.values() if np.isfinite(s).any()), default=0.0)
 
-    def ceiling(self) -> float:
-        """Top of the score axis, 2 to 6: the highest score, but a large motion must not flatten the small ones."""
-        return float(np.clip(np.ceil(self.highest()), 2, 6))
+def score_ceiling(highest: float) -> float:
+    """Top of the score axis, 2 to 6, for a highest score: a large motion must not flatten the small ones."""
+    return float(np.clip(np.ceil(np.nan_to_num(highest)), 2, 6))
 
 
 def make_track(
@@ -151,7 +148,7 @@ def make_track(
         present=own["track"].notna().to_numpy(bool),
         blink=own["blink"].eq(True).fillna(False).to_numpy(bool),
         scores={
-            region: own[f"motion_{region}"].to_numpy(np.float64) / threshold for region, threshold in thresholds.items()
+            region: own[f"motion_{region}"].to_numpy(np.float32) / threshold for region, threshold in thresholds.items()
         },
         events=events,
     )
@@ -192,7 +189,7 @@ def draw(
     """
     axis = TimeAxis(*span, left=layout.left, width=layout.width - layout.left - layout.right)
     kinds_height = len(KINDS) * _KIND_HEIGHT
-    panels, top = [], kinds_height + _GAP
+    panels, top = [], float(kinds_height + _GAP)
     for part in dict.fromkeys(region.split("_")[0] for region in regions):
         names = [region for region in regions if region.split("_")[0] == part]
         panels.append(_panel(track, axis, names, part, top=top, height=layout.panel, ceiling=ceiling))
@@ -210,7 +207,9 @@ def draw(
         blinks=_stretches(track.times, track.blink, axis),
         blinks_top=top,
         lanes=[*lanes, ("blink", top + _BLINK_HEIGHT / 2)],
-        step=axis.width / (axis.end - axis.start) * float(np.median(np.diff(track.times))) if len(track.times) > 1 else 0.0,
+        step=axis.width / (axis.end - axis.start) * float(np.median(np.diff(track.times)))
+        if len(track.times) > 1
+        else 0.0,
     )
 
 
