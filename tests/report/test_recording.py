@@ -117,7 +117,7 @@ def test_a_known_value_lies_at_its_pixel():
     chart = draw(track, (0, 120), "", WIDE, ceiling=3, regions=["nose"])
     (panel,) = chart.panels
     before, after = points_of(panel.curves[0].path)
-    assert len(before) + len(after) < 2 * 1018 + 4  # of 3300 values
+    assert len(before) + len(after) < 2 * 1010 + 4  # of 3300 values
     width = WIDE.width - WIDE.left - WIDE.right
     x, y = before[before[:, 1].argmin()]
     assert x == pytest.approx(WIDE.left + width * 50 / 120, abs=0.05)
@@ -125,6 +125,28 @@ def test_a_known_value_lies_at_its_pixel():
     assert panel.threshold == pytest.approx(panel.bottom - WIDE.panel / 3)
     assert chart.blinks == [pytest.approx((WIDE.left + width * 10 / 120, width * 2 / 120), abs=0.06)]
     assert chart.absent == [pytest.approx((WIDE.left + width * 80 / 120, width * 10 / 120), abs=0.06)]
+
+
+def test_bands_lie_at_their_times_and_numbers_have_room():
+    times = np.arange(0, 120, 1 / 30)
+    frames = pd.DataFrame(
+        {"frame": np.arange(len(times)), "time": times, "track": 1, "blink": False, "motion_nose": 0.5}
+    )
+    shared = {"track": 1, "regions": "nose"}
+    events = [
+        shared | {"event": number, "kind": kind, "onset_time": onset, "apex_time": onset + 0.2, "offset_time": offset}
+        for number, kind, onset, offset in [(1, "micro", 12, 12.4), (2, "macro", 13, 25), (3, "micro", 13, 13.1)]
+    ]
+    track = make_track(frames, 1, {"nose": 2.0}, events)
+    one, two, three = draw(track, (0, 120), "", WIDE, ceiling=3, regions=["nose"]).bands
+    width = WIDE.width - WIDE.left - WIDE.right
+    assert (two.left, two.width) == pytest.approx((WIDE.left + width * 13 / 120, width * 12 / 120), abs=0.06)
+    assert three.width == 2.5  # 0.1 s would be 0.8 px
+    assert (one.numbered, two.numbered, three.numbered) == (False, True, True)
+    assert (one.apex, two.apex) == (None, pytest.approx(WIDE.left + width * 13.2 / 120, abs=0.06))
+    assert one.top == three.top < two.top
+    (only,) = draw(track, (20, 30), "", WIDE, ceiling=3, regions=["nose"]).bands
+    assert (only.number, only.left, only.width) == (2, WIDE.left, pytest.approx(width / 2, abs=0.06))
 
 
 def test_magnification_moves_pixels_along_the_flow():
@@ -256,7 +278,7 @@ seen.down = order() + " " + button("score").parentElement.getAttribute("aria-sor
 button("regions").click();
 seen.words = order() + " " + button("score").parentElement.getAttribute("aria-sort");
 const chart = document.querySelector(".timeline svg.chart"), box = chart.getBoundingClientRect();
-const x = box.left + box.width * (70 + 1018 * 1.2 / 4.3) / 1100;
+const x = box.left + box.width * (70 + 1010 * 1.2 / 4.3) / 1100;
 chart.dispatchEvent(new PointerEvent("pointermove", {clientX: x, clientY: box.top + 20}));
 seen.readout = document.querySelector(".readout").textContent;
 document.body.innerHTML = "";

@@ -156,7 +156,7 @@ def _header(facts: RecordingFacts, table: pd.DataFrame, rows: Sequence[Mapping[s
     kinds = {kind: sum(row["kind"] == kind for row in rows) for kind in ("micro", "macro")}
     entries = {
         "Recording": facts.name,
-        "Length": f"{clock(facts.duration)} (min:s), {count} frames",
+        "Length": f"{clock(facts.duration)} ({'h:' if facts.duration >= 3600 else ''}min:s), {count} frames",
         "Frame rate": f"{facts.rate:.2f} frames/s on average; it varies"
         if facts.rate_varies
         else f"{facts.rate:.2f} frames/s",

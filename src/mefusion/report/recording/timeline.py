@@ -1,7 +1,7 @@
 """Charts of a track over time: its curves by region, its events, its blinks, and where no face was found."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,8 @@ KINDS = ("micro", "macro")
 
 _KIND_HEIGHT, _BLINK_HEIGHT, _AXIS_HEIGHT, _GAP = 15, 9, 18, 8
 _NARROWEST = 2.5  # px of a band, so that a micro-expression shows in an hour
-_NUMBER = 18  # px that the number of an event takes
+_WITH_APEX = 6  # px of a band on which its apex is marked
+_DIGIT = 7  # px
 
 MOST_ROWS = 6
 """Rows into which the timeline of a long recording is cut."""
@@ -49,7 +50,10 @@ class Panel:
 
 @dataclass(frozen=True)
 class Band:
-    """An event. `left`, `width` and `apex` are px; `top` and `height` those of its mark, above the curves."""
+    """An event. `left`, `width` and `apex` are px; `top` and `height` those of its mark, above the curves.
+
+    A narrow band has no apex, and a number only where there is room for it.
+    """
 
     target: str
     number: int
@@ -57,10 +61,10 @@ class Band:
     title: str
     left: float
     width: float
-    apex: float
+    apex: float | None
     top: float
     height: float
-    numbered: bool
+    numbered: bool = True
 
 
 @dataclass(frozen=True)
@@ -96,7 +100,7 @@ class Layout:
     width: float
     left: float
     panel: float
-    right: float = 12
+    right: float = 20
 
 
 WIDE = Layout(width=1100, left=70, panel=64)
@@ -230,30 +234,30 @@ def _panel(
 
 
 def _bands(track: Track, axis: TimeAxis) -> list[Band]:
-    bands, free = [], dict.fromkeys(KINDS, -np.inf)
-    for event in track.events:
-        if event["offset_time"] < axis.start or event["onset_time"] > axis.end:
-            continue
-        left, apex, right = (float(axis.x(event[f"{name}_time"])) for name in ("onset", "apex", "offset"))
-        width = max(right - left, _NARROWEST)
-        kind = event["kind"]
-        numbered = left >= free[kind]
-        if numbered:
-            free[kind] = left + width + _NUMBER
-        band = Band(
-            target=f"event-{event['track']}-{event['event']}",
-            number=event["event"],
-            kind=kind,
-            title=f"event {event['event']}: {kind}, {clock(event['onset_time'])} to {clock(event['offset_time'])}",
-            left=round(left, 1),
-            width=round(width, 1),
-            apex=round(apex, 1),
-            top=KINDS.index(kind) * _KIND_HEIGHT,
-            height=_KIND_HEIGHT - 3,
-            numbered=numbered,
-        )
-        bands.append(band)
+    shown = [event for event in track.events if event["offset_time"] >= axis.start and event["onset_time"] <= axis.end]
+    bands = [_band(event, axis) for event in shown]
+    free = dict.fromkeys(KINDS, np.inf)  # a number has room up to the next event of its kind
+    for place, band in reversed([*enumerate(bands)]):
+        end = band.left + band.width + _DIGIT * (len(str(band.number)) + 1)
+        bands[place] = replace(band, numbered=end <= free[band.kind])
+        free[band.kind] = band.left
     return bands
+
+
+def _band(event: Mapping[str, Any], axis: TimeAxis) -> Band:
+    left, apex, right = (float(axis.x(event[f"{name}_time"])) for name in ("onset", "apex", "offset"))
+    number, kind = event["event"], event["kind"]
+    return Band(
+        target=f"event-{event['track']}-{number}",
+        number=number,
+        kind=kind,
+        title=f"event {number}: {kind}, {clock(event['onset_time'])} to {clock(event['offset_time'])}",
+        left=round(left, 1),
+        width=round(max(right - left, _NARROWEST), 1),
+        apex=round(apex, 1) if right - left > _WITH_APEX else None,
+        top=KINDS.index(kind) * _KIND_HEIGHT,
+        height=_KIND_HEIGHT - 3,
+    )
 
 
 def _stretches(times: np.ndarray, mask: np.ndarray, axis: TimeAxis) -> list[tuple[float, float]]:
