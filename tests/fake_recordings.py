@@ -13,7 +13,7 @@ import pandas as pd
 import skimage.data
 
 from mefusion.faces.detectors import DlibFaces
-from mefusion.report.recording import RecordingFacts
+from mefusion.report.recording.page import RecordingFacts
 
 THRESHOLDS = {
     **dict.fromkeys(("brow_left", "brow_middle", "brow_right"), 1.5),

@@ -4,7 +4,7 @@ import warnings
 
 import pytest
 
-from mefusion.commands.train import quiet_lightning
+from mefusion.common.quiet import quiet_lightning
 
 
 def program(folder, name, script):

@@ -12,9 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mefusion.report.recording import write_page
 from mefusion.report.recording.curves import FINE, TimeAxis, clock, curve_path, decimate, runs
-from mefusion.report.recording.page import describe
+from mefusion.report.recording.page import describe, write_page
 from mefusion.report.recording.strips import magnify, make_strips
 from mefusion.report.recording.tables import load_faces
 from mefusion.report.recording.timeline import WIDE, draw, make_track, rows_of
@@ -107,7 +106,7 @@ def test_a_long_recording_has_several_rows_and_never_many():
 def test_a_known_value_lies_at_its_pixel():
     times = np.arange(0, 120, 1 / 30)
     frames = pd.DataFrame(
-        {"frame": np.arange(len(times)), "time": times, "track": 1, "blink": False, "motion_nose": 0.5}
+        {"frame": np.arange(len(times)), "time": times, "track": 1, "blink": False, "score": 0.2, "motion_nose": 0.5}
     )
     frames.loc[frames["frame"] == 1500, "motion_nose"] = 3.0  # at 50 s, 1.5 times the threshold
     frames.loc[frames["frame"].between(300, 359), "blink"] = True
@@ -115,7 +114,8 @@ def test_a_known_value_lies_at_its_pixel():
     others = pd.DataFrame({"frame": np.arange(2400, 2700), "time": times[2400:2700], "track": pd.NA})
     track = make_track(pd.concat([frames, others]).sort_values("frame"), 1, {"nose": 2.0}, [])
     chart = draw(track, (0, 120), "", WIDE, ceiling=3, regions=["nose"])
-    (panel,) = chart.panels
+    score, panel = chart.panels
+    assert (score.title, panel.title) == ("score", "nose")
     before, after = points_of(panel.curves[0].path)
     assert len(before) + len(after) < 2 * 1010 + 4  # of 3300 values
     width = WIDE.width - WIDE.left - WIDE.right
@@ -130,7 +130,7 @@ def test_a_known_value_lies_at_its_pixel():
 def test_bands_lie_at_their_times_and_numbers_have_room():
     times = np.arange(0, 120, 1 / 30)
     frames = pd.DataFrame(
-        {"frame": np.arange(len(times)), "time": times, "track": 1, "blink": False, "motion_nose": 0.5}
+        {"frame": np.arange(len(times)), "time": times, "track": 1, "blink": False, "score": 0.2, "motion_nose": 0.5}
     )
     shared = {"track": 1, "regions": "nose"}
     events = [
@@ -258,8 +258,8 @@ def test_each_track_has_its_timeline_and_its_events(page, recording, tmp_path):
     one, two = re.findall(r'<section class="timeline">.*?</section>', text, re.DOTALL)
     assert ('href="#event-1-1"' in one, 'href="#event-2-1"' in one) == (True, False)
     assert ('href="#event-1-1"' in two, 'href="#event-2-1"' in two) == (False, True)
-    assert one.count('class="absent"') == 3  # in each of brow, nose and mouth
-    assert two.count('class="absent"') == 2 * 3  # before and after
+    assert one.count('class="absent"') == 4  # in each of score, brow, nose and mouth
+    assert two.count('class="absent"') == 2 * 4  # before and after
     assert "Event 1 of track 2: macro" in text
     assert "2 tracks; a face in 92.3 % of the frames" in text
 
@@ -300,7 +300,7 @@ def test_a_browser_sorts_the_table_and_reads_curves(page, recording, tmp_path):
     assert seen["up"] == "2,1,3 ascending"
     assert seen["down"] == "3,1,2 descending"
     assert seen["words"] == "1,2,3 none"  # brow, mouth, nose
-    assert seen["readout"].startswith("0:01.20  brow left 2.0")
+    assert seen["readout"].startswith("0:01.20  score 2.1")
     highest = (
         pd.read_parquet(recording.frames).set_index("frame")["motion_brow_left"][BROWS.apex] / THRESHOLDS["brow_left"]
     )

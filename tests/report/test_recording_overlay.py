@@ -8,8 +8,7 @@ import pandas as pd
 import pytest
 
 from mefusion.common.errors import MefusionError
-from mefusion.report.recording import Painter, write_overlay
-from mefusion.report.recording.overlay import FOOTER, PANEL, SPAN
+from mefusion.report.recording.overlay import FOOTER, PANEL, SPAN, Painter, write_overlay
 from mefusion.report.recording.tables import Face, iterate_faces, load_columns
 from tests.fake_recordings import Event, Frame, write_recording
 

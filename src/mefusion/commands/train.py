@@ -2,10 +2,8 @@
 
 import functools
 import json
-import logging
 import os
 import sys
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +11,7 @@ from typing import TYPE_CHECKING
 from mefusion.common.errors import MefusionError
 from mefusion.common.files import write_text
 from mefusion.common.memory import reuse_freed_memory
+from mefusion.common.quiet import quiet_lightning
 from mefusion.common.stopping import end_with_named_parent, stoppable
 
 if TYPE_CHECKING:
@@ -161,20 +160,6 @@ def report_to_launcher(**result: float | None) -> None:
 
     if path := os.environ.get(RESULT_VARIABLE):
         write_text(Path(path), json.dumps(result))
-
-
-def quiet_lightning() -> None:
-    """Hide Lightning's messages, except warnings that need the user's attention."""
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    for message in (
-        ".*LeafSpec.*",
-        ".*does not have many workers.*",
-        ".*Checkpoint directory .* exists.*",
-        ".*Experiment logs directory.*",
-        ".*`srun` command is available on your system but is not used.*",  # folds need no srun
-    ):
-        warnings.filterwarnings("ignore", message=message)
 
 
 def main() -> None:

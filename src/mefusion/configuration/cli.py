@@ -1,7 +1,6 @@
 """What all commands share: where the configuration is, and errors printed as one sentence."""
 
 import functools
-import logging
 import os
 import re
 import sys
@@ -25,6 +24,7 @@ from yaml import YAMLError
 
 from mefusion.common import opencv
 from mefusion.common.errors import MefusionError, first_line
+from mefusion.common.quiet import quiet_matplotlib
 from mefusion.configuration.schema import register_schemas
 
 
@@ -87,12 +87,13 @@ def prepare_hydra() -> None:
         sys.path.append(folder)  # at the end, so that a module there hides no installed one
 
 
-def compose(overrides: Sequence[str], config_dir: Path | None = None) -> DictConfig:
-    """Compose conf/train.yaml with overrides, as `mefusion-train` does.
+def compose(overrides: Sequence[str], config_dir: Path | None = None, *, name: str = "train") -> DictConfig:
+    """Compose a file of conf/ with overrides, as `mefusion-train` does with conf/train.yaml.
 
     Args:
         overrides: of the command line.
         config_dir: a folder that is added to conf/, as by `--config-dir`.
+        name: of the file.
 
     Raises:
         MefusionError: `config_dir` is not a folder.
@@ -106,7 +107,7 @@ def compose(overrides: Sequence[str], config_dir: Path | None = None) -> DictCon
         path = config_dir.resolve().as_posix().replace("'", r"\'")
         added = [f"hydra.searchpath=['file://{path}']"]
     with hydra.initialize_config_dir(str(configuration_folder("conf")), version_base="1.3"):
-        return hydra.compose("train", overrides=[*added, *replace_classes(overrides)])
+        return hydra.compose(name, overrides=[*added, *replace_classes(overrides)])
 
 
 def run(task: Callable[[DictConfig], Any], *, config_name: str, program: str) -> None:
@@ -153,7 +154,7 @@ def _options(group: str) -> list[str]:
 @contextmanager
 def exit_on_error(program: str) -> Iterator[None]:
     """End the program with one sentence and exit code 1 if the block raises an error that the user can correct."""
-    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it tells of its cache where there is no home folder
+    quiet_matplotlib()
     try:
         try:
             yield

@@ -13,6 +13,7 @@ from omegaconf import MISSING
 from mefusion.common.errors import MefusionError
 from mefusion.datasets.schemes import Scheme
 from mefusion.preparation.settings import FaceSettings, MissingApex, ShortClips
+from mefusion.spotting.settings import SpottingSettings
 from mefusion.training.settings import Imbalance, OptimizerSettings, Rule, TrainingSettings
 
 
@@ -48,6 +49,21 @@ class CheckSettings(PrepareSettings):
     """
 
     prepared: bool = False
+
+
+@dataclass
+class SpotSettings:
+    """conf/spot.yaml: how events are found in recordings.
+
+    Attributes:
+        data: a source of recordings, `_target_` and its arguments; None means the videos of the command line.
+        spotting: how events are found.
+        output_dir: folder of the results.
+    """
+
+    data: dict[str, Any] | None = None
+    spotting: SpottingSettings = field(default_factory=SpottingSettings)
+    output_dir: str = "outputs/spot"
 
 
 @dataclass
@@ -152,4 +168,5 @@ def register_schemas() -> None:
     store = ConfigStore.instance()
     store.store(name="prepare_schema", node=PrepareSettings)
     store.store(name="check_schema", node=CheckSettings)
+    store.store(name="spot_schema", node=SpotSettings)
     store.store(name="train_schema", node=TrainSettings)

@@ -2,7 +2,6 @@
 
 import functools
 import importlib.metadata
-import importlib.util
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import numpy as np
 from mefusion.common import opencv
 from mefusion.common.errors import MefusionError
 from mefusion.faces.alignment import has_eyes, warp
+from mefusion.faces.identity import weights_of
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom, px
 
@@ -100,19 +100,20 @@ class _Counting:
 
 
 @dataclass(frozen=True)
-class _Detection:
-    """Box of a face in the frame where it was detected, and its thumbnail there."""
+class Detection:
+    """Box of a face in the frame where it was detected, and its thumbnail there, see `thumbnail_of`."""
 
     box: Box
     thumbnail: np.ndarray
 
     @classmethod
-    def of(cls, frame: np.ndarray, box: Box) -> "_Detection":
-        return cls(box, _thumbnail(frame, box))
+    def of(cls, frame: np.ndarray, box: Box) -> "Detection":
+        """The detection of a box in a frame [H, W(, 3)]."""
+        return cls(box, thumbnail_of(frame, box))
 
     def still_visible(self, frame: np.ndarray) -> bool:
         """Whether the box shows the same face in another frame."""
-        return float((self.thumbnail * _thumbnail(frame, self.box)).sum()) >= MIN_CORRELATION
+        return float((self.thumbnail * thumbnail_of(frame, self.box)).sum()) >= MIN_CORRELATION
 
     def surrounds(self, points: np.ndarray) -> bool:
         """Whether the centre of landmarks lies in the inner half of the box."""
@@ -121,7 +122,7 @@ class _Detection:
         return bool((np.abs(points.mean(0) - middle) <= size / 4).all())
 
 
-def _thumbnail(frame: np.ndarray, box: Box) -> np.ndarray:
+def thumbnail_of(frame: np.ndarray, box: Box) -> np.ndarray:
     """Small grey picture of what a box shows, without its brightness and contrast.
 
     Its mean is 0 and the sum of its squares 1, so that the product of two thumbnails is their correlation; a flat
@@ -131,7 +132,8 @@ def _thumbnail(frame: np.ndarray, box: Box) -> np.ndarray:
     cut = frame[top:bottom, left:right]
     if not cut.size:
         return np.zeros((THUMBNAIL_SIZE, THUMBNAIL_SIZE))
-    small = cv2.resize(cut, (THUMBNAIL_SIZE, THUMBNAIL_SIZE), interpolation=cv2.INTER_AREA).mean(axis=2)
+    small = cv2.resize(cut, (THUMBNAIL_SIZE, THUMBNAIL_SIZE), interpolation=cv2.INTER_AREA).astype(float)
+    small = small.mean(axis=2) if small.ndim == 3 else small
     small -= small.mean()
     return small / max(float(np.linalg.norm(small)), 1e-6)
 
@@ -153,14 +155,14 @@ def track_face(frames: Sequence[np.ndarray], finder: FaceFinder | _Counting) -> 
         return None
     landmarks = np.full((len(frames), 68, 2), np.nan)
     for times in (range(first, len(frames)), range(first - 1, -1, -1)):  # forwards, then backwards
-        last = _Detection.of(frames[first], start)
+        last = Detection.of(frames[first], start)
         for t in times:
             points = finder.predict(frames[t], last.box) if last.still_visible(frames[t]) else None
             if points is None or not (has_eyes(points) and last.surrounds(points)):
                 box = detect(t)
                 if box is None:
                     continue
-                last, points = _Detection.of(frames[t], box), finder.predict(frames[t], box)
+                last, points = Detection.of(frames[t], box), finder.predict(frames[t], box)
             if has_eyes(points):
                 landmarks[t] = points
     return landmarks
@@ -173,15 +175,8 @@ class DlibFaces(FaceFinder):
     package = "dlib-bin"
 
     def __init__(self) -> None:
-        # Do not import this package: it imports pkg_resources, which is missing from new versions of Python.
-        spec = importlib.util.find_spec("face_recognition_models")
-        if spec is None or spec.origin is None:
-            raise MefusionError(
-                "faces=dlib needs the package face_recognition_models: pip install face_recognition_models"
-            )
-        weights = Path(spec.origin).parent / "models" / "shape_predictor_68_face_landmarks.dat"
         self._detector = dlib.get_frontal_face_detector()
-        self._predictor = dlib.shape_predictor(str(weights))
+        self._predictor = dlib.shape_predictor(str(weights_of("shape_predictor_68_face_landmarks.dat")))
 
     def detect_all(self, frame: np.ndarray) -> list[Box]:
         """See `FaceFinder.detect_all`; if no face is found, the frame is enlarged to find small ones."""

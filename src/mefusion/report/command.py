@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mefusion.common.errors import MefusionError
+from mefusion.common.quiet import quiet_matplotlib
 from mefusion.common.stopping import stoppable
 
 # pandas, matplotlib and rich are imported where they are used, so that --help answers at once.
@@ -32,6 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _report(arguments: argparse.Namespace, command: str) -> int:
+    quiet_matplotlib()
     reported, errors = _read(arguments.directories, arguments.partial)
     if reported:
         from mefusion.report.content import make_document

@@ -6,16 +6,18 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import av
 import cv2
 import numpy as np
 import pandas as pd
 
+from mefusion.clips.stream import Frame
 from mefusion.common.errors import MefusionError
 from mefusion.common.files import replacing
 from mefusion.plots.style import PALETTE
 from mefusion.report.recording.curves import clock, runs
 from mefusion.report.recording.page import PROBABILITY
-from mefusion.report.recording.tables import Face, Frame, iterate_faces, load_columns
+from mefusion.report.recording.tables import Face, iterate_faces, load_columns
 
 NARROWEST, WIDEST = 480, 1280
 """Width of the overlay, px: narrower videos are enlarged, so that words can be read; wider ones reduced, for speed."""
@@ -50,8 +52,6 @@ def write_overlay(path: Path, stream: Iterable[Frame], frames: Path, events: pd.
         MefusionError: the video has no frame.
         WriteError: the file cannot be written.
     """
-    import av  # inside the function, since not every installation of mefusion has it
-
     painter = Painter(load_columns(frames, ["score"]), events)
     last, output = -1, None
     with replacing(path) as temporary, av.open(str(temporary), "w", format="mp4", options=_FASTSTART) as container:

@@ -44,7 +44,7 @@ class RecordingFacts:
         rate: mean frame rate, frames/s.
         rate_varies: whether frames are shown for different times.
         width, height: of the displayed picture, px.
-        thresholds: motion at which the score is 1, for each region, % of the inter-ocular distance.
+        thresholds: typical threshold of each region, % of the inter-ocular distance; the unit of its curve.
         command: that spotted it.
         date: when.
         bundle: the network that named the events; empty if none did.
@@ -103,8 +103,9 @@ def write_page(path: Path, facts: RecordingFacts, events: pd.DataFrame, frames: 
     """
     rows = events.astype(object).where(events.notna(), None).to_dict("records")
     motions = {f"motion_{region}": threshold for region, threshold in facts.thresholds.items()}
-    table = load_columns(frames, ["blink", *motions])
-    highest = float((table[[*motions]].max() / pd.Series(motions)).max())  # NaN without a face
+    table = load_columns(frames, ["blink", "score", *motions])
+    units = pd.Series({"score": 1.0, **motions})
+    highest = float((table[[*units.index]].max() / units).max())  # NaN without a face
     ceiling = score_ceiling(highest)
     pictured = sorted(rows, key=lambda row: -row["score"])[:MOST_STRIPS]
     strips = make_strips(pictured, load_faces(frames, frames_of(pictured)), read) if pictured else {}

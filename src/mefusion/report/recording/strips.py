@@ -10,8 +10,9 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from mefusion.clips.stream import Frame
 from mefusion.faces.alignment import stabilised_matrices, transform, warp
-from mefusion.report.recording.tables import Face, Frame
+from mefusion.report.recording.tables import Face
 
 SIDE = 224
 """Side of a picture, px."""

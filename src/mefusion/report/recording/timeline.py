@@ -39,7 +39,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Panel:
-    """A plot of some regions. `top`, `bottom` and `threshold` (where the score is 1) are px from the chart's top."""
+    """A plot of the score, or of some regions. `top`, `bottom` and `threshold` (1) are px from the chart's top."""
 
     title: str
     top: float
@@ -72,7 +72,7 @@ class Chart:
     """A chart: sizes in px.
 
     Attributes:
-        ceiling: the score at the top of each panel.
+        ceiling: the value at the top of each panel.
         absent: left and width of the stretches without the face.
         blinks: left and width of each blink.
         lanes: name and place of the lines above and below the panels.
@@ -118,19 +118,19 @@ class Track:
         times: [n] s, of all frames of the recording.
         present: [n], whether the face is found.
         blink: [n], whether its eyes are closed.
-        scores: [n] for each region: motion / threshold, NaN where it was not measured.
+        curves: [n] by name: `score`, and for each region motion / threshold; NaN where they were not measured.
         events: rows of the events table.
     """
 
     times: np.ndarray
     present: np.ndarray
     blink: np.ndarray
-    scores: Mapping[str, np.ndarray]
+    curves: Mapping[str, np.ndarray]
     events: Sequence[Mapping[str, Any]]
 
 
 def score_ceiling(highest: float) -> float:
-    """Top of the score axis, 2 to 6, for a highest score: a large motion must not flatten the small ones."""
+    """Top of the panels, 2 to 6, for a highest value: a large motion must not flatten the small ones."""
     return float(np.clip(np.ceil(np.nan_to_num(highest)), 2, 6))
 
 
@@ -140,34 +140,36 @@ def make_track(
     """Spread the rows of a track over all frames of the recording.
 
     Args:
-        frames: frame, time, track, blink and the motion of each region.
+        frames: frame, time, track, blink, score and the motion of each region.
         number: of the track.
         thresholds: for each region, in the unit of its motion.
         events: of the track.
     """
     every = frames.drop_duplicates("frame")
     own = frames[frames["track"] == number].set_index("frame").reindex(every["frame"])
+    motions = {region: (f"motion_{region}", threshold) for region, threshold in thresholds.items()}
     return Track(
         times=every["time"].to_numpy(np.float64),
         present=own["track"].notna().to_numpy(bool),
         blink=own["blink"].eq(True).fillna(False).to_numpy(bool),
-        scores={
-            region: own[f"motion_{region}"].to_numpy(np.float32) / threshold for region, threshold in thresholds.items()
+        curves={
+            name: own[column].to_numpy(np.float32) / unit
+            for name, (column, unit) in {"score": ("score", 1.0), **motions}.items()
         },
         events=events,
     )
 
 
-def colour_of(region: str) -> str:
-    """Colour of a region's curve, as CSS has it."""
-    return _COLOURS.get(region.split("_")[-1], BLACK)
+def colour_of(name: str) -> str:
+    """Colour of a curve, as CSS has it."""
+    return _COLOURS.get(name.split("_")[-1], BLACK)
 
 
 def colour_key(regions: Iterable[str]) -> dict[str, str]:
     """What each colour of the curves means: the last words of its regions' names."""
     words: dict[str, list[str]] = {}
-    for region in regions:
-        words.setdefault(colour_of(region), []).append(region.split("_")[-1])
+    for name in ("score", *regions):
+        words.setdefault(colour_of(name), []).append(name.split("_")[-1])
     return {", ".join(dict.fromkeys(names)): colour for colour, names in words.items()}
 
 
@@ -188,14 +190,16 @@ def draw(
         span: start and end, s.
         title: what the chart shows, for those who cannot see it.
         layout: `WIDE` or `SMALL`.
-        ceiling: score at the top of the panels; higher ones are drawn there.
-        regions: those that are shown; regions of one part of the face, such as `brow_left`, share a panel.
+        ceiling: value at the top of the panels; higher ones are drawn there.
+        regions: those that are shown, below the score; regions of one part of the face, such as `brow_left`, share a
+            panel.
     """
     axis = TimeAxis(*span, left=layout.left, width=layout.width - layout.left - layout.right)
     kinds_height = len(KINDS) * _KIND_HEIGHT
     panels, top = [], float(kinds_height + _GAP)
-    for part in dict.fromkeys(region.split("_")[0] for region in regions):
-        names = [region for region in regions if region.split("_")[0] == part]
+    shown = ["score", *regions]
+    for part in dict.fromkeys(name.split("_")[0] for name in shown):
+        names = [name for name in shown if name.split("_")[0] == part]
         panels.append(_panel(track, axis, names, part, top=top, height=layout.panel, ceiling=ceiling))
         top += layout.panel + _GAP
     lanes = [(kind, (place + 0.5) * _KIND_HEIGHT) for place, kind in enumerate(KINDS)]
@@ -218,17 +222,17 @@ def draw(
 
 
 def _panel(
-    track: Track, axis: TimeAxis, regions: Sequence[str], part: str, *, top: float, height: float, ceiling: float
+    track: Track, axis: TimeAxis, names: Sequence[str], part: str, *, top: float, height: float, ceiling: float
 ) -> Panel:
     inside = slice(*np.searchsorted(track.times, [axis.start, axis.end + 1e-9]))
     x, bottom = axis.x(track.times[inside]), top + height
     curves = [
         Curve(
-            name=region.replace("_", " "),
-            colour=colour_of(region),
-            path=curve_path(x, bottom - height * np.clip(track.scores[region][inside], 0, ceiling) / ceiling),
+            name=name.replace("_", " "),
+            colour=colour_of(name),
+            path=curve_path(x, bottom - height * np.clip(track.curves[name][inside], 0, ceiling) / ceiling),
         )
-        for region in regions
+        for name in names
     ]
     return Panel(part, top, bottom, bottom - height / ceiling, curves)
 

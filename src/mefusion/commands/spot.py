@@ -1,0 +1,133 @@
+"""`mefusion-spot VIDEO...`: find when the faces of recordings moved, without training."""
+
+import argparse
+import re
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mefusion.common.errors import MefusionError
+from mefusion.common.stopping import stoppable
+
+# --help has to answer at once, and Ctrl-C from the start: what takes time to import comes in where it is used.
+if TYPE_CHECKING:
+    from mefusion.configuration.schema import SpotSettings
+
+PROGRAM = "mefusion-spot"
+KEPT = "finished recordings and minutes are kept: run the same command to go on"
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Spot recordings. An error is printed as one sentence; the exit code is then 1, after all others are done.
+
+    Args:
+        argv: the command line's arguments; by default those of the process.
+    """
+    argv = sys.argv[1:] if argv is None else argv
+    arguments = _parser().parse_intermixed_args(argv)
+    arguments.command = shlex.join([PROGRAM, *argv])
+    with stoppable(PROGRAM, KEPT):
+        from mefusion.configuration.cli import exit_on_error
+
+        with exit_on_error(PROGRAM):
+            sys.exit(spot(arguments))
+
+
+def spot(arguments: argparse.Namespace) -> int:
+    """Spot the recordings of the command line.
+
+    Returns:
+        0, or 1 if a recording could not be read.
+
+    Raises:
+        MefusionError: a setting is not allowed, or there is no recording.
+    """
+    from mefusion.spotting.listing import list_recordings
+
+    paths, overrides = split_arguments(arguments.recordings)
+    settings = resolve_spotting([*overrides, *_options(arguments)])
+    recordings = list_recordings(paths)
+    failed = False
+    for name, path in recordings.items():
+        try:
+            spot_one(path, Path(settings.output_dir) / name, settings, arguments)
+        except MefusionError as error:
+            failed = True
+            print(f"{PROGRAM}: {error}", file=sys.stderr, flush=True)
+    return int(failed)
+
+
+def resolve_spotting(overrides: Sequence[str]) -> "SpotSettings":
+    """Settings of conf/spot.yaml with overrides.
+
+    Raises:
+        MefusionError: a value is not allowed.
+    """
+    from mefusion.configuration.cli import compose
+    from mefusion.configuration.preparing import typed_settings
+
+    return typed_settings(compose(overrides, name="spot"))
+
+
+def spot_one(path: Path, folder: Path, settings: "SpotSettings", arguments: argparse.Namespace) -> None:
+    """Spot one recording, write its pictures, and print what was found.
+
+    Raises:
+        MefusionError: it cannot be read.
+    """
+    from mefusion.clips.stream import Stream
+    from mefusion.common.progress import seconds_shown
+    from mefusion.report.recording.result import show_result, summarise
+    from mefusion.spotting.recording import spot_recording
+
+    stream = Stream(path)
+    seconds = stream.facts().seconds
+    with seconds_shown(total=seconds, description=path.name, quiet=arguments.quiet) as say:
+        spotted = spot_recording(stream, folder, settings.spotting, say=say)
+    overlay = not arguments.no_overlay
+    with seconds_shown(total=seconds, description=f"{path.name}: overlay", quiet=arguments.quiet or not overlay) as say:
+        show_result(stream, spotted, command=arguments.command, overlay=overlay, say=say)
+    if spotted.problem:
+        print(f"{PROGRAM}: {spotted.problem}", file=sys.stderr, flush=True)
+    if not arguments.quiet:
+        print(summarise(spotted), flush=True)
+
+
+def split_arguments(texts: Sequence[str]) -> tuple[list[Path], list[str]]:
+    """Tell recordings from settings such as `spotting.low_pass=4`, which are no files."""
+    is_setting = [bool(re.match(r"[+~]?[\w./@]+=", text)) and not Path(text).exists() for text in texts]
+    paths = [Path(text) for text, setting in zip(texts, is_setting, strict=True) if not setting]
+    return paths, [text for text, setting in zip(texts, is_setting, strict=True) if setting]
+
+
+def _options(arguments: argparse.Namespace) -> list[str]:
+    """The command's options as overrides."""
+    given = {"spotting": arguments.method, "spotting.face": arguments.face, "output_dir": arguments.output}
+    return [f"{key}={value}" for key, value in given.items() if value is not None]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=PROGRAM,
+        description="Find when the faces of recordings moved: micro- and macro-expressions, without training.",
+        epilog="What is found is motion of a face. It is not what a person feels, and no sign of a lie.",
+    )
+    parser.add_argument(
+        "recordings",
+        metavar="VIDEO",
+        nargs="+",
+        help="video files, folders of them, or folders of numbered images; or settings of conf/spot.yaml, such as "
+        "spotting.low_pass=4",
+    )
+    parser.add_argument("--face", metavar="FACE", help="largest (default), all, or the number of a track")
+    parser.add_argument("--method", metavar="METHOD", help="displacement (default), published or apex_score")
+    parser.add_argument("--output", metavar="DIR", help="folder of the results (default: outputs/spot)")
+    parser.add_argument("--no-overlay", action="store_true", help="write no overlay.mp4, which takes half of the time")
+    parser.add_argument("--quiet", action="store_true", help="print errors only")
+    return parser
+
+
+if __name__ == "__main__":
+    main()

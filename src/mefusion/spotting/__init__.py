@@ -1,0 +1,1 @@
+"""Find expressions in recordings, without training."""

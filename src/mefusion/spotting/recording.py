@@ -1,0 +1,284 @@
+"""Spot the events of one recording, a minute at a time; what is done is kept on disk."""
+
+import json
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+
+from mefusion.clips.cache import settings_hash
+from mefusion.clips.stream import Frame, Stream, VideoFacts
+from mefusion.common.errors import MefusionError
+from mefusion.common.files import remove_leftovers, replacing, write_table, write_text
+from mefusion.faces.detectors import make_backend
+from mefusion.faces.identity import People
+from mefusion.faces.tracking import FaceTracker
+from mefusion.spotting.events import Interval, merge, thresholds_of
+from mefusion.spotting.eyes import SPEECH_TURNS, turns_per_second
+from mefusion.spotting.measuring import STEP, WINDOW, measure
+from mefusion.spotting.motion import REGIONS
+from mefusion.spotting.settings import MICRO, SpottingSettings
+from mefusion.spotting.tables import frame_rows, motions_of
+
+SPOTTING = 1  # raise it when a change of the code makes the same settings give other events
+WINDOWS = 18  # of a segment, a minute at 30 measurements in a second
+SPEECH_AROUND = 0.5  # s before and after an event, in which its mouth is looked at
+
+EVENT_COLUMNS = (
+    "recording", "track", "event", "kind", "onset_frame", "apex_frame", "offset_frame",
+    "onset_time", "apex_time", "offset_time", "duration", "regions", "strength", "score", "blink", "speech",
+)  # fmt: skip
+"""Columns of `events.csv`: a row for each event."""
+
+
+@dataclass(frozen=True)
+class Spotted:
+    """What was found in a recording.
+
+    Attributes:
+        folder: of the result.
+        recording: the file's name.
+        facts: size, rate and length.
+        frames: number of frames that were read.
+        faces: number of frames with a face that was followed.
+        seconds: time of the last frame, s.
+        thresholds: by region, at which the score is 1, % of the inter-ocular distance; those of a typical minute.
+        events: with `EVENT_COLUMNS`.
+        problem: why frames at the end could not be read; None if all could.
+    """
+
+    folder: Path
+    recording: str
+    facts: VideoFacts
+    frames: int
+    faces: int
+    seconds: float
+    thresholds: Mapping[str, float]
+    events: pd.DataFrame
+    problem: str | None
+
+    @property
+    def frames_file(self) -> Path:
+        """`frames.parquet`, with `FRAME_COLUMNS`."""
+        return self.folder / "frames.parquet"
+
+
+def spot_recording(
+    stream: Stream, folder: Path, settings: SpottingSettings, *, say: Callable[[float], None] = lambda seconds: None
+) -> Spotted:
+    """Find the events of a recording and write `events.csv`, `frames.parquet` and `recording.json`.
+
+    A recording that was interrupted goes on from its last finished minute; one that is finished is read from disk.
+
+    Args:
+        stream: the recording.
+        folder: of the result.
+        settings: of spotting.
+        say: is called with the time of each frame that has been measured, s.
+
+    Raises:
+        MefusionError: the recording cannot be read.
+    """
+    facts, identity = stream.facts(), _identity(stream, settings)
+    known = _read_json(folder / "recording.json")
+    if known.get("identity") == identity and known.get("complete"):
+        return read_spotted(folder)
+    parts = folder / ".parts"
+    if known.get("identity") != identity:
+        shutil.rmtree(parts, ignore_errors=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(folder)
+    started = {"identity": identity, "recording": stream.path.name, "complete": False}
+    write_text(folder / "recording.json", json.dumps(started, indent=2))
+    done = _measured_parts(parts)
+    while not done or done[-1]["next"] is not None:
+        done.append(_spot_part(stream, parts, settings, len(done), done[-1] if done else None, say))
+    return _assemble(stream, folder, parts, settings, facts, identity, done)
+
+
+def read_spotted(folder: Path) -> Spotted:
+    """Read a finished result.
+
+    Raises:
+        MefusionError: it is not there, or damaged.
+    """
+    known = _read_json(folder / "recording.json")
+    try:
+        events = pd.read_csv(folder / "events.csv", keep_default_na=False)
+        if not known.get("complete") or not (folder / "frames.parquet").is_file():
+            raise KeyError("complete")
+        return Spotted(
+            folder=folder,
+            events=events,
+            facts=VideoFacts(**known["facts"]),
+            **{name: known[name] for name in ("recording", "frames", "faces", "seconds", "thresholds", "problem")},
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise MefusionError(f"{folder} has no finished result of mefusion-spot: delete it, and spot again") from error
+
+
+def _identity(stream: Stream, settings: SpottingSettings) -> str:
+    files = sorted(stream.path.iterdir()) if stream.path.is_dir() else [stream.path]
+    facts = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    rate = stream.fps if stream.path.is_dir() else None
+    return settings_hash({"files": facts, "fps": rate, "settings": asdict(settings), "version": SPOTTING})
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _measured_parts(parts: Path) -> list[dict[str, Any]]:
+    """The finished parts, in order."""
+    done: list[dict[str, Any]] = []
+    while (part := _read_json(parts / f"{len(done):05d}.json")) and (parts / f"{len(done):05d}.parquet").is_file():
+        done.append(part)
+    return done
+
+
+def _spot_part(
+    stream: Stream,
+    parts: Path,
+    settings: SpottingSettings,
+    number: int,
+    before: dict[str, Any] | None,
+    say: Callable[[float], None],
+) -> dict[str, Any]:
+    """Measure a segment, with the frames of the next one that its last windows need, and write its part."""
+    backend = make_backend("dlib")
+    assert backend is not None
+    people = People([np.array(known) for known in (before["people"] if before else [])])
+    tracker = FaceTracker(backend, people, settings.wanted)
+    first = number * WINDOWS
+    end, enough = (first + WINDOWS) * STEP / settings.rate, ((first + WINDOWS - 1) * STEP + WINDOW) / settings.rate
+    start = (before["next"][0], before["next"][1]) if before else None
+    frames = _until(stream, start, enough, lambda time: say(min(time, end)))
+    measured = measure(frames, tracker, rate=settings.rate, first=first, last=first + WINDOWS - 1)
+    if not measured.frames:
+        raise MefusionError(f"{stream.path} has no frame that can be read: replace the file")
+    motions = motions_of(measured, settings)
+    rows = frame_rows(measured, motions, settings, until=end)
+    part = {
+        "intervals": {
+            person: [asdict(interval) for interval in motion.intervals] for person, motion in motions.items()
+        },
+        "thresholds": [motion.thresholds.tolist() for motion in motions.values()],
+        "people": [known.tolist() for known in people.descriptors],
+        "next": next(([number, time] for number, time in measured.frames if time >= end - 1e-9), None),
+        "problem": stream.problem,
+    }
+    write_table(parts / f"{number:05d}.parquet", rows)
+    write_text(parts / f"{number:05d}.json", json.dumps(part))
+    return json.loads(json.dumps(part))
+
+
+def _until(
+    stream: Stream, start: tuple[int, float] | None, end: float, say: Callable[[float], None]
+) -> Iterator[Frame]:
+    for frame in stream.frames(after=start):
+        if frame.time >= end - 1e-9:
+            return
+        yield frame
+        say(frame.time)
+
+
+def _assemble(
+    stream: Stream,
+    folder: Path,
+    parts: Path,
+    settings: SpottingSettings,
+    facts: VideoFacts,
+    identity: str,
+    done: list[dict[str, Any]],
+) -> Spotted:
+    """Join the parts to the result."""
+    columns = ["frame", "time", "track", "blink", "mouth_opening"]
+    narrow = []
+    with replacing(folder / "frames.parquet") as temporary:
+        writer = None
+        for number in range(len(done)):
+            table = pq.read_table(parts / f"{number:05d}.parquet")
+            writer = writer or pq.ParquetWriter(temporary, table.schema)
+            writer.write_table(table)
+            narrow.append(table.select(columns).to_pandas())
+        assert writer is not None
+        writer.close()
+    frames = pd.concat(narrow, ignore_index=True).astype({"track": "Int32"})
+    events = _events(stream.path.name, done, frames, settings)
+    write_table(folder / "events.csv", events)
+    problem = done[-1]["problem"]
+    spotted = {
+        "frames": int(frames["frame"].nunique()),
+        "faces": int(frames.loc[frames["track"].notna(), "frame"].nunique()),
+        "seconds": float(frames["time"].max()),
+        "thresholds": _typical_thresholds(done, settings),
+        "problem": problem,
+    }
+    content = {"identity": identity, "recording": stream.path.name, "complete": True, **spotted}
+    content |= {"facts": asdict(facts), "settings": asdict(settings)}
+    write_text(folder / "recording.json", json.dumps(content, indent=2))
+    shutil.rmtree(parts, ignore_errors=True)
+    return Spotted(folder=folder, recording=stream.path.name, facts=facts, events=events, **spotted)
+
+
+def _typical_thresholds(done: list[dict[str, Any]], settings: SpottingSettings) -> dict[str, float]:
+    found = [values for part in done for values in part["thresholds"]]
+    typical = np.median(found, axis=0) if found else thresholds_of(np.zeros(len(REGIONS)), settings)
+    return dict(zip(REGIONS, typical.round(3).tolist(), strict=True))
+
+
+def _events(name: str, done: list[dict[str, Any]], frames: pd.DataFrame, settings: SpottingSettings) -> pd.DataFrame:
+    """Join the intervals of all parts to events, person by person."""
+    found: dict[int, list[Interval]] = {}
+    for part in done:
+        for person, intervals in part["intervals"].items():
+            found.setdefault(int(person), []).extend(
+                Interval(**(values | {"regions": tuple(values["regions"])})) for values in intervals
+            )
+    rows = []
+    for person, intervals in sorted(found.items()):
+        own = frames[frames["track"] == person]
+        for interval in merge(intervals):
+            if settings.shortest <= interval.duration <= settings.longest:
+                rows.append({"recording": name, "track": person, **_event(interval, own, settings)})
+    rows.sort(key=lambda row: (row["onset_time"], row["track"]))
+    table = pd.DataFrame(rows, columns=[*EVENT_COLUMNS])
+    table["event"] = range(1, len(rows) + 1)
+    return table.astype({name: "int64" for name in EVENT_COLUMNS if name.endswith("_frame")})
+
+
+def _event(interval: Interval, frames: pd.DataFrame, settings: SpottingSettings) -> dict[str, Any]:
+    """An event's row, from the rows of its person."""
+    times, numbers = frames["time"].to_numpy(), frames["frame"].to_numpy()
+    places = [int(np.abs(times - moment).argmin()) for moment in (interval.onset, interval.apex, interval.offset)]
+    onset, apex, offset = (float(times[place]) for place in places)
+    inside = slice(places[0], places[2] + 1)
+    around = (times >= onset - SPEECH_AROUND) & (times <= offset + SPEECH_AROUND)
+    moments = np.arange(times[around][0], times[around][-1], 1 / settings.rate)
+    opening = np.interp(moments, times[around], frames["mouth_opening"].to_numpy(float)[around])
+    duration = offset - onset
+    return {
+        "kind": "micro" if duration <= MICRO + 1e-6 else "macro",
+        **dict(zip(("onset_frame", "apex_frame", "offset_frame"), numbers[places].tolist(), strict=True)),
+        "onset_time": onset,
+        "apex_time": apex,
+        "offset_time": offset,
+        "duration": duration,
+        "regions": "+".join(interval.regions),
+        "strength": interval.strength,
+        "score": interval.score,
+        "blink": float(frames["blink"].to_numpy()[inside].mean()),
+        "speech": bool(
+            any(region.startswith("mouth") for region in interval.regions)
+            and turns_per_second(opening, settings.rate) >= SPEECH_TURNS
+        ),
+    }

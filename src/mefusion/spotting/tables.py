@@ -1,0 +1,174 @@
+"""From what was measured in a segment to rows of the frames table and intervals of motion."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+
+from mefusion.spotting.events import SHORTEST_PIECE, Interval, intervals_of, noise_of, rises, smooth, thresholds_of
+from mefusion.spotting.eyes import blinks
+from mefusion.spotting.measuring import LONGEST_GAP, Segment
+from mefusion.spotting.motion import REGIONS
+from mefusion.spotting.settings import SpottingSettings
+
+BOX = ("left", "top", "right", "bottom")
+LANDMARKS = (*(f"x_{n}" for n in range(68)), *(f"y_{n}" for n in range(68)))
+MOTION = tuple(f"motion_{region}" for region in REGIONS)
+PLACES = (*BOX, *LANDMARKS, "eye_aspect", "mouth_opening")
+FRAME_COLUMNS = {
+    "frame": "int64",
+    "time": "float64",
+    "track": "Int32",
+    **dict.fromkeys((*BOX, *LANDMARKS), "float32"),
+    "eye_aspect": "float32",
+    "mouth_opening": "float32",
+    "blink": "bool",
+    **dict.fromkeys(MOTION, "float32"),
+    "score": "float32",
+}
+"""Columns of `frames.parquet` with their types: a row for each frame and face, and one for a frame without a face."""
+
+BROWS = [number for number, region in enumerate(REGIONS) if region.startswith("brow")]
+
+
+@dataclass
+class Motion:
+    """Motion of one person in a segment, at equal distances in time.
+
+    Attributes:
+        first: number of the first moment.
+        displacement: [n, regions] above the minimum of its window, % of the inter-ocular distance; NaN if not measured.
+        score: [n], largest rise by its threshold; NaN if not measured.
+        thresholds: [regions], at which the score is 1, % of the inter-ocular distance.
+        intervals: found in its windows, not yet joined.
+    """
+
+    first: int
+    displacement: np.ndarray
+    score: np.ndarray
+    thresholds: np.ndarray
+    intervals: list[Interval] = field(default_factory=list)
+
+
+def frame_rows(
+    segment: Segment, motions: dict[int, Motion], settings: SpottingSettings, *, until: float
+) -> pd.DataFrame:
+    """Rows of the frames table, with `FRAME_COLUMNS`.
+
+    Args:
+        segment: what was measured.
+        motions: of each person.
+        settings: of spotting.
+        until: frames from this time on belong to the next segment, s.
+    """
+    numbers = np.array([number for number, _ in segment.frames])
+    times = np.array([time for _, time in segment.frames])
+    own = times < until - 1e-9
+    parts, seen = [], np.zeros(len(times), bool)
+    for person, rows in _by_person(segment).items():
+        where, values = _spread(rows, times)
+        seen[where] = True
+        keep = own[where]
+        where, values = where[keep], values[keep]
+        table = pd.DataFrame(values, columns=[*PLACES]).assign(frame=numbers[where], time=times[where], track=person)
+        table["blink"] = _at(times[where], _blinks(rows, times, settings), settings.rate) > 0.5
+        motion = motions.get(person)
+        for number, name in enumerate(MOTION):
+            values_of = None if motion is None else (motion.first, motion.displacement[:, number])
+            table[name] = _at(times[where], values_of, settings.rate)
+        table["score"] = _at(times[where], None if motion is None else (motion.first, motion.score), settings.rate)
+        parts.append(table)
+    empty = own & ~seen
+    parts.append(pd.DataFrame({"frame": numbers[empty], "time": times[empty], "blink": False}))
+    joined = pd.concat([part for part in parts if len(part)] or parts).reindex(columns=[*FRAME_COLUMNS])
+    joined["blink"] = joined["blink"].astype(bool)
+    return joined.astype(FRAME_COLUMNS).sort_values(["frame", "track"], ignore_index=True)
+
+
+def motions_of(segment: Segment, settings: SpottingSettings) -> dict[int, Motion]:
+    """Smooth each person's curves without their blinks, and search them for intervals of motion."""
+    times = np.array([time for _, time in segment.frames])
+    rows = _by_person(segment)
+    pieces: dict[int, list[tuple[int, np.ndarray]]] = defaultdict(list)
+    for curve in segment.curves:
+        pieces[curve.person] += [piece for piece in curve.pieces(settings.rate) if len(piece[1]) > 1]
+    found = {}
+    for person, curves in pieces.items():
+        blinking = _blinks(rows[person], times, settings)
+        unblinked = [(first, _without_blinks(values, first, blinking)) for first, values in curves]
+        long = [(first, values) for first, values in unblinked if len(values) >= SHORTEST_PIECE * settings.rate]
+        if long:
+            found[person] = _motion(long, settings)
+    return found
+
+
+def _motion(curves: Sequence[tuple[int, np.ndarray]], settings: SpottingSettings) -> Motion:
+    smoothed = [smooth(values, settings) for _, values in curves]
+    noise = np.median([noise_of(values, soft) for (_, values), soft in zip(curves, smoothed, strict=True)], axis=0)
+    thresholds = thresholds_of(noise, settings)
+    start = min(first for first, _ in curves)
+    length = max(first + len(values) for first, values in curves) - start
+    total, count = np.zeros((length, len(REGIONS))), np.zeros((length, 1))
+    motion = Motion(start, total, np.full(length, np.nan), thresholds)
+    for (first, _), soft in zip(curves, smoothed, strict=True):
+        place = slice(first - start, first - start + len(soft))
+        above = soft - soft.min(axis=0)
+        total[place] += above
+        count[place] += 1
+        score = (rises(above, settings) / thresholds).max(axis=1)
+        motion.score[place] = np.fmax(motion.score[place], score)
+        motion.intervals += intervals_of(soft, first / settings.rate, thresholds, settings)
+    motion.displacement = np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
+    return motion
+
+
+def _by_person(segment: Segment) -> dict[int, np.ndarray]:
+    """For each person the rows [n, 1 + places]: index of the frame, and what `PLACES` names."""
+    if not segment.faces:
+        return {}
+    faces = np.stack(segment.faces)
+    return {int(person): np.delete(faces[faces[:, 1] == person], 1, axis=1) for person in np.unique(faces[:, 1])}
+
+
+def _spread(rows: np.ndarray, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Interpolate a person's rows to the frames between measured ones.
+
+    Returns:
+        Indices of frames [m], and the values there [m, places].
+    """
+    index = rows[:, 0].astype(int)
+    groups = np.split(np.arange(len(rows)), np.flatnonzero(np.diff(times[index]) > LONGEST_GAP) + 1)
+    where = np.concatenate([np.arange(index[group[0]], index[group[-1]] + 1) for group in groups])
+    values = np.stack([np.interp(times[where], times[index], column) for column in rows[:, 1:].T], axis=1)
+    return where, values
+
+
+def _blinks(rows: np.ndarray, times: np.ndarray, settings: SpottingSettings) -> tuple[int, np.ndarray]:
+    """Number of the first moment, and whether each moment from it on belongs to a person's blink (0 or 1)."""
+    at = times[rows[:, 0].astype(int)]
+    first, last = int(at[0] * settings.rate), int(np.ceil(at[-1] * settings.rate))
+    moments = np.arange(first, last + 1) / settings.rate
+    aspect = np.interp(moments, at, rows[:, 1 + PLACES.index("eye_aspect")])
+    return first, blinks(aspect, settings.rate).astype(float)
+
+
+def _without_blinks(values: np.ndarray, first: int, blinking: tuple[int, np.ndarray]) -> np.ndarray:
+    """Replace the displacement of the brows during blinks by a straight line."""
+    moments = np.arange(first, first + len(values))
+    closed = np.interp(moments, blinking[0] + np.arange(len(blinking[1])), blinking[1]) > 0.5
+    if not closed.any() or closed.all():
+        return values
+    values = values.copy()
+    for number in BROWS:
+        values[closed, number] = np.interp(moments[closed], moments[~closed], values[~closed, number])
+    return values
+
+
+def _at(times: np.ndarray, values: tuple[int, np.ndarray] | None, rate: float) -> np.ndarray:
+    """Values at equal distances in time, of which the first moment's number is given, at other times; NaN outside."""
+    if values is None:
+        return np.full(len(times), np.nan)
+    first, series = values
+    return np.interp(times, (first + np.arange(len(series))) / rate, series, left=np.nan, right=np.nan)
