@@ -1,5 +1,6 @@
-"""A small recording with its two tables, as spotting writes them: a photograph whose brows rise and whose mouth opens."""
+"""A small recording with its two tables, as spotting writes them: a photograph whose brows and mouth rise."""
 
+import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -12,7 +13,7 @@ import pandas as pd
 import skimage.data
 
 from mefusion.faces.detectors import DlibFaces
-from mefusion.report.recording import RecordingFacts
+from mefusion.report.recording.page import RecordingFacts
 
 THRESHOLDS = {
     **dict.fromkeys(("brow_left", "brow_middle", "brow_right"), 1.5),
@@ -57,6 +58,7 @@ class Recording:
                     yield Frame(number, float(frame.pts * frame.time_base), frame.to_ndarray(format="rgb24"))
 
 
+@functools.cache
 def face() -> tuple[np.ndarray, np.ndarray]:
     """A picture [240, 320, 3] with one face, and its landmarks."""
     picture = np.ascontiguousarray(skimage.data.astronaut()[:240, 60:380])
@@ -104,7 +106,9 @@ def write_recording(
             frame = av.VideoFrame.from_ndarray(image, format="rgb24")
             frame.pts, frame.time_base = round(time * 90_000), Fraction(1, 90_000)
             container.mux(stream.encode(frame))
-            rows.append(_row(n, time, landmarks + [shift, 0], events, [m[n] for m in share], present=n not in absent))
+            rows.append(
+                _row(n, time, landmarks + np.array([shift, 0]), events, [m[n] for m in share], present=n not in absent)
+            )
         container.mux(stream.encode())
     table = pd.DataFrame(rows).astype({"track": "Int32"})
     floats = [name for name in table if table[name].dtype == np.float64 and name != "time"]
@@ -142,8 +146,9 @@ def event_table(events: Sequence[Event], times: Sequence[float]) -> pd.DataFrame
     for number, event in enumerate(events, 1):
         phases = {"onset": event.onset, "apex": event.apex, "offset": event.offset}
         duration = times[event.offset] - times[event.onset]
+        kind = "micro" if duration <= 0.5 else "macro"
         rows.append(
-            {"recording": "face.mp4", "track": event.track, "event": number, "kind": "micro" if duration <= 0.5 else "macro"}
+            {"recording": "face.mp4", "track": event.track, "event": number, "kind": kind}
             | {f"{phase}_frame": n for phase, n in phases.items()}
             | {f"{phase}_time": times[n] for phase, n in phases.items()}
             | {"duration": duration, "regions": "+".join(event.regions), "strength": event.moves}

@@ -7,7 +7,7 @@ import numpy as np
 FINE = 10
 """Units of a path for each unit (px) of its drawing, so that a path needs no decimals."""
 
-_STEPS = (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200)
+_STEPS = (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 28800)
 _TICKS = 11  # at most, on an axis
 
 

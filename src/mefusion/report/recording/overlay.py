@@ -6,22 +6,24 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import av
 import cv2
 import numpy as np
 import pandas as pd
 
+from mefusion.clips.stream import Frame
 from mefusion.common.errors import MefusionError
 from mefusion.common.files import replacing
 from mefusion.plots.style import PALETTE
 from mefusion.report.recording.curves import clock, runs
 from mefusion.report.recording.page import PROBABILITY
-from mefusion.report.recording.tables import Face, Frame, iterate_faces, load_columns
+from mefusion.report.recording.tables import Face, iterate_faces, load_columns
 
 NARROWEST, WIDEST = 480, 1280
 """Width of the overlay, px: narrower videos are enlarged, so that words can be read; wider ones reduced, for speed."""
 
-PANEL = 96
-"""Height of the curves below the picture, px."""
+PANEL, FOOTER = 84, 20
+"""Height of the curves below the picture, and of the line of words below them, px."""
 
 SPAN = 4.0
 """Seconds of the curves before and after now."""
@@ -30,7 +32,7 @@ _TOP = 3.0  # score at the panel's top edge
 _TIME_BASE = Fraction(1, 90_000)  # s, of the frames' times in the file
 _FASTSTART = {"movflags": "faststart"}  # the index at the file's beginning, so that browsers show it at once
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
-_TEXT, _LINE_HEIGHT = 0.5, 18
+_TEXT, _SMALL, _LINE_HEIGHT = 0.5, 0.4, 18
 _SHIFT = 3  # OpenCV draws at eighths of a pixel: a curve must not jump by whole ones
 _WHITE, _DARK, _LINE = (255, 255, 255), (30, 30, 30), (170, 170, 170)
 
@@ -50,8 +52,6 @@ def write_overlay(path: Path, stream: Iterable[Frame], frames: Path, events: pd.
         MefusionError: the video has no frame.
         WriteError: the file cannot be written.
     """
-    import av  # inside the function, since not every installation of mefusion has it
-
     painter = Painter(load_columns(frames, ["score"]), events)
     last, output = -1, None
     with replacing(path) as temporary, av.open(str(temporary), "w", format="mp4", options=_FASTSTART) as container:
@@ -78,7 +78,8 @@ def _add_stream(container: Any, height: int, width: int) -> Any:
 def _together(stream: Iterable[Frame], faces: Iterator[Face]) -> Iterator[tuple[Frame, list[Face]]]:
     """Each frame with its faces; both come in the order of frames, and either may lack some."""
     groups = itertools.groupby(faces, key=lambda face: face.frame)
-    number, group = -1.0, iter(())
+    number: float = -1
+    group: Iterator[Face] = iter(())
     for frame in stream:
         while number < frame.number:
             number, group = next(groups, (np.inf, iter(())))
@@ -110,8 +111,8 @@ class Painter:
         height, width = frame.image.shape[:2]
         scale = float(np.clip(width, NARROWEST, WIDEST)) / width
         size = (_even(scale * width), _even(scale * height))
-        canvas = np.empty((size[1] + PANEL, size[0], 3), np.uint8)
-        picture, panel = canvas[: size[1]], canvas[size[1] :]
+        canvas = np.full((size[1] + PANEL + FOOTER, size[0], 3), 255, np.uint8)
+        picture, panel, footer = np.split(canvas, [size[1], size[1] + PANEL])
         cv2.resize(frame.image, size, dst=picture, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
         for face in faces:
             _draw_face(picture, face, scale)
@@ -121,11 +122,12 @@ class Painter:
             lines = [line for event in own if event["track"] == face.track for line in _label(event)]
             _draw_words(picture, face, scale, [f"track {face.track}", *lines])
         self._draw_panel(panel, frame.time)
+        words = "score; dashes: threshold" if faces else "no face found"
+        _write(footer, f"{clock(frame.time)}   {words}", 6, FOOTER - 6, _SMALL, _DARK)
         return canvas
 
     def _draw_panel(self, panel: np.ndarray, now: float) -> None:
         height, width = panel.shape[:2]
-        panel[:] = _WHITE
         near = np.flatnonzero((self._starts <= now + SPAN) & (self._ends >= now - SPAN))
         for event in (self._events[place] for place in near):
             left, right = (int(_place(event[f"{end}_time"], now, width)) for end in ("onset", "offset"))
@@ -139,7 +141,6 @@ class Painter:
             inside = slice(max(first - 1, 0), last + 1)
             y = (height - 1) * (1 - np.clip(values[inside], 0, _TOP) / _TOP)
             _draw_curve(panel, _place(times[inside], now, width), y, _colour(track))
-        _write(panel, f"{clock(now)}  score; dashes: threshold", 6, height - 6, 0.4, _DARK)
 
 
 def _scores(rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
@@ -204,7 +205,7 @@ def _draw_band(panel: np.ndarray, event: Mapping[str, Any], left: int, right: in
     share = 0.4 if event["kind"] == "micro" else 0.2
     part = panel[:, left:right]
     part[:] = ((1 - share) * part + share * np.array(_colour(event["track"]))).astype(np.uint8)
-    _write(panel, f"{event['event']} {event['kind']}", left + 2, 12, 0.4, _DARK)
+    _write(panel, f"{event['event']} {event['kind']}", left + 2, 12, _SMALL, _DARK)
 
 
 def _draw_curve(panel: np.ndarray, x: np.ndarray, y: np.ndarray, colour: tuple[int, int, int]) -> None:

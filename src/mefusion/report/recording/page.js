@@ -33,8 +33,9 @@ function points(curve) {
 }
 
 function clock(seconds) {
-  const minutes = Math.floor(seconds / 60);
-  return minutes + ":" + (seconds - 60 * minutes).toFixed(2).padStart(5, "0");
+  const minutes = Math.floor(seconds / 60), rest = (seconds - 60 * minutes).toFixed(2).padStart(5, "0");
+  const hours = Math.floor(minutes / 60), shown = String(minutes % 60);
+  return (hours ? hours + ":" + shown.padStart(2, "0") : shown) + ":" + rest;
 }
 
 // The largest score that a curve has within a pixel of x; undefined where it was not measured.

@@ -11,9 +11,19 @@ import pandas as pd
 from mefusion import __version__
 from mefusion.common.files import write_text
 from mefusion.report.recording.curves import FINE, clock
-from mefusion.report.recording.strips import PHASES, SIDE, Key, Read, Strip, frames_of, make_strips
+from mefusion.report.recording.strips import PHASES, SIDE, Key, Read, Strip, frames_of, key_of, make_strips
 from mefusion.report.recording.tables import load_columns, load_faces
-from mefusion.report.recording.timeline import SMALL, WIDE, Chart, Track, colour_key, draw, make_track, rows_of
+from mefusion.report.recording.timeline import (
+    SMALL,
+    WIDE,
+    Chart,
+    Track,
+    colour_key,
+    draw,
+    make_track,
+    rows_of,
+    score_ceiling,
+)
 
 MOST_STRIPS = 60
 """Events that get pictures, those with the highest scores: more would make the page too large for a browser."""
@@ -34,7 +44,7 @@ class RecordingFacts:
         rate: mean frame rate, frames/s.
         rate_varies: whether frames are shown for different times.
         width, height: of the displayed picture, px.
-        thresholds: motion at which the score is 1, for each region, % of the inter-ocular distance.
+        thresholds: typical threshold of each region, % of the inter-ocular distance; the unit of its curve.
         command: that spotted it.
         date: when.
         bundle: the network that named the events; empty if none did.
@@ -92,27 +102,32 @@ def write_page(path: Path, facts: RecordingFacts, events: pd.DataFrame, frames: 
         WriteError: the page cannot be written.
     """
     rows = events.astype(object).where(events.notna(), None).to_dict("records")
-    table = load_columns(frames, ["blink", *(f"motion_{region}" for region in facts.thresholds)])
-    tracks = {
-        int(number): make_track(table, int(number), facts.thresholds, [row for row in rows if row["track"] == number])
-        for number in sorted(table["track"].dropna().unique())
-    }
-    ceiling = max((track.ceiling() for track in tracks.values()), default=2.0)
+    motions = {f"motion_{region}": threshold for region, threshold in facts.thresholds.items()}
+    table = load_columns(frames, ["blink", "score", *motions])
+    units = pd.Series({"score": 1.0, **motions})
+    highest = float((table[[*units.index]].max() / units).max())  # NaN without a face
+    ceiling = score_ceiling(highest)
     pictured = sorted(rows, key=lambda row: -row["score"])[:MOST_STRIPS]
     strips = make_strips(pictured, load_faces(frames, frames_of(pictured)), read) if pictured else {}
-    shown = [_shown(row, strips, tracks, facts) for row in rows]
+    timelines: dict[int, list[Chart]] = {}
+    close_ups: dict[Key, Chart] = {}
+    for number in sorted(map(int, table["track"].dropna().unique())):  # one at a time: hours of many tracks are large
+        track = make_track(table, number, facts.thresholds, [row for row in rows if row["track"] == number])
+        timelines[number] = _timeline(track, number, facts, ceiling)
+        close_ups |= {key_of(row): _close_up(row, track, facts) for row in track.events if key_of(row) in strips}
+    shown = [_shown(row, strips.get(key_of(row)), close_ups.get(key_of(row))) for row in rows]
     text = (
         _environment()
         .get_template("page.html.j2")
         .render(
             facts=facts,
             header=_header(facts, table, rows),
-            timelines={number: _timeline(track, number, facts, ceiling) for number, track in tracks.items()},
+            timelines=timelines,
             events=shown,
             pictured=[event for event in shown if event.strip is not None],
-            several_tracks=len(tracks) > 1,
+            several_tracks=len(timelines) > 1,
             ceiling=ceiling,
-            cut=any(track.highest() > ceiling for track in tracks.values()),
+            cut=highest > ceiling,
             region_colours=colour_key(facts.thresholds),
             named=any(event.probabilities for event in shown),
             phases=PHASES,
@@ -138,16 +153,16 @@ def _environment() -> jinja2.Environment:
 
 def _header(facts: RecordingFacts, table: pd.DataFrame, rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     count = table["frame"].nunique()
-    with_face = table.loc[table["track"].notna(), "frame"].nunique()
+    with_face = table.loc[table["track"].notna(), "frame"].nunique() / max(count, 1)
     kinds = {kind: sum(row["kind"] == kind for row in rows) for kind in ("micro", "macro")}
     entries = {
         "Recording": facts.name,
-        "Length": f"{clock(facts.duration)} (min:s), {count} frames",
+        "Length": f"{clock(facts.duration)} ({'h:' if facts.duration >= 3600 else ''}min:s), {count} frames",
         "Frame rate": f"{facts.rate:.2f} frames/s on average; it varies"
         if facts.rate_varies
         else f"{facts.rate:.2f} frames/s",
         "Size": f"{facts.width} x {facts.height} px",
-        "Faces": f"{_count(table['track'].nunique(), 'track')}; a face in {100 * with_face / max(count, 1):.1f} % of the frames",
+        "Faces": f"{_count(table['track'].nunique(), 'track')}; a face in {100 * with_face:.1f} % of the frames",
         "Spotted": f"{kinds['micro']} micro, {kinds['macro']} macro",
         "Named by": facts.bundle,
         "Date": facts.date,
@@ -170,10 +185,7 @@ def _timeline(track: Track, number: int, facts: RecordingFacts, ceiling: float) 
     return charts
 
 
-def _shown(
-    row: Mapping[str, Any], strips: Mapping[Key, Strip | str], tracks: Mapping[int, Track], facts: RecordingFacts
-) -> ShownEvent:
-    strip = strips.get((row["track"], row["event"]))
+def _shown(row: Mapping[str, Any], strip: Strip | str | None, chart: Chart | None) -> ShownEvent:
     found = {name.removeprefix(PROBABILITY): value for name, value in row.items() if name.startswith(PROBABILITY)}
     known = {name: float(value) for name, value in found.items() if value is not None}
     return ShownEvent(
@@ -184,7 +196,7 @@ def _shown(
         prediction=row.get("prediction") or "",
         probabilities=dict(sorted(known.items(), key=lambda item: -item[1])),
         strip=strip,
-        chart=None if strip is None else _close_up(row, tracks[row["track"]], facts),
+        chart=chart,
     )
 
 

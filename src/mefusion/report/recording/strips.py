@@ -10,8 +10,9 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from mefusion.clips.stream import Frame
 from mefusion.faces.alignment import stabilised_matrices, transform, warp
-from mefusion.report.recording.tables import Face, Frame
+from mefusion.report.recording.tables import Face
 
 SIDE = 224
 """Side of a picture, px."""
@@ -79,7 +80,7 @@ def make_strips(events: Sequence[Mapping[str, Any]], faces: Iterable[Face], read
     wanted: dict[int, list[tuple[Key, str]]] = {}
     for event in events:
         for phase in PHASES:
-            wanted.setdefault(int(event[f"{phase}_frame"]), []).append((_key(event), phase))
+            wanted.setdefault(int(event[f"{phase}_frame"]), []).append((key_of(event), phase))
     for frame in read(sorted(wanted)):
         for key, phase in wanted.get(frame.number, ()):  # only the faces are kept: frames of 4K would fill the memory
             if isinstance(view := views[key], _View):
@@ -92,7 +93,8 @@ def frames_of(events: Iterable[Mapping[str, Any]]) -> set[int]:
     return {number for event in events for number in range(event["onset_frame"], event["offset_frame"] + 1)}
 
 
-def _key(event: Mapping[str, Any]) -> Key:
+def key_of(event: Mapping[str, Any]) -> Key:
+    """Track and number of an event."""
     return int(event["track"]), int(event["event"])
 
 
@@ -100,7 +102,7 @@ def _views(events: Sequence[Mapping[str, Any]], faces: Iterable[Face]) -> dict[K
     by_track: dict[int, dict[int, np.ndarray]] = {}
     for face in faces:
         by_track.setdefault(face.track, {})[face.frame] = face.landmarks
-    return {_key(event): _view(event, by_track.get(int(event["track"]), {})) for event in events}
+    return {key_of(event): _view(event, by_track.get(int(event["track"]), {})) for event in events}
 
 
 def _view(event: Mapping[str, Any], landmarks: Mapping[int, np.ndarray]) -> _View | str:
@@ -144,9 +146,9 @@ def _strip(view: _View, cuts: Mapping[str, np.ndarray]) -> Strip | str:
 
 def _motion(view: _View, onset: np.ndarray, apex: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Motion [H, W, 2] px from onset to apex without that of the head, and the mask [H, W] of the face."""
-    grey = [cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in (onset, apex)]
-    # DIS (Kroeger et al. 2016): for pictures to look at, a hundredth of TV-L1's time counts more than its last tenth px.
-    flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM).calc(*grey, None)
+    first, second = (cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in (onset, apex))
+    # DIS (Kroeger et al. 2016): a hundredth of TV-L1's time, and good enough to look at.
+    flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM).calc(first, second, None)
     x, y = np.clip(np.rint(view.landmarks[27:31]).astype(int), 0, SIDE - 1).T
     flow -= np.median(flow[y, x], axis=0)  # the bridge of the nose moves with the head only
     # The landmarks end at the brows: the forehead above belongs to the face too.

@@ -6,7 +6,7 @@ are loaded whole; landmarks come for some frames, or one frame after another.
 
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -15,22 +15,6 @@ import pyarrow.parquet as pq
 _LANDMARKS = [f"{axis}_{i}" for i in range(68) for axis in "xy"]
 _BOX = ["left", "top", "right", "bottom"]
 _BATCH = 4096  # rows, of 0.6 kB
-
-
-class Frame(Protocol):
-    """A decoded frame of a video."""
-
-    @property
-    def number(self) -> int:
-        """Index of the frame, from 0."""
-
-    @property
-    def time(self) -> float:
-        """When it is shown, seconds after the first frame."""
-
-    @property
-    def image(self) -> np.ndarray:
-        """[H, W, 3] uint8 RGB."""
 
 
 class Face(NamedTuple):

@@ -1,7 +1,7 @@
 """Charts of a track over time: its curves by region, its events, its blinks, and where no face was found."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,8 @@ KINDS = ("micro", "macro")
 
 _KIND_HEIGHT, _BLINK_HEIGHT, _AXIS_HEIGHT, _GAP = 15, 9, 18, 8
 _NARROWEST = 2.5  # px of a band, so that a micro-expression shows in an hour
-_NUMBER = 18  # px that the number of an event takes
+_WITH_APEX = 6  # px of a band on which its apex is marked
+_DIGIT = 7  # px
 
 MOST_ROWS = 6
 """Rows into which the timeline of a long recording is cut."""
@@ -29,7 +30,7 @@ _ROW_STEP = 30.0
 
 @dataclass(frozen=True)
 class Curve:
-    """The curve of a region: its name, its colour, and its path in `mefusion.report.recording.curves.FINE` units a px."""
+    """The curve of a region: its name, its colour, and its path, see `curve_path`."""
 
     name: str
     colour: str
@@ -38,7 +39,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Panel:
-    """A plot of some regions. `top`, `bottom` and `threshold` (where the score is 1) are px from the chart's top."""
+    """A plot of the score, or of some regions. `top`, `bottom` and `threshold` (1) are px from the chart's top."""
 
     title: str
     top: float
@@ -49,7 +50,10 @@ class Panel:
 
 @dataclass(frozen=True)
 class Band:
-    """An event. `left`, `width` and `apex` are px; `top` and `height` those of its mark, above the curves."""
+    """An event. `left`, `width` and `apex` are px; `top` and `height` those of its mark, above the curves.
+
+    A narrow band has no apex, and a number only where there is room for it.
+    """
 
     target: str
     number: int
@@ -57,10 +61,10 @@ class Band:
     title: str
     left: float
     width: float
-    apex: float
+    apex: float | None
     top: float
     height: float
-    numbered: bool
+    numbered: bool = True
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,7 @@ class Chart:
     """A chart: sizes in px.
 
     Attributes:
-        ceiling: the score at the top of each panel.
+        ceiling: the value at the top of each panel.
         absent: left and width of the stretches without the face.
         blinks: left and width of each blink.
         lanes: name and place of the lines above and below the panels.
@@ -96,7 +100,7 @@ class Layout:
     width: float
     left: float
     panel: float
-    right: float = 12
+    right: float = 20
 
 
 WIDE = Layout(width=1100, left=70, panel=64)
@@ -114,23 +118,20 @@ class Track:
         times: [n] s, of all frames of the recording.
         present: [n], whether the face is found.
         blink: [n], whether its eyes are closed.
-        scores: [n] for each region: motion / threshold, NaN where it was not measured.
+        curves: [n] by name: `score`, and for each region motion / threshold; NaN where they were not measured.
         events: rows of the events table.
     """
 
     times: np.ndarray
     present: np.ndarray
     blink: np.ndarray
-    scores: Mapping[str, np.ndarray]
+    curves: Mapping[str, np.ndarray]
     events: Sequence[Mapping[str, Any]]
 
-    def highest(self) -> float:
-        """The highest score; 0 if none was measured."""
-        return max((float(np.nanmax(s)) for s in self.scores.values() if np.isfinite(s).any()), default=0.0)
 
-    def ceiling(self) -> float:
-        """Top of the score axis, 2 to 6: the highest score, but a large motion must not flatten the small ones."""
-        return float(np.clip(np.ceil(self.highest()), 2, 6))
+def score_ceiling(highest: float) -> float:
+    """Top of the panels, 2 to 6, for a highest value: a large motion must not flatten the small ones."""
+    return float(np.clip(np.ceil(np.nan_to_num(highest)), 2, 6))
 
 
 def make_track(
@@ -139,34 +140,36 @@ def make_track(
     """Spread the rows of a track over all frames of the recording.
 
     Args:
-        frames: frame, time, track, blink and the motion of each region.
+        frames: frame, time, track, blink, score and the motion of each region.
         number: of the track.
         thresholds: for each region, in the unit of its motion.
         events: of the track.
     """
     every = frames.drop_duplicates("frame")
     own = frames[frames["track"] == number].set_index("frame").reindex(every["frame"])
+    motions = {region: (f"motion_{region}", threshold) for region, threshold in thresholds.items()}
     return Track(
         times=every["time"].to_numpy(np.float64),
         present=own["track"].notna().to_numpy(bool),
         blink=own["blink"].eq(True).fillna(False).to_numpy(bool),
-        scores={
-            region: own[f"motion_{region}"].to_numpy(np.float64) / threshold for region, threshold in thresholds.items()
+        curves={
+            name: own[column].to_numpy(np.float32) / unit
+            for name, (column, unit) in {"score": ("score", 1.0), **motions}.items()
         },
         events=events,
     )
 
 
-def colour_of(region: str) -> str:
-    """Colour of a region's curve, as CSS has it."""
-    return _COLOURS.get(region.split("_")[-1], BLACK)
+def colour_of(name: str) -> str:
+    """Colour of a curve, as CSS has it."""
+    return _COLOURS.get(name.split("_")[-1], BLACK)
 
 
 def colour_key(regions: Iterable[str]) -> dict[str, str]:
     """What each colour of the curves means: the last words of its regions' names."""
     words: dict[str, list[str]] = {}
-    for region in regions:
-        words.setdefault(colour_of(region), []).append(region.split("_")[-1])
+    for name in ("score", *regions):
+        words.setdefault(colour_of(name), []).append(name.split("_")[-1])
     return {", ".join(dict.fromkeys(names)): colour for colour, names in words.items()}
 
 
@@ -187,14 +190,16 @@ def draw(
         span: start and end, s.
         title: what the chart shows, for those who cannot see it.
         layout: `WIDE` or `SMALL`.
-        ceiling: score at the top of the panels; higher ones are drawn there.
-        regions: those that are shown; regions of one part of the face, such as `brow_left`, share a panel.
+        ceiling: value at the top of the panels; higher ones are drawn there.
+        regions: those that are shown, below the score; regions of one part of the face, such as `brow_left`, share a
+            panel.
     """
     axis = TimeAxis(*span, left=layout.left, width=layout.width - layout.left - layout.right)
     kinds_height = len(KINDS) * _KIND_HEIGHT
-    panels, top = [], kinds_height + _GAP
-    for part in dict.fromkeys(region.split("_")[0] for region in regions):
-        names = [region for region in regions if region.split("_")[0] == part]
+    panels, top = [], float(kinds_height + _GAP)
+    shown = ["score", *regions]
+    for part in dict.fromkeys(name.split("_")[0] for name in shown):
+        names = [name for name in shown if name.split("_")[0] == part]
         panels.append(_panel(track, axis, names, part, top=top, height=layout.panel, ceiling=ceiling))
         top += layout.panel + _GAP
     lanes = [(kind, (place + 0.5) * _KIND_HEIGHT) for place, kind in enumerate(KINDS)]
@@ -217,46 +222,46 @@ def draw(
 
 
 def _panel(
-    track: Track, axis: TimeAxis, regions: Sequence[str], part: str, *, top: float, height: float, ceiling: float
+    track: Track, axis: TimeAxis, names: Sequence[str], part: str, *, top: float, height: float, ceiling: float
 ) -> Panel:
     inside = slice(*np.searchsorted(track.times, [axis.start, axis.end + 1e-9]))
     x, bottom = axis.x(track.times[inside]), top + height
     curves = [
         Curve(
-            name=region.replace("_", " "),
-            colour=colour_of(region),
-            path=curve_path(x, bottom - height * np.clip(track.scores[region][inside], 0, ceiling) / ceiling),
+            name=name.replace("_", " "),
+            colour=colour_of(name),
+            path=curve_path(x, bottom - height * np.clip(track.curves[name][inside], 0, ceiling) / ceiling),
         )
-        for region in regions
+        for name in names
     ]
     return Panel(part, top, bottom, bottom - height / ceiling, curves)
 
 
 def _bands(track: Track, axis: TimeAxis) -> list[Band]:
-    bands, free = [], dict.fromkeys(KINDS, -np.inf)
-    for event in track.events:
-        if event["offset_time"] < axis.start or event["onset_time"] > axis.end:
-            continue
-        left, apex, right = (float(axis.x(event[f"{name}_time"])) for name in ("onset", "apex", "offset"))
-        width = max(right - left, _NARROWEST)
-        kind = event["kind"]
-        numbered = left >= free[kind]
-        if numbered:
-            free[kind] = left + width + _NUMBER
-        band = Band(
-            target=f"event-{event['track']}-{event['event']}",
-            number=event["event"],
-            kind=kind,
-            title=f"event {event['event']}: {kind}, {clock(event['onset_time'])} to {clock(event['offset_time'])}",
-            left=round(left, 1),
-            width=round(width, 1),
-            apex=round(apex, 1),
-            top=KINDS.index(kind) * _KIND_HEIGHT,
-            height=_KIND_HEIGHT - 3,
-            numbered=numbered,
-        )
-        bands.append(band)
+    shown = [event for event in track.events if event["offset_time"] >= axis.start and event["onset_time"] <= axis.end]
+    bands = [_band(event, axis) for event in shown]
+    free = dict.fromkeys(KINDS, np.inf)  # a number has room up to the next event of its kind
+    for place, band in reversed([*enumerate(bands)]):
+        end = band.left + band.width + _DIGIT * (len(str(band.number)) + 1)
+        bands[place] = replace(band, numbered=end <= free[band.kind])
+        free[band.kind] = band.left
     return bands
+
+
+def _band(event: Mapping[str, Any], axis: TimeAxis) -> Band:
+    left, apex, right = (float(axis.x(event[f"{name}_time"])) for name in ("onset", "apex", "offset"))
+    number, kind = event["event"], event["kind"]
+    return Band(
+        target=f"event-{event['track']}-{number}",
+        number=number,
+        kind=kind,
+        title=f"event {number}: {kind}, {clock(event['onset_time'])} to {clock(event['offset_time'])}",
+        left=round(left, 1),
+        width=round(max(right - left, _NARROWEST), 1),
+        apex=round(apex, 1) if right - left > _WITH_APEX else None,
+        top=KINDS.index(kind) * _KIND_HEIGHT,
+        height=_KIND_HEIGHT - 3,
+    )
 
 
 def _stretches(times: np.ndarray, mask: np.ndarray, axis: TimeAxis) -> list[tuple[float, float]]:
