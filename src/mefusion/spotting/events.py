@@ -4,16 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.ndimage import binary_closing, minimum_filter1d
+from scipy.ndimage import binary_closing, median_filter
 from scipy.signal import butter, sosfiltfilt
 
-from mefusion.spotting.motion import REGIONS
+from mefusion.spotting.motion import OWNERS, REGIONS
 from mefusion.spotting.settings import SpottingSettings
 
 GAP = 0.1  # s; shorter gaps between moments of motion are closed
-AROUND = 1.0  # s before and after, with whose minimum a displacement is compared
-EXTEND_TO = 0.33  # of the peak; an event reaches to both sides until its displacement is below
-RISE_AGAIN = 0.05  # of the peak; a side also ends where the displacement rises again by more than this
+AROUND = 5.0  # s before and after, whose median is the face at rest
+RISE_AGAIN = 0.1  # of the peak; a side also ends where the displacement rises again by more than this
 MERGE = 0.34  # overlap, by the shorter interval, above which two are one event
 SHORTEST_PIECE = 0.5  # s; shorter pieces of a curve are not searched
 
@@ -45,48 +44,68 @@ class Interval:
 def smooth(curve: np.ndarray, settings: SpottingSettings) -> np.ndarray:
     """Low-pass a curve [n, ...] at equal distances in time, without shifting it in time."""
     sections = butter(2, settings.low_pass, fs=settings.rate, output="sos")
-    length = min(len(curve) - 1, round(settings.rate))
-    return sosfiltfilt(sections, curve, axis=0, padlen=length)
+    return sosfiltfilt(sections, curve, axis=0, padlen=min(len(curve) - 1, round(settings.rate)))
 
 
-def rises(curve: np.ndarray, settings: SpottingSettings) -> np.ndarray:
-    """How far smooth curves [n, regions] are above their minimum of the second before and after."""
-    size = 2 * round(AROUND * settings.rate) + 1
-    return curve - minimum_filter1d(curve, size, axis=0, mode="nearest")
+def displacement_from_rest(curve: np.ndarray, rate: float) -> np.ndarray:
+    """How far each region is from its place at rest, which is the median of the seconds around.
+
+    Args:
+        curve: [n, patches, 2] smooth, % of the inter-ocular distance.
+        rate: values in a second.
+
+    Returns:
+        [n, regions], the means over a region's patches.
+    """
+    size = (2 * round(AROUND * rate) + 1, 1, 1)
+    away = np.linalg.norm(curve - median_filter(curve, size, mode="nearest"), axis=-1)
+    return by_region(away)
+
+
+def by_region(values: np.ndarray) -> np.ndarray:
+    """Mean [n, regions] of values [n, patches]."""
+    return np.stack([values[:, number == OWNERS].mean(axis=1) for number in range(len(REGIONS))], axis=1)
 
 
 def noise_of(curve: np.ndarray, smoothed: np.ndarray) -> np.ndarray:
-    """Noise [regions] of curves [n, regions]: robust standard deviation of what smoothing takes away."""
-    return 1.4826 * np.median(np.abs(curve - smoothed), axis=0)
+    """Noise [regions] of curves [n, patches, 2]: robust standard deviation of what smoothing takes away."""
+    return by_region(1.4826 * np.median(np.abs(curve - smoothed), axis=(0, 2))[None])[0]
 
 
 def thresholds_of(noise: np.ndarray, settings: SpottingSettings) -> np.ndarray:
-    """Threshold [regions] of the rises, for a noise [regions]; both % of the inter-ocular distance."""
+    """Threshold [regions] of the displacements, for a noise [regions]; both % of the inter-ocular distance."""
     own = np.array([settings.thresholds.of(region) for region in REGIONS])
     return np.maximum(own, settings.thresholds.noise * noise)
 
 
-def intervals_of(curve: np.ndarray, start: float, thresholds: np.ndarray, settings: SpottingSettings) -> list[Interval]:
-    """Intervals of motion in each region of a smooth curve [n, regions] without gaps, from `start` s on."""
-    above = curve - curve.min(axis=0)
-    rise = rises(above, settings)
-    keep = settings.thresholds.keep * np.maximum(
-        thresholds / np.array([settings.thresholds.of(region) for region in REGIONS]), 1
-    )
+def intervals_of(
+    displacement: np.ndarray, start: float, thresholds: np.ndarray, settings: SpottingSettings
+) -> list[Interval]:
+    """Intervals of motion in each region.
+
+    Args:
+        displacement: [n, regions] from rest, % of the inter-ocular distance.
+        start: time of its first value, s.
+        thresholds: [regions].
+        settings: of spotting.
+    """
     found = []
     for number, region in enumerate(REGIONS):
-        moving = _closed(above[:, number] >= keep[number], round(GAP * settings.rate))
-        for first, last in _runs(moving & (rise[:, number] >= thresholds[number])):
-            peak = first + int(above[first : last + 1, number].argmax())
-            low, high = _extended(above[:, number], peak, first, last)
+        curve, threshold = displacement[:, number], thresholds[number]
+        keep = settings.thresholds.keep * threshold / settings.thresholds.of(region)
+        for first, last in _runs(_closed(curve >= keep, round(GAP * settings.rate))):
+            peak = first + int(curve[first : last + 1].argmax())
+            if curve[peak] < threshold:
+                continue
+            low, high = _extent(curve, peak, settings.extend)
             found.append(
                 Interval(
                     onset=start + low / settings.rate,
                     apex=start + peak / settings.rate,
                     offset=start + high / settings.rate,
                     regions=(region,),
-                    strength=float(above[peak, number]),
-                    score=float(rise[peak, number] / thresholds[number]),
+                    strength=float(curve[peak]),
+                    score=float(curve[peak] / threshold),
                 )
             )
     return found
@@ -137,19 +156,14 @@ def _runs(chosen: np.ndarray) -> list[tuple[int, int]]:
     return [(int(first), int(last) - 1) for first, last in zip(edges[::2], edges[1::2], strict=True)]
 
 
-def _extended(curve: np.ndarray, peak: int, first: int, last: int) -> tuple[int, int]:
-    """Extend a run to both sides, down to a share of its peak or to where the curve rises again."""
-    high = len(curve) - 1 - _reach(curve[::-1], len(curve) - 1 - peak, len(curve) - 1 - last)
-    return _reach(curve, peak, first), high
+def _extent(curve: np.ndarray, peak: int, share: float) -> tuple[int, int]:
+    """First and last index of a peak: where the curve is down to a share of it, or rises again."""
+    return peak - _reach(curve[peak::-1], share), peak + _reach(curve[peak:], share)
 
 
-def _reach(curve: np.ndarray, peak: int, edge: int) -> int:
-    """How far to the left of a run's `edge` its motion reaches."""
-    lowest = curve[edge]
-    place = edge
-    while place > 0 and curve[place] > EXTEND_TO * curve[peak]:
-        if curve[place - 1] > lowest + RISE_AGAIN * curve[peak]:
-            break
-        place -= 1
-        lowest = min(lowest, curve[place])
-    return place
+def _reach(curve: np.ndarray, share: float) -> int:
+    """How far a curve that begins at its peak falls: to a share of the peak, or to where it rises again."""
+    lowest = np.minimum.accumulate(curve)
+    ended = (curve <= share * curve[0]) | (curve > lowest + RISE_AGAIN * curve[0])
+    end = int(ended.argmax()) if ended.any() else len(curve) - 1
+    return int(curve[: end + 1].argmin())

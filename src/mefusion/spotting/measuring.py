@@ -1,4 +1,4 @@
-"""Measure the faces of a segment of a recording: landmarks in its frames, and curves of regional displacement."""
+"""Measure the faces of a part of a recording: landmarks in its frames, and curves of regional displacement."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -8,53 +8,65 @@ import numpy as np
 from mefusion.clips.stream import Frame
 from mefusion.faces.tracking import Face, FaceTracker
 from mefusion.spotting.eyes import eye_aspect, mouth_opening
-from mefusion.spotting.motion import REGIONS, Reference
+from mefusion.spotting.motion import OWNERS, Reference
 
-WINDOW = 200  # moments; displacement is measured from a window's first frame
-STEP = 100  # moments from one window to the next
-LONGEST_GAP = 0.25  # s; a curve is not interpolated over longer gaps between frames
+RENEW = 200  # measured frames after which the reference is taken anew
+LONGEST_GAP = 0.25  # s; nothing is interpolated over longer gaps between frames
 
 
 @dataclass
 class Curve:
-    """Displacement of a face's regions since the first frame of a window.
+    """Displacement of a face's patches over an unbroken piece of its track.
+
+    The displacement is measured from a reference frame. Every few seconds the present frame becomes the reference;
+    what has been reached until then is added to what follows.
 
     Attributes:
-        person: number of the person.
-        piece: see `mefusion.faces.tracking.Face`.
-        window: number of the window in the recording.
-        reference: the face in the first frame.
+        person, piece: see `mefusion.faces.tracking.Face`.
+        reference: the face in the reference frame.
+        reached: [patches, 2] displacement of the reference.
         times: s of the measured frames.
-        values: their displacements [regions], % of the inter-ocular distance.
+        values: their displacements [patches, 2], % of the inter-ocular distance.
     """
 
     person: int
     piece: int
-    window: int
     reference: Reference
-    times: list[float] = field(default_factory=list)
-    values: list[np.ndarray] = field(default_factory=list)
+    reached: np.ndarray
+    times: list[float]
+    values: list[np.ndarray]
+    _age: int = 0
 
-    def add(self, frame: Frame) -> None:
-        """Measure the next frame."""
+    @classmethod
+    def begun(cls, frame: Frame, face: Face) -> "Curve":
+        """A curve that begins with a face in a frame."""
+        still = np.zeros((len(OWNERS), 2))
+        return cls(face.person, face.piece, Reference.of(frame.grey, face.landmarks), still, [frame.time], [still])
+
+    def add(self, frame: Frame, face: Face) -> None:
+        """Measure the face in the next frame."""
+        now = self.reached + self.reference.displacement(frame.grey, face.landmarks)
         self.times.append(frame.time)
-        self.values.append(self.reference.displacement(frame.grey))
+        self.values.append(now)
+        self._age += 1
+        if self._age == RENEW:
+            self.reference, self.reached, self._age = Reference.of(frame.grey, face.landmarks), now, 0
 
     def pieces(self, rate: float) -> Iterator[tuple[int, np.ndarray]]:
         """The curve at equal distances in time, without its longer gaps.
 
         Yields:
             For each unbroken piece: number of its first moment, where moment m is at m / rate s; and values
-            [n, regions].
+            [n, patches, 2].
         """
-        times, values = np.array(self.times), np.array(self.values)
+        times, values = np.array(self.times), np.array(self.values).reshape(len(self.times), -1)
         breaks = np.flatnonzero(np.diff(times) > LONGEST_GAP) + 1
         for part in np.split(np.arange(len(times)), breaks):
-            first, last = (int(np.ceil(times[part[0]] * rate - 1e-6)), int(times[part[-1]] * rate + 1e-6))
+            first, last = int(np.ceil(times[part[0]] * rate - 1e-6)), int(times[part[-1]] * rate + 1e-6)
             if last > first:
                 moments = np.arange(first, last + 1) / rate
                 columns = [np.interp(moments, times[part], column) for column in values[part].T]
-                yield first, np.stack(columns, axis=1)
+                yield first, np.stack(columns, axis=1).reshape(len(moments), len(OWNERS), 2)
 
 
 @dataclass
@@ -65,7 +77,7 @@ class Segment:
         frames: number and time of each frame.
         faces: for each face in a measured frame: index in `frames`, person, box (4), landmarks (136: x then y), eye
             aspect ratio, opening of the mouth.
-        curves: of each window.
+        curves: of each face, a curve for each unbroken piece of its track.
     """
 
     frames: list[tuple[int, float]] = field(default_factory=list)
@@ -73,62 +85,35 @@ class Segment:
     curves: list[Curve] = field(default_factory=list)
 
 
-def measure(frames: Iterable[Frame], tracker: FaceTracker, *, rate: float, first: int, last: int) -> Segment:
-    """Measure a segment, a frame at a time.
+def measure(frames: Iterable[Frame], tracker: FaceTracker, *, rate: float) -> Segment:
+    """Measure frames, one at a time.
 
     Args:
-        frames: of the segment and, for its last windows, of the next one.
+        frames: in the order of time.
         tracker: of faces.
         rate: at most this many frames in a second are measured.
-        first, last: numbers of the segment's first and last window.
     """
     segment, before = Segment(), None
-    active: list[Curve] = []
+    active: dict[tuple[int, int], Curve] = {}
     for frame in frames:
         segment.frames.append((frame.number, frame.time))
         moment = int(frame.time * rate + 1e-6)
         if moment == before:
             continue
-        before = moment
-        faces = tracker.update(frame)
-        segment.faces += [_row(len(segment.frames) - 1, face) for face in faces]
-        windows = range(max(first, (moment - WINDOW) // STEP + 1), min(last, moment // STEP) + 1)
-        active = _go_on(active, faces, frame, windows)
-        begun = _begin(active, faces, frame, windows)
-        active += begun
-        segment.curves += begun
+        before, going = moment, active
+        active = {}
+        for face in tracker.update(frame):
+            segment.faces.append(_row(len(segment.frames) - 1, face))
+            if curve := going.get((face.person, face.piece)):
+                curve.add(frame, face)
+            else:
+                curve = Curve.begun(frame, face)
+                segment.curves.append(curve)
+            active[face.person, face.piece] = curve
     return segment
-
-
-def _go_on(active: list[Curve], faces: list[Face], frame: Frame, windows: range) -> list[Curve]:
-    """Add a frame to the curves whose window and face go on; returns these."""
-    seen = {(face.person, face.piece) for face in faces}
-    going = [curve for curve in active if curve.window in windows and (curve.person, curve.piece) in seen]
-    for curve in going:
-        curve.add(frame)
-    return going
-
-
-def _begin(active: list[Curve], faces: list[Face], frame: Frame, windows: range) -> list[Curve]:
-    """Begin a curve for each face and window that have none yet; returns the new ones."""
-    have = {(curve.window, curve.person, curve.piece) for curve in active}
-    return [
-        Curve(
-            face.person,
-            face.piece,
-            window,
-            Reference.of(frame.grey, face.landmarks),
-            [frame.time],
-            [np.zeros(len(REGIONS))],
-        )
-        for window in windows
-        for face in faces
-        if (window, face.person, face.piece) not in have
-    ]
 
 
 def _row(index: int, face: Face) -> np.ndarray:
     points = face.landmarks
-    return np.array(
-        [index, face.person, *face.box, *points[:, 0], *points[:, 1], eye_aspect(points), mouth_opening(points)]
-    )
+    opening = mouth_opening(points)
+    return np.array([index, face.person, *face.box, *points[:, 0], *points[:, 1], eye_aspect(points), opening])

@@ -20,13 +20,14 @@ from mefusion.faces.identity import People
 from mefusion.faces.tracking import FaceTracker
 from mefusion.spotting.events import Interval, merge, thresholds_of
 from mefusion.spotting.eyes import SPEECH_TURNS, turns_per_second
-from mefusion.spotting.measuring import STEP, WINDOW, measure
+from mefusion.spotting.measuring import measure
 from mefusion.spotting.motion import REGIONS
 from mefusion.spotting.settings import MICRO, SpottingSettings
 from mefusion.spotting.tables import frame_rows, motions_of
 
 SPOTTING = 1  # raise it when a change of the code makes the same settings give other events
-WINDOWS = 18  # of a segment, a minute at 30 measurements in a second
+LENGTH = 120.0  # s of a part
+CONTEXT = 5.0  # s before and after a part that are measured with it, since motion is seen against the seconds around
 SPEECH_AROUND = 0.5  # s before and after an event, in which its mouth is looked at
 
 EVENT_COLUMNS = (
@@ -153,32 +154,38 @@ def _spot_part(
     before: dict[str, Any] | None,
     say: Callable[[float], None],
 ) -> dict[str, Any]:
-    """Measure a segment, with the frames of the next one that its last windows need, and write its part."""
+    """Measure a part of the recording with its context, and write its result."""
     backend = make_backend("dlib")
     assert backend is not None
     people = People([np.array(known) for known in (before["people"] if before else [])])
     tracker = FaceTracker(backend, people, settings.wanted)
-    first = number * WINDOWS
-    end, enough = (first + WINDOWS) * STEP / settings.rate, ((first + WINDOWS - 1) * STEP + WINDOW) / settings.rate
+    begin, end = number * LENGTH, (number + 1) * LENGTH
     start = (before["next"][0], before["next"][1]) if before else None
-    frames = _until(stream, start, enough, lambda time: say(min(time, end)))
-    measured = measure(frames, tracker, rate=settings.rate, first=first, last=first + WINDOWS - 1)
+    frames = _until(stream, start, end + CONTEXT, lambda time: say(min(max(time, begin), end)))
+    measured = measure(frames, tracker, rate=settings.rate)
     if not measured.frames:
         raise MefusionError(f"{stream.path} has no frame that can be read: replace the file")
     motions = motions_of(measured, settings)
-    rows = frame_rows(measured, motions, settings, until=end)
+    rows = frame_rows(measured, motions, settings, begin=begin, end=end)
     part = {
         "intervals": {
             person: [asdict(interval) for interval in motion.intervals] for person, motion in motions.items()
         },
         "thresholds": [motion.thresholds.tolist() for motion in motions.values()],
         "people": [known.tolist() for known in people.descriptors],
-        "next": next(([number, time] for number, time in measured.frames if time >= end - 1e-9), None),
+        "next": _context_of_next(measured.frames, end),
         "problem": stream.problem,
     }
     write_table(parts / f"{number:05d}.parquet", rows)
     write_text(parts / f"{number:05d}.json", json.dumps(part))
     return json.loads(json.dumps(part))
+
+
+def _context_of_next(frames: list[tuple[int, float]], end: float) -> tuple[int, float] | None:
+    """Number and time of the first frame that the next part needs; None if there is no frame after `end`."""
+    if frames[-1][1] < end:
+        return None
+    return next((number, time) for number, time in frames if time >= end - CONTEXT)
 
 
 def _until(

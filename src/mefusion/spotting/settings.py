@@ -20,8 +20,8 @@ class Thresholds:
     """How far a region has to move, % of the inter-ocular distance.
 
     Attributes:
-        keep: displacement from a window's minimum that is kept as motion.
-        brow, mouth, nose: rise above the minimum of the second before and after that makes an event.
+        keep: displacement from rest that is motion.
+        brow, mouth, nose: displacement that makes a motion an event.
         noise: each is at least this many times the recording's own noise; 0 means that noise does not count.
     """
 
@@ -32,7 +32,7 @@ class Thresholds:
     noise: float = 4.0
 
     def of(self, region: str) -> float:
-        """Threshold of a region's rise."""
+        """Threshold of a region."""
         return getattr(self, region.partition("_")[0])
 
 
@@ -46,6 +46,7 @@ class SpottingSettings:
         rate: measurements in a second; frames of faster recordings in between are not measured.
         low_pass: motion faster than this is noise, Hz.
         thresholds: see `Thresholds`.
+        extend: share of an event's peak to which it reaches on both sides.
         shortest, longest: limits of an event's duration, s.
         peak: of method `apex_score`: place of the threshold between the mean and the maximum of the score, 0..1.
 
@@ -58,6 +59,7 @@ class SpottingSettings:
     rate: float = 30.0
     low_pass: float = 5.0
     thresholds: Thresholds = field(default_factory=Thresholds)
+    extend: float = 0.2
     shortest: float = 0.1
     longest: float = 6.5
     peak: float = 0.55

@@ -7,10 +7,18 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from mefusion.spotting.events import SHORTEST_PIECE, Interval, intervals_of, noise_of, rises, smooth, thresholds_of
+from mefusion.spotting.events import (
+    SHORTEST_PIECE,
+    Interval,
+    displacement_from_rest,
+    intervals_of,
+    noise_of,
+    smooth,
+    thresholds_of,
+)
 from mefusion.spotting.eyes import blinks
 from mefusion.spotting.measuring import LONGEST_GAP, Segment
-from mefusion.spotting.motion import REGIONS
+from mefusion.spotting.motion import OWNERS, REGIONS
 from mefusion.spotting.settings import SpottingSettings
 
 BOX = ("left", "top", "right", "bottom")
@@ -30,7 +38,8 @@ FRAME_COLUMNS = {
 }
 """Columns of `frames.parquet` with their types: a row for each frame and face, and one for a frame without a face."""
 
-BROWS = [number for number, region in enumerate(REGIONS) if region.startswith("brow")]
+BROWS = [number for number, owner in enumerate(OWNERS) if [*REGIONS][owner].startswith("brow")]
+"""Patches of the brows."""
 
 
 @dataclass
@@ -39,10 +48,10 @@ class Motion:
 
     Attributes:
         first: number of the first moment.
-        displacement: [n, regions] above the minimum of its window, % of the inter-ocular distance; NaN if not measured.
-        score: [n], largest rise by its threshold; NaN if not measured.
+        displacement: [n, regions] from rest, % of the inter-ocular distance; NaN if not measured.
+        score: [n], largest displacement by its threshold; NaN if not measured.
         thresholds: [regions], at which the score is 1, % of the inter-ocular distance.
-        intervals: found in its windows, not yet joined.
+        intervals: of its regions, not yet joined.
     """
 
     first: int
@@ -53,7 +62,7 @@ class Motion:
 
 
 def frame_rows(
-    segment: Segment, motions: dict[int, Motion], settings: SpottingSettings, *, until: float
+    segment: Segment, motions: dict[int, Motion], settings: SpottingSettings, *, begin: float, end: float
 ) -> pd.DataFrame:
     """Rows of the frames table, with `FRAME_COLUMNS`.
 
@@ -61,11 +70,11 @@ def frame_rows(
         segment: what was measured.
         motions: of each person.
         settings: of spotting.
-        until: frames from this time on belong to the next segment, s.
+        begin, end: the frames from `begin` to before `end` get rows, s.
     """
     numbers = np.array([number for number, _ in segment.frames])
     times = np.array([time for _, time in segment.frames])
-    own = times < until - 1e-9
+    own = (times >= begin) & (times < end)
     parts, seen = [], np.zeros(len(times), bool)
     for person, rows in _by_person(segment).items():
         where, values = _spread(rows, times)
@@ -104,23 +113,19 @@ def motions_of(segment: Segment, settings: SpottingSettings) -> dict[int, Motion
     return found
 
 
-def _motion(curves: Sequence[tuple[int, np.ndarray]], settings: SpottingSettings) -> Motion:
-    smoothed = [smooth(values, settings) for _, values in curves]
-    noise = np.median([noise_of(values, soft) for (_, values), soft in zip(curves, smoothed, strict=True)], axis=0)
+def _motion(pieces: Sequence[tuple[int, np.ndarray]], settings: SpottingSettings) -> Motion:
+    smoothed = [smooth(values, settings) for _, values in pieces]
+    noise = np.median([noise_of(values, soft) for (_, values), soft in zip(pieces, smoothed, strict=True)], axis=0)
     thresholds = thresholds_of(noise, settings)
-    start = min(first for first, _ in curves)
-    length = max(first + len(values) for first, values in curves) - start
-    total, count = np.zeros((length, len(REGIONS))), np.zeros((length, 1))
-    motion = Motion(start, total, np.full(length, np.nan), thresholds)
-    for (first, _), soft in zip(curves, smoothed, strict=True):
+    start = min(first for first, _ in pieces)
+    length = max(first + len(values) for first, values in pieces) - start
+    motion = Motion(start, np.full((length, len(REGIONS)), np.nan), np.full(length, np.nan), thresholds)
+    for (first, _), soft in zip(pieces, smoothed, strict=True):
         place = slice(first - start, first - start + len(soft))
-        above = soft - soft.min(axis=0)
-        total[place] += above
-        count[place] += 1
-        score = (rises(above, settings) / thresholds).max(axis=1)
-        motion.score[place] = np.fmax(motion.score[place], score)
-        motion.intervals += intervals_of(soft, first / settings.rate, thresholds, settings)
-    motion.displacement = np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
+        away = displacement_from_rest(soft, settings.rate)
+        motion.displacement[place] = away
+        motion.score[place] = (away / thresholds).max(axis=1)
+        motion.intervals += intervals_of(away, first / settings.rate, thresholds, settings)
     return motion
 
 
@@ -155,14 +160,15 @@ def _blinks(rows: np.ndarray, times: np.ndarray, settings: SpottingSettings) -> 
 
 
 def _without_blinks(values: np.ndarray, first: int, blinking: tuple[int, np.ndarray]) -> np.ndarray:
-    """Replace the displacement of the brows during blinks by a straight line."""
+    """Replace the displacement [n, patches, 2] of the brows during blinks by a straight line."""
     moments = np.arange(first, first + len(values))
     closed = np.interp(moments, blinking[0] + np.arange(len(blinking[1])), blinking[1]) > 0.5
     if not closed.any() or closed.all():
         return values
     values = values.copy()
-    for number in BROWS:
-        values[closed, number] = np.interp(moments[closed], moments[~closed], values[~closed, number])
+    for patch in BROWS:
+        for axis in (0, 1):
+            values[closed, patch, axis] = np.interp(moments[closed], moments[~closed], values[~closed, patch, axis])
     return values
 
 
