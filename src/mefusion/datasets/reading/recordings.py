@@ -142,9 +142,16 @@ class OfficialRecordings(RecordingSource):
                 self._told(coded, f"{error}; it is left out")
         table = pd.DataFrame(
             [
-                (self.dataset, f"{self.dataset}/{v.subject}", v.recording, str(v.path), self.fps, len(found) or None)
+                (
+                    self.dataset,
+                    f"{self.dataset}/{v.subject}",
+                    v.recording,
+                    str(v.path),
+                    self.fps,
+                    present and len(present),
+                )
                 for v in videos
-                for found in [numbers[v.recording]]
+                for present in [numbers[v.recording]]
             ],
             columns=list(RECORDING_DTYPES),
         ).astype(dict(RECORDING_DTYPES))
@@ -152,17 +159,17 @@ class OfficialRecordings(RecordingSource):
         self._compare_with_official(table, expressions)
         return table, expressions.sort_values(["recording", "onset"], ignore_index=True)
 
-    def _numbers(self, video: Video) -> list[int]:
-        """Numbers of the frames of a folder; empty for a video file, and for a folder that cannot be read."""
+    def _numbers(self, video: Video) -> list[int] | None:
+        """Numbers of the frames of a folder, empty if it cannot be read; None for a video file."""
         if not video.path.is_dir():
-            return []
+            return None
         try:
             return list(list_frames(video.path))
         except MefusionError as error:
             self.problems.append(str(error))
             return []
 
-    def _event(self, coded: CodedExpression, numbers: Mapping[str, list[int]]) -> dict[str, object]:
+    def _event(self, coded: CodedExpression, numbers: Mapping[str, list[int] | None]) -> dict[str, object]:
         """A row of the table of expressions.
 
         Raises:
@@ -194,9 +201,9 @@ class OfficialRecordings(RecordingSource):
             "action_units": facs.columns(coded.action_units)["action_units"],
         }
 
-    def _index(self, present: Sequence[int], number: int, side: str) -> int:
+    def _index(self, present: Sequence[int] | None, number: int, side: str) -> int:
         """Index of a frame; of a missing one the next (`left`) or the previous one (`right`)."""
-        if not present:
+        if present is None:
             return number - self.first_frame
         return bisect.bisect_left(present, number) if side == "left" else bisect.bisect_right(present, number) - 1
 
