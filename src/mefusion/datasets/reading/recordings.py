@@ -128,33 +128,24 @@ class OfficialRecordings(RecordingSource):
     def recordings(self, *, workers: int | None = None) -> tuple[pd.DataFrame, pd.DataFrame]:
         """See `RecordingSource.recordings`."""
         self.problems = []
-        videos = sorted(self.videos(), key=lambda video: video.recording)
-        if not videos:
+        found = sorted(self.videos(), key=lambda video: video.recording)
+        if not found:
             raise MefusionError(
                 f"{self.root} has no long videos: data.root must be the folder of the official download"
             )
-        numbers = {video.recording: self._numbers(video) for video in videos}
-        events = []
+        numbers = {video.recording: self._numbers(video) for video in found}
+        videos = [video for video in found if numbers[video.recording] != []]
+        events, rows = [], []
+        for video in videos:
+            present = numbers[video.recording]
+            subject, frames = f"{self.dataset}/{video.subject}", None if present is None else len(present)
+            rows.append((self.dataset, subject, video.recording, str(video.path), self.fps, frames))
         for coded in self.coded(videos):
             try:
                 events.append(self._event(coded, numbers))
             except MefusionError as error:
                 self._told(coded, f"{error}; it is left out")
-        table = pd.DataFrame(
-            [
-                (
-                    self.dataset,
-                    f"{self.dataset}/{v.subject}",
-                    v.recording,
-                    str(v.path),
-                    self.fps,
-                    present and len(present),
-                )
-                for v in videos
-                for present in [numbers[v.recording]]
-            ],
-            columns=list(RECORDING_DTYPES),
-        ).astype(dict(RECORDING_DTYPES))
+        table = pd.DataFrame(rows, columns=list(RECORDING_DTYPES)).astype(dict(RECORDING_DTYPES))
         expressions = pd.DataFrame(events, columns=list(EVENT_DTYPES)).astype(dict(EVENT_DTYPES))
         self._compare_with_official(table, expressions)
         return table, expressions.sort_values(["recording", "onset"], ignore_index=True)
@@ -175,7 +166,7 @@ class OfficialRecordings(RecordingSource):
         Raises:
             MefusionError: it cannot be used.
         """
-        if coded.recording is None or coded.recording not in numbers:
+        if coded.recording is None or numbers.get(coded.recording, []) == []:
             raise MefusionError(f"the download has no recording {coded.recording or 'of it'}")
         onset, apex, offset = (frame_number(cell) for cell in (coded.onset, coded.apex, coded.offset))
         if onset is None or offset is None:
