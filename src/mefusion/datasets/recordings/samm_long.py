@@ -11,7 +11,7 @@ from mefusion.datasets.samm import SammSource
 
 
 class SammLongRecordings(OfficialRecordings):
-    """SAMM Long Videos: 147 recordings of 32 subjects; frames as in `SAMM_longvideos/006_1/006_1_0001.jpg`.
+    """SAMM Long Videos: 147 recordings; frames as in `SAMM_longvideos/006_1/006_1_0001.jpg`.
 
     An expression's name is that of its recording and a number: `006_1_2` is in `006_1`. The table has no emotions. If
     the table of SAMM's micro-expressions lies in the download too, those of the same name have theirs from there.
