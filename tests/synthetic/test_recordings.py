@@ -146,6 +146,17 @@ def test_neutral_stretches_have_noise_light_and_head_motion():
     assert noise == pytest.approx(np.hypot(1, 1 / np.sqrt(12)), abs=0.1)  # of the sensor, and of rounding
 
 
+@pytest.mark.parametrize("seed", [0, 1])
+def test_heads_drift_and_turn_smoothly(seed):
+    made = recording(seconds=60, seed=seed, **QUIET)
+    (actor,) = made.actors
+    path = np.array([transform(actor.subject.landmarks[30:31], head)[0] for head in actor.heads])
+    steps = np.linalg.norm(np.diff(path, axis=0), axis=1)
+    assert np.median(steps) < 0.15
+    assert steps.max() < 1.2  # a turn of five pixels takes 0.4 s or more
+    assert 2 < np.ptp(path, axis=0).max() < 25
+
+
 def test_eyes_close_fully_and_nothing_else_moves():
     made = recording(**STILL, **QUIET | {"blinks_per_minute": 20})
     blinks = made.others
