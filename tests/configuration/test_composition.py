@@ -1,4 +1,5 @@
 import itertools
+from dataclasses import fields
 
 import pandas as pd
 import pytest
@@ -12,15 +13,22 @@ from mefusion.configuration import composition
 from mefusion.configuration.building import make_network
 from mefusion.configuration.cli import configuration_folder
 from mefusion.configuration.preparing import resolve_preparation
+from mefusion.datasets.reading.recordings import RecordingSource
 from mefusion.datasets.reading.source import Source
 from mefusion.datasets.smic import SmicSource
 from mefusion.studies.identity import study_content
+from mefusion.synthetic.recordings import RecordingSettings
 
 CONF, EXPERIMENTS = configuration_folder("conf"), configuration_folder("experiments")
 
 
 def options(group):
     return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+
+
+def recordings():
+    """Files of conf/data/ for long videos, which mefusion-spot reads."""
+    return [data for data in options("data") if "datasets.recordings" in (CONF / "data" / f"{data}.yaml").read_text()]
 
 
 def configuration(name, *overrides, hydra=False):
@@ -38,7 +46,7 @@ def roots_of(data, root="a"):
 
 
 @pytest.mark.parametrize("name", ["prepare", "check"])
-@pytest.mark.parametrize("data", sorted({*options("data")} - {"pooled"}))
+@pytest.mark.parametrize("data", sorted({*options("data")} - {"pooled", *recordings()}))
 def test_every_source_is_built_from_its_configuration(name, data, tmp_path):
     config = configuration(name, f"data={data}", *roots_of(data, tmp_path))
     source = instantiate(config.data)
@@ -47,6 +55,23 @@ def test_every_source_is_built_from_its_configuration(name, data, tmp_path):
     assert source.digest() is None  # nothing is there
     assert source.required_counts == source.official
     assert resolve_preparation(config).cache.parent.name == data
+
+
+@pytest.mark.parametrize("data", recordings())
+def test_every_set_of_long_videos_is_built_from_its_configuration(data, tmp_path):
+    config = configuration("prepare", f"data={data}", f"data.root={tmp_path}")
+    source = instantiate(config.data)
+    assert isinstance(source, RecordingSource)
+    assert source.name == config.data.name == data
+    assert source.root == tmp_path
+    with pytest.raises(MefusionError, match=r"data\._target_=.* is not allowed here"):
+        resolve_preparation(config)  # clips are prepared, and not long videos
+
+
+def test_the_configuration_of_rendered_recordings_has_every_setting():
+    config = configuration("prepare", "data=synthetic_long").data
+    assert {field.name for field in fields(RecordingSettings)} - {"subject", "take"} <= {*config}
+    assert instantiate(config).settings == RecordingSettings(seconds=60)
 
 
 CASME2 = {"official": ["casme2"], "root": "/data", "frames": "raw"}

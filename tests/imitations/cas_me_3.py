@@ -10,6 +10,12 @@ from imitations.plan import Imitation, Row, deal, draw_apex
 from imitations.writing import number_or_text, write_workbook
 
 TABLE = "cas(me)3_part_A_ME_label_JpgIndex_v2.xlsx"
+MACRO_TABLE = "cas(me)3_part_A_MaE_label_JpgIndex_v2_emotion.xlsx"
+# Two versions of its columns.
+MACRO_HEADERS = (
+    ("sub", "seq", "onset", "apex", "offset", "au", "emotion"),
+    ("Subject", "Filename", "Onset", "Apex", "Offset", "AU", "emotion"),
+)
 OLD_TABLE, OLD_ROWS = "cas(me)3_part_A_ME_label_JpgIndex_v1.xlsx", 921
 HEADER = ("Subject", "Filename", "Onset", "Apex", "Offset", "AU", "Objective class", "emotion")
 COUNTS = {
@@ -108,6 +114,11 @@ def _cells(row: Row) -> tuple:
         *(row.subject, row.cell("clip"), row.cell("onset"), row.cell("apex"), row.cell("offset")),
         *(number_or_text(row.action_units), row.cells.get("objective"), row.cell("emotion")),
     )
+
+
+def write_macro_table(folder: Path, rows: Sequence[Sequence[object]], *, header: int = 0) -> None:
+    """The table of macro-expressions: subject, file, onset, apex, offset, action units, emotion."""
+    write_workbook(folder / MACRO_TABLE, {"Sheet1": [MACRO_HEADERS[header], *rows]})
 
 
 def frame_path(row: Row, number: int, variant: str) -> str:

@@ -31,13 +31,20 @@ class CasmeSquaredSource(OfficialSource):
     tables = ("CAS(ME)^2code_final(Updated).xlsx", "CAS(ME)^2code_final (Updated).xlsx", "CAS(ME)^2code_final.xlsx")
 
     def table_rows(self) -> Iterator[dict[str, str]]:
-        """Cells of each micro-expression; the sheets of naming rules give its `subject` and the code of its `video`."""
+        """Cells of each micro-expression."""
+        return self.coded_rows(kind="micro")
+
+    def coded_rows(self, *, kind: str = "") -> Iterator[dict[str, str]]:
+        """Cells of each expression whose type begins with `kind`.
+
+        The sheets of naming rules give its `subject` and the code of its `video`.
+        """
         codes, subject_rule, video_rule = self._sheets()
         subjects = {row[2]: row[1] for row in subject_rule if row[2:] and row[2].isdigit()}
         videos = {row[1].lower(): row[0].zfill(4) for row in video_rule if row[1:]}  # anger1 -> 0401
         for row in codes:
             cells = dict(zip_longest(CODES, row[: len(CODES)], fillvalue=""))
-            if not cells["type"].lower().startswith("micro"):
+            if not cells["type"].lower().startswith(kind):
                 continue
             if cells["index"] not in subjects:
                 raise MefusionError(

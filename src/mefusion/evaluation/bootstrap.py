@@ -93,7 +93,7 @@ def score_intervals(predictions: pd.DataFrame, classes: Sequence[str]) -> dict[s
     if not _can_be_drawn(datasets):
         return {}
     counts = resample_counts(datasets)
-    return {name: _interval(resampled_scores(matrices, counts, score)) for name, score in metrics.SCORES.items()}
+    return {name: interval(resampled_scores(matrices, counts, score)) for name, score in metrics.SCORES.items()}
 
 
 def mcnemar(only_first: int, only_second: int) -> float:
@@ -142,17 +142,17 @@ def compare(
     if not one["label"].equals(other["label"]):
         raise MefusionError("the two studies label the same clips differently")
     (matrices, datasets), (reference_matrices, _) = (subject_matrices(table, classes) for table in (first, second))
-    interval = None
+    ends = None
     if _can_be_drawn(datasets):
         counts = resample_counts(datasets, resamples)
-        interval = _interval(resampled_scores(matrices, counts) - resampled_scores(reference_matrices, counts))
+        ends = interval(resampled_scores(matrices, counts) - resampled_scores(reference_matrices, counts))
     right, reference_right = (table["label"] == table["prediction"] for table in (one, other))
     only_study, only_reference = int((right & ~reference_right).sum()), int((~right & reference_right).sum())
     pooled = [metrics.uf1(each.sum(axis=1)).mean() for each in (matrices, reference_matrices)]
     return {
         "clips": len(one),
         "difference": float(pooled[0] - pooled[1]),
-        "interval": interval,
+        "interval": ends,
         "only_study": only_study,
         "only_reference": only_reference,
         "mcnemar": mcnemar(only_study, only_reference),
@@ -163,7 +163,8 @@ def _can_be_drawn(datasets: Sequence[str]) -> bool:
     return len({*datasets}) < len(datasets)
 
 
-def _interval(values: np.ndarray) -> list[float]:
+def interval(values: np.ndarray) -> list[float]:
+    """Lower and upper end of the 95 % percentile interval of resampled scores [resamples]."""
     return [float(end) for end in np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])]
 
 

@@ -23,7 +23,7 @@ from mefusion.synthetic.warps import pixel_grid, sample
 
 SINGLE = 1 / 3  # share of the expressions that are one action unit of no emotion
 MOUTH_OPENS = 5.0  # how far the landmark that moves most goes when a speaker's mouth opens, px of the crop of 128 px
-SPEECH = {26: 1.0}  # action unit -> probability, as in `EMOTIONS`
+SPEECH = (26,)  # its action units
 SETTLED = 1 / 32  # px; OpenCV rounds the points that it samples to this
 STEEPEST = 0.75  # largest slope of a motion; with 1 the skin folds
 BORDER = 0.14  # share of the patch over which it fades into the background
@@ -87,7 +87,7 @@ class Actor:
             self._closed[span.onset : span.offset + 1] = closed
         away = [span for span in spans if span.kind == "away"]
         self.heads = camera.heads(settings, number, times[:-1], away, rng)
-        self._mouth = self.subject.field(_motion(self.subject, tuple(SPEECH), MOUTH_OPENS, rng)[0])
+        self._mouth = self.subject.field(_motion(self.subject, SPEECH, MOUTH_OPENS, rng)[0])
         self._lids = [Eyelid.of(self.subject.landmarks, side) for side in (0, 1)]
         self._grid = pixel_grid(settings.face_size)
         fade = np.minimum(self._grid, settings.face_size - 1 - self._grid).min(-1) / (BORDER * settings.face_size)
@@ -103,9 +103,7 @@ class Actor:
         if rng.random() > SINGLE:
             emotion = str(rng.choice(list(EMOTIONS[settings.scheme])))
             chances = EMOTIONS[settings.scheme][emotion]
-            units = tuple(sorted(unit for unit, chance in chances.items() if rng.random() < chance)) or (
-                max(chances, key=lambda unit: chances[unit]),
-            )
+            units = tuple(sorted(unit for unit, chance in chances.items() if rng.random() < chance))
         mean = settings.amplitude if span.kind == "micro" else settings.macro_amplitude
         apex, strength = strengths(times, span, rise=rng.uniform(0.3, 0.5), hold=rng.uniform(0, 0.3))
         motion, amplitude = _motion(self.subject, units, rng.uniform(0.7, 1.3) * mean, rng)
@@ -124,7 +122,7 @@ class Actor:
             return self._speech[t] * self._mouth
         if self._shown[0] != number:
             self._shown = number, self.subject.field(self.expressions[number].motion)
-        return self._strength[t] * self._shown[1] + self._speech[t] * self._mouth
+        return self._strength[t] * self._shown[1]
 
     def landmarks(self, t: int) -> np.ndarray:
         """Exact landmarks of frame t, [68, 2] px of the picture, which they may lie outside of."""

@@ -27,13 +27,14 @@ def heads(
     """
     size, force = settings.face_size, settings.head_motion
     unit = force * size / 256  # what is a pixel at a face size of 256
-    turn = _turns(times, rng, per_minute=TURNS)
-    x = unit * (1.5 * waves(times, rng, periods=DRIFT) + turn * rng.uniform(-8, 8, (len(turn), 1))).sum(0)
-    y = unit * (1.2 * waves(times, rng, periods=DRIFT) + turn * rng.uniform(-5, 5, (len(turn), 1))).sum(0)
-    angle = np.deg2rad(force) * (
-        0.6 * waves(times, rng, periods=DRIFT) + turn * rng.uniform(-2, 2, (len(turn), 1))
-    ).sum(0)
-    scale = 1 + force * 0.006 * waves(times, rng, periods=DRIFT)
+    turns = _turns(times, rng, per_minute=TURNS)
+
+    def motion(drift: float, turn: float) -> np.ndarray:
+        reached = rng.uniform(-turn, turn, (len(turns), 1))  # by each turn
+        return drift * waves(times, rng, periods=DRIFT) + (reached * turns).sum(0)
+
+    x, y, angle = unit * motion(1.5, 8), unit * motion(1.2, 5), np.deg2rad(force * motion(0.6, 2))
+    scale = 1 + force * motion(0.006, 0)
     centre = settings.width * (number + 0.5) / settings.faces
     gone = np.zeros_like(times)
     for span in away:
@@ -41,11 +42,11 @@ def heads(
         gone = np.maximum(gone, smooth(np.clip(np.minimum(times - start, end - times) / WALK, 0, 1)))
     # The outer faces leave by the side, others downwards, so that nobody walks through a neighbour.
     if number == 0:
-        x = x - gone * (centre + size)
+        x -= gone * (centre + size)
     elif number == settings.faces - 1:
-        x = x + gone * (settings.width - centre + size)
+        x += gone * (settings.width - centre + size)
     else:
-        y = y + gone * (settings.height / 2 + size)
+        y += gone * (settings.height / 2 + size)
     return _similarities(size, angle, scale, centre + x, settings.height / 2 + y)
 
 
