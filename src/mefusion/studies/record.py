@@ -9,6 +9,7 @@ from typing import Any
 
 from mefusion.common.errors import MefusionError, first_line
 from mefusion.common.files import is_irregular, write_text
+from mefusion.evaluation.folds import ALL
 from mefusion.evaluation.measures import TaskReport
 from mefusion.evaluation.predictions import some
 from mefusion.studies.runs import Run, runs_of
@@ -152,6 +153,11 @@ def _measures_of_version_0_1(tasks: Mapping[str, Any]) -> dict[str, Any]:
 def task_reports(study: Mapping[str, Any]) -> list[TaskReport]:
     """How the errors of the study's tasks are reported; `study` is what `load_study` returns."""
     return [TaskReport.from_plain(data) for data in study["measures"].values()]
+
+
+def has_score(study: Mapping[str, Any]) -> bool:
+    """Whether a study tests anyone, and so has a score; `study` is what `load_study` returns."""
+    return study.get("protocol") != ALL
 
 
 def left_out_phrase(study: Mapping[str, Any]) -> str:
