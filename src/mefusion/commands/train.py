@@ -132,8 +132,8 @@ def finish(experiment: "Experiment", study: "Study", *, done_before: int) -> flo
         return None
     if not has_score(study.facts):
         print(
-            f"{study.directory} was trained on all subjects, so it has no score: run the same command with protocol=loso, "
-            f"and its score stands for this network: mefusion-export {study.directory} --scores outputs/STUDY"
+            f"{study.directory} was trained on all subjects, so it has no score; that of the same command with "
+            f"protocol=loso stands for it: mefusion-export {study.directory} --scores {study.directory.parent}/STUDY"
         )
         objective = validation_uf1([run.folder for run in study.runs]) if validated else None
         report_to_launcher(complete=True, uf1=None, objective=objective, trained=trained)

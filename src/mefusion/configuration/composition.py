@@ -204,8 +204,8 @@ def plan_study(experiment: Experiment, clips: ClipStore) -> Study:
     folds = make_folds(protocol.name, clips.index, **options)
     if settings.rule == Rule.oracle and not any(fold.test for fold in folds):
         raise MefusionError(
-            f"rule=oracle selects the epoch on the test subjects, and protocol={protocol.name} has none: give rule=last, "
-            "rule=average or rule=inner_val"
+            f"rule=oracle selects the epoch on the test subjects, and protocol={protocol.name} has none: "
+            "give rule=last, rule=average or rule=inner_val"
         )
     tested = clips.index[clips.index["subject"].isin({subject for fold in folds for subject in fold.test})]
     content = study_content(

@@ -12,6 +12,7 @@ from pandas.api.types import is_numeric_dtype
 from mefusion.common.errors import MefusionError, first_line
 from mefusion.common.files import is_irregular, write_table, write_text
 from mefusion.evaluation import metrics
+from mefusion.evaluation.calibration import Calibration, calibrate
 from mefusion.evaluation.predictions import (
     COLUMNS,
     PROBABILITY,
@@ -63,7 +64,7 @@ def read_result(directory: str | Path, partial: bool = False) -> Result:
     study = load_study(directory)
     if not has_score(study):
         raise NoScoreError(
-            f"{directory} has no score: with protocol=all it was trained on all subjects, to be used. The study with the "
+            f"{directory} has no score: with protocol=all it was trained on all subjects, for use. The study with the "
             "same settings and protocol=loso has one."
         )
     planned = planned_runs(directory, study)
@@ -123,6 +124,27 @@ def validation_uf1(folders: Sequence[Path]) -> float:
     table = pd.concat([load_predictions(folder / "validation.parquet") for folder in folders])
     matrix = metrics.confusion_matrix(table["label"].tolist(), table["prediction"].tolist(), classes_of(table))
     return float(metrics.uf1(matrix))
+
+
+def read_calibration(directory: str | Path) -> Calibration | None:
+    """Temperatures fitted on the validation clips of a study's runs, and what they do to its test clips.
+
+    Args:
+        directory: of a study; runs that are not done are left out.
+
+    Returns:
+        The calibration; None unless the study has rule=inner_val and a run that tests someone is done.
+
+    Raises:
+        MefusionError: a table is missing or broken.
+    """
+    study = load_study(directory)
+    runs = [run for run in planned_runs(directory, study) if run.done]
+    if study["rule"] != "inner_val" or not has_score(study) or not runs:
+        return None
+    return calibrate(
+        [(load_predictions(run.folder / "validation.parquet"), load_predictions(run.folder)) for run in runs]
+    )
 
 
 def load_curves(directory: str | Path) -> pd.DataFrame | None:
