@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import nn
 
 from mefusion import __version__
@@ -134,7 +134,7 @@ def _write(
     network: type[nn.Module] | None,
 ) -> None:
     """Write the files of a bundle into `folder`, which will be renamed to `final`."""
-    save_file(dict(study.weights.network), folder / WEIGHTS)
+    (folder / WEIGHTS).write_bytes(save(dict(study.weights.network)))
     content = describe(study, score)
     content["files"] = {WEIGHTS: sha256(folder / WEIGHTS)}
     (folder / DESCRIPTION).write_text(description_text(content), encoding="utf-8")
@@ -176,7 +176,7 @@ def describe(study: TrainedStudy, score: Score | None) -> dict[str, Any]:
         "labels": config["labels"],
         "score": score.plain if score else None,
         "study": {"name": facts["study"], **trained, **{name: facts.get(name) for name in known}},
-        "data": {"name": facts["data"], **facts["trained_on"]},
+        "data": {"name": facts["data"], "partial": facts["partial"], **facts["trained_on"]},
         "onnx": None,
         "versions": {"mefusion": __version__, "torch": importlib.metadata.version("torch")},
     }
