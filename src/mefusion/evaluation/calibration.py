@@ -14,7 +14,7 @@ from scipy.optimize import minimize_scalar
 from mefusion.evaluation.predictions import PROBABILITY, classes_of
 
 BINS = 10
-LIMITS = (0.05, 20.0)
+LIMITS = (0.2, 5.0)
 """Temperatures between which the best one is searched: where all answers are right, ever smaller ones are better."""
 
 _LEAST = 1e-12  # probability, so that its logarithm is finite

@@ -148,6 +148,8 @@ def _typed(folder: Path, content: Mapping[str, Any]) -> Bundle:
         raise ValueError("the temperature must be above 0")
     if content["clip_length"] != content["preparation"]["clip_length"]:
         raise ValueError("two clip lengths")
+    if network["arguments"]["num_classes"] != len(classes):
+        raise ValueError(f"{len(classes)} classes, and a network of {network['arguments']['num_classes']}")
     if not isinstance(network["class"], str) or not isinstance(network["arguments"], dict):
         raise ValueError("network must have a class and arguments")
     return Bundle(
