@@ -13,6 +13,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "evaluation.predictions": ["load_predictions"],
         "evaluation.scoring": ["score"],
         "faces.alignment": ["align_face"],
+        "inference.predictor": ["load_bundle"],
         "spotting.api": ["spot"],
     },
 )

@@ -134,6 +134,23 @@ def test_a_short_name_that_two_datasets_share_is_not_taken_for_one_of_them():
         select_folds(folds, ["sub01"])
 
 
+# All subjects.
+
+
+@given(tables)
+def test_all_trains_on_everyone_and_tests_no_one(clips):
+    (fold,) = make_folds("all", clips)
+    assert fold == Fold("all", train=tuple(sorted(set(clips["subject"]))), test=())
+    taken = take_out_validation(fold, clips, share=0.3, seed=0)
+    assert not set(taken.train) & set(taken.validation)
+    assert set(taken.train) | set(taken.validation) == set(fold.train)
+
+
+def test_all_has_no_options():
+    with pytest.raises(MefusionError, match=r"protocol.k=3 has no meaning for protocol=all: it is for protocol=kfold"):
+        make_folds("all", table([("a", "1", "x")]), k=3)
+
+
 # Groups of subjects.
 
 

@@ -494,7 +494,7 @@ def test_study_that_cannot_be_read_is_not_left_out(tmp_path, monkeypatch):
 def test_a_table_that_is_not_the_one_the_fold_was_completed_with_is_refused(tmp_path):
     directory = write_study(tmp_path / "mol")
     (run, *_) = record.planned_runs(directory)
-    run.mark_done()
+    run.mark_done(run.predictions)
     results.read_result(directory)
     content = bytearray(run.predictions.read_bytes())
     content[0] ^= 1  # Parquet's readers look at the end only

@@ -32,7 +32,7 @@ def train(config: "DictConfig") -> float | None:
 
     Returns:
         The value that a sweeper maximises: the pooled UF1, or with `rule=inner_val` the UF1 of the validation subjects.
-        None if folds are missing, or if the rule selects on the test subjects.
+        None if folds are missing, if the rule selects on the test subjects, or if there are none.
 
     Raises:
         MefusionError: the data are not prepared, or settings are wrong.
@@ -119,20 +119,30 @@ def finish(experiment: "Experiment", study: "Study", *, done_before: int) -> flo
         The same as `train`.
     """
     from mefusion.configuration import building
+    from mefusion.studies.record import has_score
     from mefusion.studies.results import headline, pool, validation_uf1
 
     missing = [run.name for run in study.runs if not run.done]
     trained = len(study.runs) - len(missing) - done_before
+    validated = study.rule == "inner_val"
     if missing:
         print(f"{study.directory} is incomplete: the folds {', '.join(missing)} are missing, so nothing is scored")
         report_to_launcher(complete=False, uf1=None, objective=None, trained=trained)
         return None
+    if not has_score(study.facts):
+        print(
+            f"{study.directory} was trained on all subjects, so it has no score; that of the same command with "
+            f"protocol=loso stands for it: mefusion-export {study.directory} --scores {study.directory.parent}/STUDY"
+        )
+        objective = validation_uf1([run.folder for run in study.runs]) if validated else None
+        report_to_launcher(complete=True, uf1=None, objective=objective, trained=trained)
+        return objective
     result = pool(study.directory)
     print(headline(result.summary))
     building.log_study(experiment, study, result.summary, result.predictions)
     # None under the rule oracle: a sweep must not maximise a score that was selected on the test subjects.
     uf1 = result.summary.get("uf1")
-    objective = validation_uf1([run.folder for run in study.runs]) if study.rule == "inner_val" else uf1
+    objective = validation_uf1([run.folder for run in study.runs]) if validated else uf1
     report_to_launcher(complete=True, uf1=uf1, objective=objective, trained=trained)
     return objective
 

@@ -24,6 +24,7 @@ from mefusion.configuration.cli import configuration_folder
 from mefusion.configuration.objects import check_target, make, modules_of_targets
 from mefusion.configuration.preparing import Preparation, plan_preparation, require_folder_name, typed_settings
 from mefusion.configuration.schema import ProtocolOptions, TrainSettings
+from mefusion.configuration.using import facts_for_use
 from mefusion.datasets.labels import classes_of_clips, label_clips
 from mefusion.datasets.reading.counts import differences
 from mefusion.datasets.reading.source import Source
@@ -37,6 +38,7 @@ from mefusion.studies.code import code_digest
 from mefusion.studies.identity import study_content, study_hash
 from mefusion.studies.study import Study
 from mefusion.training.losses import Task
+from mefusion.training.settings import Rule
 from mefusion.windows.settings import Windows
 from mefusion.windows.store import ClipStore
 from mefusion.windows.views import make_view
@@ -200,6 +202,11 @@ def plan_study(experiment: Experiment, clips: ClipStore) -> Study:
     source, labels, backend = experiment.preparation.source, settings.labels, experiment.preparation.settings.backend
     options = {field.name: getattr(protocol, field.name) for field in fields(ProtocolOptions)}
     folds = make_folds(protocol.name, clips.index, **options)
+    if settings.rule == Rule.oracle and not any(fold.test for fold in folds):
+        raise MefusionError(
+            f"rule=oracle selects the epoch on the test subjects, and protocol={protocol.name} has none: "
+            "give rule=last, rule=average or rule=inner_val"
+        )
     tested = clips.index[clips.index["subject"].isin({subject for fold in folds for subject in fold.test})]
     content = study_content(
         experiment.plain,
@@ -239,6 +246,8 @@ def plan_study(experiment: Experiment, clips: ClipStore) -> Study:
         "code": code_digest([type(clips.view).__module__, *modules_of_targets(named)]),
         "device": provenance.device_name(settings.trainer["accelerator"]),
     }
+    if not tested.size:
+        facts |= facts_for_use(experiment.preparation, clips.index)
     return Study(
         directory=Path(settings.output_dir)
         / folder_name(f"{settings.model.name}-{source.name}-{labels.name}-{digest}"),

@@ -4,6 +4,7 @@ import hashlib
 import io
 import re
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from mefusion.common.files import is_irregular, resolved
 from mefusion.datasets.reading import facs
 from mefusion.datasets.reading.source import Source
 
-REQUIRED = ("clip_id", "subject", "path", "emotion")
+REQUIRED_UNLABELLED = ("clip_id", "subject", "path")
+REQUIRED = (*REQUIRED_UNLABELLED, "emotion")
 NUMBERS = ("onset", "apex", "offset", "fps")
 COLUMNS = (*REQUIRED, *NUMBERS, "dataset", "action_units", "landmarks")
 
@@ -49,7 +51,7 @@ def manifest_digest(manifest: Path) -> str | None:
     return hashlib.sha256(manifest.read_bytes()).hexdigest() if manifest.is_file() else None
 
 
-def read_manifest(manifest: Path, *, dataset: str) -> pd.DataFrame:
+def read_manifest(manifest: Path, *, dataset: str, labelled: bool = True) -> pd.DataFrame:
     """Read a manifest into a clip table.
 
     Args:
@@ -57,18 +59,20 @@ def read_manifest(manifest: Path, *, dataset: str) -> pd.DataFrame:
             action_units, fps, landmarks. A path is a folder of frames or a video file; landmarks is a landmark file
             (see `read_landmarks`). Both are relative to the manifest's folder, and must be inside it.
         dataset: name of the dataset, for rows without one.
+        labelled: whether each clip must have an emotion.
 
     Raises:
         MefusionError: the file is missing, is no CSV, lacks a column or has it twice, or has a wrong value; the message
             names it.
     """
     rows = _read(manifest)
-    missing = [column for column in REQUIRED if column not in rows]
+    required = REQUIRED if labelled else REQUIRED_UNLABELLED
+    missing = [column for column in required if column not in rows]
     if missing:
         raise MefusionError(
-            f"{manifest} lacks the column {', '.join(missing)}: its header must have {', '.join(REQUIRED)}"
+            f"{manifest} lacks the column {', '.join(missing)}: its header must have {', '.join(required)}"
         )
-    clips = (_clip(row, manifest, dataset) for row in rows.to_dict("records"))
+    clips = (_clip(row, manifest, dataset, required) for row in rows.to_dict("records"))
     return clip_table(clips, origin=manifest, root=resolved(manifest.parent))
 
 
@@ -103,8 +107,10 @@ def _read(manifest: Path) -> pd.DataFrame:
     return rows.rename(columns=str.strip).map(str.strip)
 
 
-def _clip(row: dict[str, str], manifest: Path, default_dataset: str) -> dict[str, object]:
-    for column in REQUIRED:
+def _clip(
+    row: dict[str, str], manifest: Path, default_dataset: str, required: Sequence[str] = REQUIRED
+) -> dict[str, object]:
+    for column in required:
         if not row[column]:
             raise MefusionError(f"{manifest} has no {column} for the clip '{row['clip_id']}': fill it in")
     dataset = row.get("dataset") or default_dataset
@@ -113,7 +119,7 @@ def _clip(row: dict[str, str], manifest: Path, default_dataset: str) -> dict[str
         "subject": f"{dataset}/{row['subject']}",
         "clip_id": row["clip_id"],
         "path": _path(row, "path", manifest),
-        "emotion": row["emotion"].lower(),
+        "emotion": row.get("emotion", "").lower() or None,
         "landmarks": _path(row, "landmarks", manifest) if row.get("landmarks") else None,
         **facs.columns(row.get("action_units")),
     } | {column: _number(row, column, manifest) for column in NUMBERS}

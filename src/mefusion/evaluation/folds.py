@@ -16,6 +16,9 @@ from mefusion.common.errors import MefusionError
 
 T = TypeVar("T")
 
+ALL = "all"
+"""The protocol that tests no one, and the name of its fold."""
+
 
 @dataclass(frozen=True)
 class Fold:
@@ -23,7 +26,7 @@ class Fold:
 
     Attributes:
         name: of the fold's folder, and in the column `fold` of prediction tables.
-        train, test: subjects.
+        train, test: subjects; the protocol `all` tests none.
         validation: subjects that the best epoch is selected on; none if no epoch is selected. Only under the rule
             `oracle` are they the test subjects.
     """
@@ -146,11 +149,21 @@ def hold_out(clips: pd.DataFrame, *, test: Sequence[str] = ()) -> list[Fold]:
     return [_fold("holdout", subjects, tested)]
 
 
+def train_on_all(clips: pd.DataFrame) -> list[Fold]:
+    """One fold that trains on all subjects and tests none: its network is for use, and no score stands for it.
+
+    Args:
+        clips: labelled clips with the column subject.
+    """
+    return [_fold(ALL, clips["subject"], set())]
+
+
 PROTOCOLS: Mapping[str, Callable[..., list[Fold]]] = {
     "loso": lambda clips: leave_one_subject_out(clips["subject"]),
     "kfold": k_fold,
     "cross_dataset": cross_dataset,
     "holdout": hold_out,
+    ALL: train_on_all,
 }
 
 

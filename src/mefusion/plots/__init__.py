@@ -5,6 +5,7 @@ their colours apart.
 """
 
 from mefusion.plots.attention import attention_figure
+from mefusion.plots.calibration import reliability_figure
 from mefusion.plots.clips import contact_sheet, flow_key, flow_to_rgb, rank_scores_figure
 from mefusion.plots.scores import (
     confusion_matrix_figure,
@@ -24,6 +25,7 @@ __all__ = [
     "label_counts",
     "learning_curves",
     "rank_scores_figure",
+    "reliability_figure",
     "subject_bars",
     "uf1_intervals",
     "weight_heat_map",

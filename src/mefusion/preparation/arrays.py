@@ -1,6 +1,6 @@
 """Compute the arrays that the models read from a clip's raw frames."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import cv2
 import numpy as np
@@ -12,10 +12,16 @@ from mefusion.faces.detectors import FaceBackend
 from mefusion.preparation.settings import Alignment, FaceSettings, MissingApex, PreparationSettings
 
 FLOW_IMAGE = (28, 28, 3)
+FLOWS = ("flow", "onset_apex_flow")  # arrays of a prepared clip
 
 
 def prepare_clip(
-    frames: Sequence[np.ndarray], backend: FaceBackend | None, settings: PreparationSettings, *, apex: int | None = None
+    frames: Sequence[np.ndarray],
+    backend: FaceBackend | None,
+    settings: PreparationSettings,
+    *,
+    apex: int | None = None,
+    flows: Collection[str] = FLOWS,
 ) -> dict[str, np.ndarray]:
     """Compute aligned frames and targets of one clip.
 
@@ -27,6 +33,7 @@ def prepare_clip(
         backend: finds the landmarks; None if the frames show only the face already; they are then resized as they are.
         settings: sizes and clip length.
         apex: index of the apex among the frames; None if it is unknown.
+        flows: which of `FLOWS` to compute; they take most of the time, and a prediction does not need a target.
 
     Returns:
         `frames` [T s, 144, 144] uint8, `frames_small` [T s, 64, 64] uint8, `landmarks` [T s, 68, 2] float32 px of
@@ -52,15 +59,13 @@ def prepare_clip(
         arrays["landmarks"] = points[used].astype(np.float32)
     if not apex:
         apex = largest_motion(canvas) if settings.missing_apex == MissingApex.largest_motion else len(canvas) // 2
-    pairs = zip(canvas[used][:-stride], canvas[used][stride:], strict=True)
-    return arrays | {
-        "frames": canvas[used],
-        "frames_small": small[used],
-        "flow": np.stack([tvl1_flow(first, second) for first, second in pairs]).astype(np.float16),
-        "onset_apex_flow": tvl1_flow(canvas[0], canvas[apex]).astype(np.float16),
-        "matrices": matrices[used].astype(np.float32),
-        "apex_place": np.array(apex),
-    }
+    arrays |= {"frames": canvas[used], "frames_small": small[used]}
+    if "flow" in flows:
+        pairs = zip(canvas[used][:-stride], canvas[used][stride:], strict=True)
+        arrays["flow"] = np.stack([tvl1_flow(first, second) for first, second in pairs]).astype(np.float16)
+    if "onset_apex_flow" in flows:
+        arrays["onset_apex_flow"] = tvl1_flow(canvas[0], canvas[apex]).astype(np.float16)
+    return arrays | {"matrices": matrices[used].astype(np.float32), "apex_place": np.array(apex)}
 
 
 def random_clip(settings: PreparationSettings) -> dict[str, np.ndarray]:

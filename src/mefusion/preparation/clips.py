@@ -2,7 +2,7 @@
 
 import functools
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -18,17 +18,18 @@ from mefusion.clips.cache import (
     save_clip,
     settings_hash,
 )
-from mefusion.clips.table import file_name, folder_name, frame_number
-from mefusion.clips.video import IMAGES, frame_place, frames_past_end, list_frames, read_clip, read_image
+from mefusion.clips.table import file_name, folder_name
+from mefusion.clips.video import IMAGES, list_frames, read_image
 from mefusion.common.errors import MefusionError, WriteError
 from mefusion.common.files import leads_outside, remove_leftovers, write_table
 from mefusion.common.parallel import parallel_map
 from mefusion.faces.alignment import fill_missing
 from mefusion.faces.detectors import FaceFinder, backend_version, make_backend
-from mefusion.faces.landmark_files import KnownLandmarks, clip_landmarks, with_landmark_files
-from mefusion.preparation.arrays import blend_in_time, flow_image_arrays, interpolate_in_time, prepare_clip
+from mefusion.faces.landmark_files import KnownLandmarks, with_landmark_files
+from mefusion.preparation.arrays import FLOWS, blend_in_time, flow_image_arrays, interpolate_in_time, prepare_clip
 from mefusion.preparation.checking import is_whole, stride_of
 from mefusion.preparation.quality import edge_distance
+from mefusion.preparation.reading import frame_numbers, landmark_file, read_raw_clip
 from mefusion.preparation.settings import PreparationSettings, ShortClips
 
 PREPARATION = 2  # raise it when a change of the code makes the same settings give other arrays
@@ -124,10 +125,10 @@ def _prepare(number: int, *, folder: Path, settings: PreparationSettings) -> Out
 def _prepare_or_raise(
     clip: dict[str, object], backend: FaceFinder | None, folder: Path, settings: PreparationSettings
 ) -> Outcome:
-    path, numbers = Path(str(clip["path"])), {name: frame_number(clip[name]) for name in ("onset", "apex", "offset")}
+    path, numbers = Path(str(clip["path"])), frame_numbers(clip)
     names = (str(clip["dataset"]), str(clip["subject"]).split("/", 1)[-1], f"{clip['clip_id']}.safetensors")
     target = folder.joinpath("clips", *map(file_name, names))
-    landmarks = _landmark_file(clip, settings)
+    landmarks = landmark_file(clip, settings)
     files = _files([path] if landmarks is None else [path, landmarks], root=Path(str(clip["root"])))
     state = _fingerprint(files, numbers)
     header = read_header(target)
@@ -136,16 +137,13 @@ def _prepare_or_raise(
         if path.suffix.lower() in IMAGES:
             arrays, facts = _from_flow_image(path)
         else:
-            limits = {"onset": numbers["onset"], "offset": numbers["offset"]}
-            frames = read_clip(path, **limits)
+            raw = read_raw_clip(clip, settings)
+            frames, past_end = raw.frames, raw.past_end
             if len(frames) < settings.clip_length and settings.short_clips == ShortClips.leave_out:
-                return Outcome(problem=f"{_too_few_frames(path, len(frames), settings)}: left out", wanted=True)
-            past_end = frames_past_end(path, count=len(frames), **limits)
-            apex = frame_place(path, numbers["apex"], **limits)
-            if apex is not None and apex >= len(frames):
-                apex = None
-            points = clip_landmarks(landmarks, path, frames, **limits) if landmarks else None
-            arrays, facts = _from_frames(path, frames, points, backend, settings, apex=apex)
+                return Outcome(problem=f"{too_few_frames(path, len(frames), settings)}: left out", wanted=True)
+            arrays, facts = prepare_frames(
+                frames, backend, settings, apex=raw.apex, landmarks=raw.landmarks, origin=path
+            )
             facts["frames_past_end"] = str(past_end)
             if past_end:
                 sentence = f"{path} ends {past_end} frames before the offset {numbers['offset']}: it is used to its end"
@@ -167,16 +165,35 @@ def _prepare_or_raise(
     return Outcome(row=row, note=metadata["note"] or None)
 
 
-def _from_frames(
-    path: Path,
+def prepare_frames(
     frames: list[np.ndarray],
-    points: np.ndarray | None,
     backend: FaceFinder | None,
     settings: PreparationSettings,
     *,
-    apex: int | None,
+    apex: int | None = None,
+    landmarks: np.ndarray | None = None,
+    origin: object = "the clip",
+    flows: Collection[str] = FLOWS,
 ) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """Make the arrays and metadata of a clip; `points` are its landmarks [n, 68, 2] px, if they are known."""
+    """Prepare a clip in memory.
+
+    Args:
+        frames: n pictures [H, W, 3] uint8 RGB; fewer than T are interpolated in time.
+        backend: finds the landmarks; None if the frames show only the face, or if the landmarks are given.
+        settings: how clips are prepared.
+        apex: index of the apex among the frames; None if it is unknown.
+        landmarks: [n, 68, 2] px, NaN in frames without a face; None if they are to be found.
+        origin: where the frames come from, for notes.
+        flows: see `prepare_clip`.
+
+    Returns:
+        The arrays of `prepare_clip`, without `apex_place`; and what is recorded of the clip: the metadata of its file
+        in the cache, and of `RECORDED_COLUMNS` what its frames show.
+
+    Raises:
+        MefusionError: see `prepare_clip`.
+    """
+    points = landmarks
     content, note = hashlib.sha256(b"".join(frame.tobytes() for frame in frames)), ""
     recorded = {"frames_read": str(len(frames))}
     if points is not None:
@@ -184,7 +201,7 @@ def _from_frames(
         recorded |= _recorded_of(points, frames)
         points = fill_missing(points, limit=settings.faces.max_missing)
     if len(frames) < settings.clip_length:
-        note = f"{_too_few_frames(path, len(frames), settings)}: interpolated in time"
+        note = f"{too_few_frames(origin, len(frames), settings)}: interpolated in time"
         if apex:
             apex = round(apex * (settings.clip_length - 1) / (len(frames) - 1))
         frames = interpolate_in_time(frames, settings.clip_length)
@@ -193,7 +210,8 @@ def _from_frames(
         found = backend.find(frames)
         points = found.landmarks
         recorded |= {"faces": str(found.faces)} | _recorded_of(points, frames)
-    arrays = prepare_clip(frames, None if points is None else KnownLandmarks(points), settings, apex=apex)
+    known = None if points is None else KnownLandmarks(points)
+    arrays = prepare_clip(frames, known, settings, apex=apex, flows=flows)
     facts = {
         "n_frames": str(len(frames)),
         "apex": "table" if apex else str(settings.missing_apex),
@@ -225,16 +243,9 @@ def _from_flow_image(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]
     }
 
 
-def _too_few_frames(path: Path, count: int, settings: PreparationSettings) -> str:
-    return f"{path} has {count} frames, fewer than a window's {settings.clip_length}"
-
-
-def _landmark_file(clip: Mapping[str, object], settings: PreparationSettings) -> Path | None:
-    if settings.backend != "precomputed":
-        return None
-    if pd.isna(clip["landmarks"]):
-        raise MefusionError("the manifest has no landmarks for this clip, and faces=precomputed needs them: add a file")
-    return Path(str(clip["landmarks"]))
+def too_few_frames(origin: object, count: int, settings: PreparationSettings) -> str:
+    """Says that a clip has fewer frames than a window."""
+    return f"{origin} has {count} frames, fewer than a window's {settings.clip_length}"
 
 
 def _files(paths: Sequence[Path], *, root: Path) -> list[Path]:

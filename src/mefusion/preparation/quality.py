@@ -16,6 +16,23 @@ JUMP = 0.04  # inter-ocular distances; about 0.01 in a micro-expression, 0.07 an
 STILL = 0.05  # px; less than the noise between two pictures of a camera gives (0.1): pictures are repeated
 HEAD = 0.3  # px; faces.alignment=stabilised leaves about 0.1
 
+
+def eye_distance(arrays: Mapping[str, np.ndarray]) -> float | None:
+    """Distance of the eye centres in the pictures that a clip was prepared from, px: the median over its frames.
+
+    Args:
+        arrays: `landmarks` and `matrices` of `mefusion.preparation.arrays.prepare_clip`.
+
+    Returns:
+        The distance; None if the clip has no landmarks.
+    """
+    if "landmarks" not in arrays:
+        return None
+    left, right = arrays["landmarks"][:, 36:42].mean(1), arrays["landmarks"][:, 42:48].mean(1)
+    scales = np.sqrt(np.abs(np.linalg.det(arrays["matrices"][:, :, :2])))
+    return float(np.median(np.linalg.norm(right - left, axis=1) / scales))
+
+
 WARNINGS = {
     "damaged": "The clip's file in the cache cannot be read.",
     "faces": "There are several faces in the picture: the largest is taken.",

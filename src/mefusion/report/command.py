@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _report(arguments: argparse.Namespace, command: str) -> int:
     quiet_matplotlib()
-    reported, errors = _read(arguments.directories, arguments.partial)
+    reported, skipped, errors = _read(arguments.directories, arguments.partial)
     if reported:
         from mefusion.report.content import make_document
         from mefusion.report.reading import find_reference
@@ -50,6 +50,11 @@ def _report(arguments: argparse.Namespace, command: str) -> int:
             print(f"Report: {output / 'report.html'}, report.md, tables.tex, results.csv, figures/")
         except MefusionError as error:
             errors.append(str(error))
+    if reported:
+        for sentence in skipped:
+            print(f"note: {sentence}")
+    else:
+        errors += skipped
     for sentence in errors:
         print(f"mefusion-report: {sentence}", file=sys.stderr)
     return 1 if errors else 0
@@ -87,13 +92,15 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _read(directories: Sequence[Path], partial: bool) -> "tuple[list[ReportedStudy], list[str]]":
+def _read(directories: Sequence[Path], partial: bool) -> "tuple[list[ReportedStudy], list[str], list[str]]":
+    """The studies of the command line; a sentence for each that has no score; a sentence for each error."""
     from mefusion.report.reading import read_study, sort_studies
     from mefusion.studies.record import find_studies
+    from mefusion.studies.results import NoScoreError
 
     found: dict[Path, Path] = {}
     reported: dict[str, ReportedStudy] = {}
-    errors = []
+    skipped, errors = [], []
     for directory in directories:
         try:
             found |= {path.resolve(): path for path in find_studies(directory)}
@@ -104,9 +111,11 @@ def _read(directories: Sequence[Path], partial: bool) -> "tuple[list[ReportedStu
             study = read_study(directory, partial)
             if study is not (first := reported.setdefault(study.name, study)):
                 errors.append(f"{directory} is the same study as {first.directory}; give one of them.")
+        except NoScoreError as error:
+            skipped.append(str(error))
         except (MefusionError, OSError) as error:
             errors.append(_sentence(error, directory))
-    return sort_studies([*reported.values()]), errors
+    return sort_studies([*reported.values()]), skipped, errors
 
 
 def _sentence(error: Exception, directory: Path) -> str:

@@ -10,13 +10,14 @@ import pandas as pd
 
 from mefusion import __version__, plots
 from mefusion.common.errors import MefusionError
+from mefusion.evaluation.calibration import reliability
 from mefusion.evaluation.predictions import some
 from mefusion.report import tables
 from mefusion.report.document import Document, Picture, Section
 from mefusion.report.reading import ReportedStudy, swept_keys, swept_settings
 from mefusion.studies.examples import load_examples
 from mefusion.studies.record import planned_runs
-from mefusion.studies.results import load_curves
+from mefusion.studies.results import load_curves, read_calibration
 
 CONTACT_SHEET_CLIPS = 4
 _PROVENANCE = (
@@ -168,12 +169,31 @@ def _study_section(study: ReportedStudy, brief: bool) -> tuple[Section, list[str
         f"Versions: {versions}.",
     ]
     section, broken = Section(study.name, shown, notes, brief=brief), []
+    try:
+        _add_calibration(section, study)
+    except MefusionError as error:
+        broken.append(str(error))
     for draw in (_confusion_matrix, _subjects, _curves, _examples):
         try:
             section.pictures += draw(study)
         except MefusionError as error:
             broken.append(str(error))
     return section, broken
+
+
+def _add_calibration(section: Section, study: ReportedStudy) -> None:
+    """Add table, note and figure on the calibration of a study's probabilities, if its validation subjects tell it."""
+    calibration = read_calibration(study.directory)
+    if calibration is None:
+        return
+    section.tables.append(tables.calibration_table(calibration, study.name))
+    section.notes.append(tables.CALIBRATION_NOTE)
+    parts = {
+        name: reliability(part["confidence"].to_numpy(), part["right"].to_numpy())
+        for name, part in (("before", calibration.before), ("after", calibration.after))
+    }
+    caption = "Reliability: how often answers are right, by their probability, before and after temperature scaling"
+    section.pictures.append(Picture(f"{study.name}-reliability", caption, plots.reliability_figure(parts)))
 
 
 def _confusion_matrix(study: ReportedStudy) -> list[Picture]:

@@ -6,22 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
-from mefusion.common.errors import MefusionError, first_line
+from mefusion.common.errors import MefusionError
 from mefusion.common.mappings import flatten
 from mefusion.evaluation.measures import TaskReport
 from mefusion.studies.identity import DATA_SETTINGS_WITHOUT_EFFECT, SETTINGS_WITHOUT_EFFECT
-from mefusion.studies.record import task_reports
+from mefusion.studies.record import read_config, task_reports
 from mefusion.studies.results import read_result
 
 if TYPE_CHECKING:
     import pandas as pd
 
 _WITHOUT_EFFECT = (*SETTINGS_WITHOUT_EFFECT, *(f"data.{name}" for name in DATA_SETTINGS_WITHOUT_EFFECT))
-
-DEPTH = 50
-"""How many settings of `config.yaml` may be one in the other; those of mefusion are a few."""
 
 
 @dataclass(frozen=True)
@@ -61,19 +56,6 @@ class ReportedStudy:
         return self.settings.get(key, 0 if key.startswith("tasks.") else None)
 
 
-def _is_plain(text: str) -> bool:
-    """Whether YAML has no alias and no deep nesting, as mefusion writes it.
-
-    A few nested aliases unfold to more than fits into memory, and deep nesting takes the loader minutes.
-    """
-    depth = 0
-    for event in yaml.parse(text, Loader=yaml.SafeLoader):
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if isinstance(event, yaml.AliasEvent) or depth > DEPTH:
-            return False
-    return True
-
-
 def read_study(directory: Path, partial: bool = False) -> ReportedStudy:
     """Read a study's result and its configuration, without writing anything.
 
@@ -86,17 +68,7 @@ def read_study(directory: Path, partial: bool = False) -> ReportedStudy:
     """
     result = read_result(directory, partial)
     summary = result.summary
-    path = directory / "config.yaml"
-    try:
-        text = path.read_text(encoding="utf-8")
-        if not _is_plain(text):
-            raise MefusionError(f"{path} has an alias, or settings in more than {DEPTH} others; run the study again.")
-        config = yaml.safe_load(text)
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        reason = error.strerror if isinstance(error, OSError) else first_line(error)
-        raise MefusionError(f"{path} cannot be read ({reason}); run the study again.") from error
-    if not isinstance(config, dict) or not isinstance(config.get("tasks", {}), dict):
-        raise MefusionError(f"{path} is not a configuration; run the study again.")
+    config = read_config(directory)
     settings = flatten({name: value for name, value in config.items() if name != "tasks"})
     weights = dict.fromkeys(config.get("tasks", {}), 0) | summary["provenance"]["tasks"]
     settings |= {f"tasks.{name}": weight for name, weight in weights.items()}

@@ -1,9 +1,11 @@
 """How far the regions of a face have moved since a reference frame, without the head's own motion.
 
-After the winner of MEGC 2022 (He et al.), with three changes. The crop is scaled so that 1 px of it is 1 % of the
-inter-ocular distance: results do not depend on the camera. The head's motion is the affine motion that most of the face
-agrees on, rather than that of the nose: turns of the head are no expression. The flow is DIS (Kroeger et al. 2016): more
-exact than Farneback's for motion below a pixel, and three times as fast.
+After the winner of MEGC 2022 (He et al.), with three changes:
+
+- The crop is scaled so that 1 px of it is 1 % of the inter-ocular distance: results do not depend on the camera.
+- The head's motion is the affine motion that most of the face agrees on, rather than that of the nose: turns of the
+  head are no expression.
+- The flow is DIS (Kroeger et al. 2016): more exact than Farneback's for motion below a pixel, and three times as fast.
 """
 
 from collections.abc import Mapping

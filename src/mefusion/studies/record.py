@@ -7,11 +7,17 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from mefusion.common.errors import MefusionError, first_line
 from mefusion.common.files import is_irregular, write_text
+from mefusion.evaluation.folds import ALL
 from mefusion.evaluation.measures import TaskReport
 from mefusion.evaluation.predictions import some
 from mefusion.studies.runs import Run, runs_of
+
+DEPTH = 50
+"""How many settings of `config.yaml` may be one in the other; those of mefusion are a few."""
 
 
 def _is_text(value: Any) -> bool:
@@ -128,6 +134,39 @@ def load_study(directory: str | Path) -> dict[str, Any]:
     return study
 
 
+def _is_plain(text: str) -> bool:
+    """Whether YAML has no alias and no deep nesting, as mefusion writes it.
+
+    A few nested aliases unfold to more than fits into memory, and deep nesting takes the loader minutes.
+    """
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if isinstance(event, yaml.AliasEvent) or depth > DEPTH:
+            return False
+    return True
+
+
+def read_config(directory: Path) -> dict[str, Any]:
+    """Read a study's `config.yaml`: its resolved configuration, as plain data.
+
+    Raises:
+        MefusionError: the file is missing, or is not a configuration.
+    """
+    path = directory / "config.yaml"
+    try:
+        text = path.read_text(encoding="utf-8")
+        if not _is_plain(text):
+            raise MefusionError(f"{path} has an alias, or settings in more than {DEPTH} others; run the study again.")
+        config = yaml.safe_load(text)
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        reason = error.strerror if isinstance(error, OSError) else first_line(error)
+        raise MefusionError(f"{path} cannot be read ({reason}); run the study again.") from error
+    if not isinstance(config, dict) or not isinstance(config.get("tasks", {}), dict):
+        raise MefusionError(f"{path} is not a configuration; run the study again.")
+    return config
+
+
 def update_study(directory: Path, **facts: Any) -> None:
     """Write facts into a study's `study.json` that may change while its name stays; nothing if there is none yet.
 
@@ -152,6 +191,11 @@ def _measures_of_version_0_1(tasks: Mapping[str, Any]) -> dict[str, Any]:
 def task_reports(study: Mapping[str, Any]) -> list[TaskReport]:
     """How the errors of the study's tasks are reported; `study` is what `load_study` returns."""
     return [TaskReport.from_plain(data) for data in study["measures"].values()]
+
+
+def has_score(study: Mapping[str, Any]) -> bool:
+    """Whether a study tests anyone, and so has a score; `study` is what `load_study` returns."""
+    return study.get("protocol") != ALL
 
 
 def left_out_phrase(study: Mapping[str, Any]) -> str:

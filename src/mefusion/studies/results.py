@@ -12,6 +12,7 @@ from pandas.api.types import is_numeric_dtype
 from mefusion.common.errors import MefusionError, first_line
 from mefusion.common.files import is_irregular, write_table, write_text
 from mefusion.evaluation import metrics
+from mefusion.evaluation.calibration import Calibration, calibrate
 from mefusion.evaluation.predictions import (
     COLUMNS,
     PROBABILITY,
@@ -23,8 +24,12 @@ from mefusion.evaluation.predictions import (
     some,
 )
 from mefusion.evaluation.scoring import score, spread
-from mefusion.studies.record import left_out_phrase, load_study, planned_runs, task_reports
+from mefusion.studies.record import has_score, left_out_phrase, load_study, planned_runs, task_reports
 from mefusion.studies.runs import Run
+
+
+class NoScoreError(MefusionError):
+    """A study has no score, since it tests no one."""
 
 
 @dataclass(frozen=True)
@@ -51,11 +56,17 @@ def read_result(directory: str | Path, partial: bool = False) -> Result:
         partial: if folds are missing, use the folds that are complete with every seed.
 
     Raises:
+        NoScoreError: the study tests no one.
         MefusionError: folds are missing (with `partial`: all folds are), a fold's table is broken or does not belong to
             this study, or the clips are not the study's clips.
     """
     directory = Path(directory)
     study = load_study(directory)
+    if not has_score(study):
+        raise NoScoreError(
+            f"{directory} has no score: with protocol=all it was trained on all subjects, for use. The study with the "
+            "same settings and protocol=loso has one."
+        )
     planned = planned_runs(directory, study)
     missing = [run for run in planned if not run.done]
     runs = [run for run in planned if run.fold not in {run.fold for run in missing}]  # each seed needs the same folds
@@ -113,6 +124,27 @@ def validation_uf1(folders: Sequence[Path]) -> float:
     table = pd.concat([load_predictions(folder / "validation.parquet") for folder in folders])
     matrix = metrics.confusion_matrix(table["label"].tolist(), table["prediction"].tolist(), classes_of(table))
     return float(metrics.uf1(matrix))
+
+
+def read_calibration(directory: str | Path) -> Calibration | None:
+    """Temperatures fitted on the validation clips of a study's runs, and what they do to its test clips.
+
+    Args:
+        directory: of a study; runs that are not done are left out.
+
+    Returns:
+        The calibration; None unless the study has rule=inner_val and a run that tests someone is done.
+
+    Raises:
+        MefusionError: a table is missing or broken.
+    """
+    study = load_study(directory)
+    runs = [run for run in planned_runs(directory, study) if run.done]
+    if study["rule"] != "inner_val" or not has_score(study) or not runs:
+        return None
+    return calibrate(
+        [(load_predictions(run.folder / "validation.parquet"), load_predictions(run.folder)) for run in runs]
+    )
 
 
 def load_curves(directory: str | Path) -> pd.DataFrame | None:
@@ -183,7 +215,7 @@ def _load_run(run: Run, study: Mapping[str, Any], columns: Mapping[str, float]) 
             raise broken(run.folder, f"has {column} {some(table[column].unique())} instead of {value}")
     if sorted(classes_of(table)) != sorted(study["classes"]):
         raise broken(run.folder, f"has other classes than the study ({some(study['classes'])})")
-    if not run.has_own_predictions:
+    if not run.has_own(run.predictions):
         raise broken(run.predictions, "is not the table that the fold was completed with (another checksum)")
     return table[[*COLUMNS[:8], *(PROBABILITY + name for name in study["classes"]), *COLUMNS[8:], *columns]]
 

@@ -50,15 +50,19 @@ class Run:
         """Its prediction table."""
         return self.folder / "predictions.parquet"
 
-    def mark_done(self) -> None:
-        """Say that its result is complete, and with which prediction table."""
-        write_text(self.folder / "DONE", sha256(self.predictions))
-
     @property
-    def has_own_predictions(self) -> bool:
-        """Whether its prediction table is the one it was completed with; true if not known, as of version 0.1."""
+    def weights(self) -> Path:
+        """Its trained weights, kept where it tests no one: the protocol `all`."""
+        return self.folder / "weights.safetensors"
+
+    def mark_done(self, result: Path) -> None:
+        """Say that its result is complete, and which file it is: its prediction table, or its weights."""
+        write_text(self.folder / "DONE", sha256(result))
+
+    def has_own(self, result: Path) -> bool:
+        """Whether its result is the one it was completed with; true if not known, as of version 0.1."""
         known = (self.folder / "DONE").read_text(encoding="utf-8", errors="replace").strip()
-        return known in ("", sha256(self.predictions))
+        return known in ("", sha256(result))
 
     @property
     def begun(self) -> bool:

@@ -27,6 +27,7 @@ from mefusion.training.loggers import finish_loggers
 from mefusion.training.module import MERModule, Prediction
 from mefusion.training.resume import FoldCallback, Resumed, last_checkpoint, read_checkpoint, require_fit, trim_log
 from mefusion.training.settings import Rule
+from mefusion.training.weights import save_weights
 from mefusion.windows.datamodule import FoldData, Statistics
 from mefusion.windows.store import ClipStore, TestWindows
 
@@ -118,10 +119,16 @@ def run_study(study: Study, runs: Sequence[Run], clips: ClipStore, build: Builde
         with _claim_fold(run) as obstacle:
             outcome = obstacle
             if outcome is None:
-                table = run_fold(study, run, clips, build)
-                right = int((table["label"] == table["prediction"]).sum())
-                outcome = f"{right} of {len(table)} clips right, {clock.lap(len(runs) - number)}"
+                result = _outcome(run_fold(study, run, clips, build))
+                outcome = f"{result}, {clock.lap(len(runs) - number)}"
         say(f"fold {number}/{len(runs)} {run.name}: {outcome}")
+
+
+def _outcome(table: pd.DataFrame | None) -> str:
+    """The result of a fold in words; `table` is what `run_fold` returns."""
+    if table is None:
+        return "trained"
+    return f"{int((table['label'] == table['prediction']).sum())} of {len(table)} clips right"
 
 
 @contextmanager
@@ -150,13 +157,14 @@ class Clock:
         return f"{self.laps[-1]:.0f} s" + (f", about {rest / 60:.0f} min left" if rest > 90 else "")
 
 
-def run_fold(study: Study, run: Run, clips: ClipStore, build: Builder) -> pd.DataFrame:
+def run_fold(study: Study, run: Run, clips: ClipStore, build: Builder) -> pd.DataFrame | None:
     """Train on a fold's training subjects and predict its test subjects with the weights of the study's rule.
 
     A fold that was interrupted continues from its last checkpoint.
 
     Returns:
-        The fold's prediction table. It is also written to disk, and then the marker DONE.
+        The fold's prediction table. It is also written to disk, and then the marker DONE. None if the fold tests no
+        one; then the weights are written.
     """
     L.seed_everything(run.own_seed, verbose=False)
     fold = study.fold(run, clips.index)
@@ -175,21 +183,38 @@ def run_fold(study: Study, run: Run, clips: ClipStore, build: Builder) -> pd.Dat
         write_text(run.folder / "fold.json", json.dumps(origin, indent=2))
     try:
         epoch = _train(study.rule, run, trainer, module, data, resumed)
-        prediction = _predict(trainer, module, data, data.test_windows)
+        prediction = _predict(trainer, module, data, data.test_windows) if fold.test else None
         validated = study.rule == Rule.inner_val
         validation = _predict(trainer, module, data, data.validation_windows) if validated else None
     finally:
         finish_loggers()
     facts = {"study": study.name, "fold": fold.name, "seed": run.seed, "rule": str(study.rule), "epoch": epoch}
+    if validation and rank() == 0:
+        write_table(run.folder / "validation.parquet", prediction_table(validation, clips).assign(**facts))
+    if prediction is None:
+        _keep_weights(run, module, data, facts)
+        return None
     table = prediction_table(prediction, clips).assign(**facts)
     _check_table(table, data)
     if rank() == 0:
-        if validation:
-            write_table(run.folder / "validation.parquet", prediction_table(validation, clips).assign(**facts))
         write_table(run.predictions, table)
         save_examples(run.folder / "examples.safetensors", predict_examples(module, data, attention=True), table)
-        run.mark_done()
+        run.mark_done(run.predictions)
     return table
+
+
+def _keep_weights(run: Run, module: MERModule, data: FoldData, facts: Mapping[str, Any]) -> None:
+    """Write the weights of a fold that tests no one, and the marker DONE.
+
+    Raises:
+        MefusionError: the training diverged.
+    """
+    if not all(bool(tensor.isfinite().all()) for tensor in module.state_dict().values()):
+        raise MefusionError(f"the training of fold {data.fold.name} diverged: lower model.optimizer.lr")
+    if rank() == 0:
+        trained = {"clips": len(data.train_clips), "subjects": len(data.fold.train)}
+        save_weights(run.weights, module.network, data.statistics, {**facts, **trained})
+        run.mark_done(run.weights)
 
 
 def _write_study(study: Study) -> None:

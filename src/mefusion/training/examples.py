@@ -27,10 +27,10 @@ def predict_examples(module: MERModule, data: FoldData, *, attention: bool = Fal
         attention: whether to compute attention maps too, if the network learns; this takes longer.
 
     Returns:
-        One dict for each clip, as in `mefusion.studies.examples.load_examples`; none if the network sees no frames.
+        One dict for each clip, as in `mefusion.studies.examples.load_examples`; none if the network sees no frames,
+        or the fold tests no one.
     """
-    raw = data.examples()
-    if raw.inputs.dim() != 5:
+    if not len(data.test_clips) or (raw := data.examples()).inputs.dim() != 5:
         return []
     training, inputs = module.training, data.normalise(raw).inputs.to(module.device)
     output = module.eval()(inputs)

@@ -25,6 +25,12 @@ class Crop:
         return cut[..., ::-1] if self.flip else cut
 
 
+def centre_crop(canvas: int, size: int) -> Crop:
+    """Crop of `size` px in the centre of prepared pictures of `canvas` px."""
+    start = (canvas - size) // 2
+    return Crop(top=start, left=start, size=size)
+
+
 @dataclass(frozen=True)
 class Span:
     """First and last frame of a window, as indices of the prepared clip; its T frames are spread evenly between."""

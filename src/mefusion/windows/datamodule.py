@@ -14,7 +14,7 @@ from torch.utils.data import BatchSampler, DataLoader
 from mefusion.common.distributed import own_share
 from mefusion.evaluation.folds import Fold
 from mefusion.windows.settings import Windows, WindowSettings
-from mefusion.windows.store import Batch, ClipStore, EpochSampler, TestWindows, TrainingWindows
+from mefusion.windows.store import Batch, ClipStore, EpochSampler, TestWindows, TrainingWindows, normalised
 from mefusion.windows.views import Arrays
 
 
@@ -127,7 +127,8 @@ class FoldData(L.LightningDataModule):
         """Normalise inputs by the training subjects' mean and standard deviation; convert targets to float."""
         mean, std = (value.to(batch.inputs.device) for value in (self.statistics.mean, self.statistics.std))
         floats = batch.map(lambda tensor: tensor if tensor.dtype == torch.int64 else tensor.float())
-        return dataclasses.replace(floats, inputs=(floats.inputs * self.store.view.scale - mean) / std)
+        inputs = normalised(floats.inputs, scale=self.store.view.scale, mean=mean, std=std)
+        return dataclasses.replace(floats, inputs=inputs)
 
 
 class SharedBatchSampler(BatchSampler):

@@ -12,11 +12,22 @@ from torch.utils.data import Dataset, Sampler
 
 from mefusion.common.errors import MefusionError
 from mefusion.windows.augmentation import Augmentation
-from mefusion.windows.cutting import Crop, Span
+from mefusion.windows.cutting import Crop, Span, centre_crop
 from mefusion.windows.settings import Windows
 from mefusion.windows.views import View, Window
 
 RANDOM_PHASE = -1
+
+
+def normalised(inputs: Tensor, *, scale: float, mean: Tensor, std: Tensor) -> Tensor:
+    """Inputs of a network from what a view cuts, as float32.
+
+    Args:
+        inputs: [B, ..., C, S, S], of any type.
+        scale: the values are multiplied by this first.
+        mean, std: of the training subjects, [C, 1, 1], on the device of the inputs.
+    """
+    return (inputs.float() * scale - mean) / std
 
 
 @dataclass
@@ -91,8 +102,7 @@ class ClipStore:
 
     def centre(self, size: int) -> Crop:
         """Crop of `size` px in the centre of the prepared pictures."""
-        start = (self.canvas - size) // 2
-        return Crop(top=start, left=start, size=size)
+        return centre_crop(self.canvas, size)
 
     def window(self, clip: int, phase: int, crop: Crop) -> Window:
         """Cut a window of a clip, by its number."""

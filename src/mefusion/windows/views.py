@@ -23,17 +23,23 @@ class View(Protocol):
     """One way to make inputs and targets from prepared clips; `VIEWS` lists all views.
 
     Attributes:
+        needs: arrays of a prepared clip that the inputs are made from.
         scale: the inputs are multiplied by this before they are normalised.
         grey: whether the inputs are grey levels, 0..255.
         allows_temporal_jitter: whether the targets can be made for any frames of a clip.
     """
 
+    needs: ClassVar[tuple[str, ...]]
     scale: ClassVar[float]
     grey: ClassVar[bool]
     allows_temporal_jitter: ClassVar[bool]
 
     def read(self, path: Path) -> Arrays:
         """Read the arrays of a prepared clip that the view needs; they are kept in memory."""
+        ...
+
+    def take(self, arrays: Arrays) -> Arrays:
+        """The same from the arrays of a clip that was prepared in memory; targets may be missing."""
         ...
 
     def pictures(self, arrays: Arrays) -> np.ndarray:
@@ -65,13 +71,18 @@ class Canvas:
     With faces=none there are no landmarks.
     """
 
+    needs: ClassVar[tuple[str, ...]] = ("frames",)
     scale: ClassVar[float] = 1 / 255
     grey: ClassVar[bool] = True
     allows_temporal_jitter: ClassVar[bool] = False  # flow is prepared between frames that are a stride apart
 
     def read(self, path: Path) -> Arrays:
         """See `View.read`."""
-        return _load(path, ("frames", "flow"), others=("landmarks",))
+        return self.take(_load(path, ("frames", "flow"), others=("landmarks",)))
+
+    def take(self, arrays: Arrays) -> Arrays:
+        """See `View.take`."""
+        return {name: arrays[name] for name in ("frames", "flow", "landmarks") if name in arrays}
 
     def pictures(self, arrays: Arrays) -> np.ndarray:
         """See `View.pictures`."""
@@ -86,11 +97,13 @@ class Canvas:
 
         Mirroring negates the horizontal flow and swaps the landmarks' sides.
         """
-        flow = crop(arrays["flow"][times])  # one less than the frames, since no flow starts at the last frame
-        if crop.flip:
-            flow = flow.copy()
-            np.negative(flow[:, 0], out=flow[:, 0])
-        window = {"inputs": crop(arrays["frames"][times]), "flow": flow}
+        window = {"inputs": crop(arrays["frames"][times])}
+        if "flow" in arrays:
+            flow = crop(arrays["flow"][times])  # one less than the frames, since no flow starts at the last frame
+            if crop.flip:
+                flow = flow.copy()
+                np.negative(flow[:, 0], out=flow[:, 0])
+            window["flow"] = flow
         if "landmarks" in arrays:
             landmarks = arrays["landmarks"][times][1:] - (crop.left, crop.top)
             if crop.flip:
@@ -110,15 +123,19 @@ class Small:
     The prepared frames already have the size of FDP's input. They are padded by repeating the pixels of their border.
     """
 
+    needs: ClassVar[tuple[str, ...]] = ("frames_small",)
     scale: ClassVar[float] = 1 / 255
     grey: ClassVar[bool] = True
     allows_temporal_jitter: ClassVar[bool] = True  # the dynamic image is computed from the window
 
     def read(self, path: Path) -> Arrays:
         """See `View.read`."""
-        frames = _load(path, ("frames_small",))["frames_small"]
+        return self.take(_load(path, ("frames_small",)))
+
+    def take(self, arrays: Arrays) -> Arrays:
+        """See `View.take`."""
         around = ((0, 0), (MARGIN, MARGIN), (MARGIN, MARGIN))
-        return {"frames_small": np.pad(frames, around, mode="edge")}
+        return {"frames_small": np.pad(arrays["frames_small"], around, mode="edge")}
 
     def pictures(self, arrays: Arrays) -> np.ndarray:
         """See `View.pictures`."""
@@ -161,6 +178,7 @@ class FlowImage:
         image_size: side S of the images, px; the whole canvas is resized to it.
     """
 
+    needs: ClassVar[tuple[str, ...]] = ("onset_apex_flow",)
     scale: ClassVar[float] = 1.0
     grey: ClassVar[bool] = False
     allows_temporal_jitter: ClassVar[bool] = False  # only the flow from onset to apex is prepared
@@ -170,7 +188,10 @@ class FlowImage:
 
     def read(self, path: Path) -> Arrays:
         """See `View.read`."""
-        arrays = load_arrays(path, ("onset_apex_flow", "flow_image"))
+        return self.take(load_arrays(path, ("onset_apex_flow", "flow_image")))
+
+    def take(self, arrays: Arrays) -> Arrays:
+        """See `View.take`."""
         if "flow_image" in arrays:
             return {"flow_image": _resized(self.image_size, arrays["flow_image"])}
         return {"flow_image": flow_image(arrays["onset_apex_flow"], size=self.image_size)}

@@ -216,7 +216,7 @@ class Majority(nn.Module):
 
     def forward(self, images: Tensor) -> BaselineOutput:
         """Logits that are the same for all b images; their softmax is each class's share of the training clips."""
-        return BaselineOutput(logits=self.counts.log().expand(len(images), -1))
+        return BaselineOutput(logits=self.counts.log().expand(images.shape[0], -1))
 
 
 def _check_arguments(tasks: Sequence[str], image_size: int, *, smallest: int) -> None:

@@ -189,7 +189,8 @@ class FlowNet(nn.Module):
             difference = self.differences * (frames[:, 1:] - frames[:, :-1])
             ends = torch.cat([frames[:, :-1], frames[:, 1:]])
             maps = self._pyramid(torch.cat([ends, torch.cat([difference, difference])], dim=2))
-            first, second = [m.chunk(2)[0] for m in maps], maps[-1].chunk(2)[1]
+            count = frames.shape[0]  # slices, since a chunk of the batch would fix its size in an exported network
+            first, second = [m[:count] for m in maps], maps[-1][count:]
         else:
             maps = self._pyramid(frames)
             first, second = [m[:, :-1] for m in maps], maps[-1][:, 1:]

@@ -1,0 +1,1 @@
+"""Use what was trained: bundles, and predictions of clips by them."""

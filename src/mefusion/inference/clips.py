@@ -1,0 +1,116 @@
+"""Predict clips that are cut already: those of a manifest."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from mefusion.common.errors import MefusionError, first_line
+from mefusion.common.parallel import parallel_map
+from mefusion.datasets.labels import classes_of_clips
+from mefusion.datasets.manifest import read_manifest
+from mefusion.evaluation.folds import ALL
+from mefusion.evaluation.predictions import COLUMNS, PROBABILITY
+from mefusion.evaluation.scoring import score
+from mefusion.inference.inputs import InputMaker, PreparedClip
+from mefusion.preparation.reading import read_raw_clip
+
+if TYPE_CHECKING:  # it imports torch, which the workers do without
+    from mefusion.inference.predictor import Predictor
+
+TRAINED_ON = "trained_on"
+"""Column of the table: whether the network was trained on this very clip."""
+
+
+def predict_clips(
+    predictor: "Predictor", manifest: str | Path, *, workers: int | None = None
+) -> tuple[pd.DataFrame, list[str]]:
+    """Predict the clips of a manifest; one that cannot be used does not stop the others.
+
+    Args:
+        predictor: from `mefusion.load_bundle`.
+        manifest: CSV file, see `mefusion.datasets.manifest.read_manifest`; emotions may be missing.
+        workers: number of processes that prepare clips; None means one for each core.
+
+    Returns:
+        A prediction table, a row for each predicted clip, sorted by dataset, subject and clip: `COLUMNS` (study is the
+        bundle's name; label is missing where the emotion has no class of the bundle), `probability_<class>` and
+        `TRAINED_ON`. And one sentence for each clip that could not be used, or was changed.
+
+    Raises:
+        MefusionError: the manifest cannot be read.
+    """
+    clips = read_manifest(Path(manifest), dataset="manifest", labelled=False)
+    rows = clips.to_dict("records")
+    prepared = dict(
+        parallel_map(
+            _prepare,
+            range(len(rows)),
+            description="Preparing",
+            workers=workers,
+            initialise=_initialise_worker,
+            arguments=(rows, predictor.inputs),
+        )
+    )
+    usable = [number for number in range(len(rows)) if isinstance(prepared[number], PreparedClip)]
+    problems = []
+    for number, found in sorted(prepared.items()):
+        name = f"{rows[number]['subject']}/{rows[number]['clip_id']}"
+        if text := found.facts["note"] if isinstance(found, PreparedClip) else found:
+            problems.append(f"{name}: {text}")
+    kept = [found for _, found in sorted(prepared.items()) if isinstance(found, PreparedClip)]
+    probabilities = predictor.probabilities(kept)
+    table = _table(clips.iloc[usable].reset_index(drop=True), probabilities, predictor)
+    seen = {*predictor.facts["data"]["contents"]}
+    return table.assign(**{TRAINED_ON: [clip.facts["content"] in seen for clip in kept]}), problems
+
+
+def score_clips(predictor: "Predictor", table: pd.DataFrame) -> dict[str, Any] | None:
+    """Score the predicted clips that have a label and that the network was not trained on.
+
+    Args:
+        predictor: that made the table.
+        table: from `predict_clips`.
+
+    Returns:
+        What `mefusion.score` returns; None if there is no such clip.
+    """
+    usable = table[table["label"].notna() & ~table[TRAINED_ON].astype(bool)]
+    return score(usable, predictor.classes) if len(usable) else None
+
+
+def _table(clips: pd.DataFrame, probabilities: np.ndarray, predictor: "Predictor") -> pd.DataFrame:
+    bundle, study = predictor.bundle, predictor.facts["study"]
+    labels = classes_of_clips(clips, bundle.labels)
+    best = np.array(bundle.classes, dtype=object)[probabilities.argmax(axis=1)]
+    origin = {"study": predictor.name, "fold": ALL, **{name: study[name] for name in ("seed", "rule", "epoch")}}
+    table = clips[["dataset", "subject", "clip_id"]].assign(
+        **origin, label=labels.where(labels.isin(bundle.classes)).astype("string"), prediction=best
+    )
+    columns = {f"{PROBABILITY}{name}": column for name, column in zip(bundle.classes, probabilities.T, strict=True)}
+    return table[[*COLUMNS]].assign(**columns)
+
+
+_rows: list[dict[str, object]] = []
+_inputs: InputMaker | None = None
+
+
+def _initialise_worker(rows: list[dict[str, object]], inputs: InputMaker) -> None:
+    """Store the clips and what makes inputs of them in a worker process."""
+    global _inputs
+    _rows[:] = rows
+    _inputs = inputs
+
+
+def _prepare(number: int) -> PreparedClip | str:
+    """A prepared clip, or why it could not be used."""
+    assert _inputs is not None
+    row = _rows[number]
+    try:
+        raw = read_raw_clip(row, _inputs.preparation)
+        return _inputs(raw.frames, apex=raw.apex, landmarks=raw.landmarks, origin=row["path"])
+    except MefusionError as error:
+        return str(error)
+    except Exception as error:  # a clip that fails must not stop the others
+        return f"{type(error).__name__}: {first_line(error)}"
