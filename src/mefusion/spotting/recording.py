@@ -15,6 +15,7 @@ from mefusion.clips.cache import settings_hash
 from mefusion.clips.stream import Frame, Stream, VideoFacts
 from mefusion.common.errors import MefusionError
 from mefusion.common.files import remove_leftovers, replacing, write_table, write_text
+from mefusion.evaluation.spotting import kind_of_duration
 from mefusion.faces.detectors import make_backend
 from mefusion.faces.identity import People
 from mefusion.faces.tracking import FaceTracker
@@ -22,7 +23,7 @@ from mefusion.spotting.events import Interval, merge, thresholds_of
 from mefusion.spotting.eyes import SPEECH_TURNS, turns_per_second
 from mefusion.spotting.measuring import measure
 from mefusion.spotting.motion import REGIONS
-from mefusion.spotting.settings import MICRO, SpottingSettings
+from mefusion.spotting.settings import SpottingSettings
 from mefusion.spotting.tables import frame_rows, motions_of
 
 SPOTTING = 1  # raise it when a change of the code makes the same settings give other events
@@ -48,6 +49,7 @@ class Spotted:
         frames: number of frames that were read.
         faces: number of frames with a face that was followed.
         seconds: time of the last frame, s.
+        settings: of spotting, plain data.
         thresholds: by region, at which the score is 1, % of the inter-ocular distance; those of a typical minute.
         events: with `EVENT_COLUMNS`.
         problem: why frames at the end could not be read; None if all could.
@@ -59,6 +61,7 @@ class Spotted:
     frames: int
     faces: int
     seconds: float
+    settings: Mapping[str, Any]
     thresholds: Mapping[str, float]
     events: pd.DataFrame
     problem: str | None
@@ -110,14 +113,17 @@ def read_spotted(folder: Path) -> Spotted:
     """
     known = _read_json(folder / "recording.json")
     try:
-        events = pd.read_csv(folder / "events.csv", keep_default_na=False)
+        events = pd.read_csv(folder / "events.csv")
         if not known.get("complete") or not (folder / "frames.parquet").is_file():
             raise KeyError("complete")
         return Spotted(
             folder=folder,
             events=events,
             facts=VideoFacts(**known["facts"]),
-            **{name: known[name] for name in ("recording", "frames", "faces", "seconds", "thresholds", "problem")},
+            **{
+                name: known[name]
+                for name in ("recording", "frames", "faces", "seconds", "settings", "thresholds", "problem")
+            },
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise MefusionError(f"{folder} has no finished result of mefusion-spot: delete it, and spot again") from error
@@ -227,11 +233,12 @@ def _assemble(
         "frames": int(frames["frame"].nunique()),
         "faces": int(frames.loc[frames["track"].notna(), "frame"].nunique()),
         "seconds": float(frames["time"].max()),
+        "settings": asdict(settings),
         "thresholds": _typical_thresholds(done, settings),
         "problem": problem,
     }
     content = {"identity": identity, "recording": stream.path.name, "complete": True, **spotted}
-    content |= {"facts": asdict(facts), "settings": asdict(settings)}
+    content["facts"] = asdict(facts)
     write_text(folder / "recording.json", json.dumps(content, indent=2))
     shutil.rmtree(parts, ignore_errors=True)
     return Spotted(folder=folder, recording=stream.path.name, facts=facts, events=events, **spotted)
@@ -274,7 +281,7 @@ def _event(interval: Interval, frames: pd.DataFrame, settings: SpottingSettings)
     opening = np.interp(moments, times[around], frames["mouth_opening"].to_numpy(float)[around])
     duration = offset - onset
     return {
-        "kind": "micro" if duration <= MICRO + 1e-6 else "macro",
+        "kind": kind_of_duration(duration),
         **dict(zip(("onset_frame", "apex_frame", "offset_frame"), numbers[places].tolist(), strict=True)),
         "onset_time": onset,
         "apex_time": apex,

@@ -5,8 +5,6 @@ from enum import StrEnum
 
 from mefusion.common.errors import MefusionError
 
-MICRO = 0.5  # s; an expression that lasts no longer is a micro-expression
-
 
 class Method(StrEnum):
     """How events are found; see `mefusion.spotting.displacement` and `mefusion.spotting.apex_score`."""

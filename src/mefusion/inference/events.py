@@ -1,0 +1,179 @@
+"""Recognise the events of a recording: what each of them shows, by the network of a bundle."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import cv2
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+
+from mefusion.clips.stream import Frame, Stream
+from mefusion.common.errors import MefusionError
+from mefusion.evaluation.predictions import PROBABILITY
+from mefusion.faces.alignment import alignment_matrix, eye_centres, warp
+from mefusion.inference.predictor import Predictor
+from mefusion.spotting.recording import Spotted
+from mefusion.spotting.tables import LANDMARKS
+
+WHOLE_FRAMES = 512 * 2**20  # bytes; frames of an event that take more are cut to the face
+AROUND = 1.0  # of the face's size, that is kept around it when frames are cut
+UNLIKE = 1.5  # times larger or smaller than any in the training: then it is told
+ENLARGED = 1.2  # a face that has to be enlarged by more shows less than the network's pictures
+TURNED = 0.3  # difference of the nose's distances from the outer corners of the eyes, by their sum
+BLURRED = 12.0  # variance of the Laplacian of the aligned face, grey levels squared; sharp ones have 40 and more
+
+
+@dataclass
+class _Event:
+    """An event while its frames are read."""
+
+    row: dict[str, Any]
+    landmarks: np.ndarray  # [frames, 68, 2] px, from onset to offset
+    origin: np.ndarray  # corner of the cut, px
+    size: tuple[int, int] | None  # of the cut; None if frames are kept whole
+    frames: list[np.ndarray] = field(default_factory=list)
+
+    def add(self, frame: Frame) -> None:
+        (left, top), image = self.origin, frame.image
+        cut = image if self.size is None else image[top : top + self.size[1], left : left + self.size[0]].copy()
+        self.frames.append(cut)
+
+
+def recognise_events(
+    predictor: Predictor, stream: Stream, spotted: Spotted, *, say: Callable[[float], None] = lambda seconds: None
+) -> tuple[pd.DataFrame, list[str]]:
+    """Predict each event of a recording from its frames, prepared as `mefusion-prepare` prepares a clip.
+
+    If the recording has one track, its landmarks are found anew in the frames of each event, as for a clip; otherwise
+    those of the event's track are used.
+
+    Args:
+        predictor: from `mefusion.load_bundle`.
+        stream: the recording.
+        spotted: its events.
+        say: is called with the time of each frame that is read, s.
+
+    Returns:
+        The events with `prediction`, `probability_<class>`, `bundle` and `warnings`: how an event is unlike what the
+        network was trained on. These are empty for an event that cannot be used. And one sentence for each of those.
+
+    Raises:
+        MefusionError: the network cannot be used on recordings.
+    """
+    if predictor.bundle.preparation.backend == "none":
+        raise MefusionError(
+            f"{predictor.name} was trained on pictures that show the face only (faces=none): it cannot find the face in "
+            "a recording; train on clips with faces=dlib"
+        )
+    results: dict[int, dict[str, Any]] = {}
+    problems = []
+    several = spotted.events["track"].nunique() > 1 or spotted.settings["face"] not in ("largest", "all")
+    for event in _read(stream, spotted, say):
+        number = event.row["event"]
+        try:
+            results[number] = _recognise(predictor, event, spotted, own_landmarks=several)
+        except MefusionError as error:
+            problems.append(f"{spotted.recording}, event {number}: {error}")
+            results[number] = {"warnings": f"not recognised: {error}"}
+    columns = ["prediction", *(PROBABILITY + name for name in predictor.classes), "bundle", "warnings"]
+    found = pd.DataFrame([results.get(number, {}) for number in spotted.events["event"]], columns=columns)
+    return pd.concat([spotted.events.drop(columns=columns, errors="ignore"), found], axis=1), problems
+
+
+def _recognise(predictor: Predictor, event: _Event, spotted: Spotted, *, own_landmarks: bool) -> dict[str, Any]:
+    landmarks = event.landmarks - event.origin
+    if len(landmarks) != len(event.frames):
+        raise MefusionError(f"only {len(event.frames)} of its {len(landmarks)} frames can be read")
+    own = own_landmarks or event.size is not None or predictor.bundle.preparation.backend == "precomputed"
+    clip = predictor.prepare(
+        event.frames,
+        apex=event.row["apex_frame"] - event.row["onset_frame"],
+        landmarks=landmarks if own else None,
+        origin=f"event {event.row['event']} of {spotted.recording}",
+    )
+    (probabilities,) = predictor.probabilities([clip])
+    return {
+        "prediction": predictor.classes[int(probabilities.argmax())],
+        **{PROBABILITY + name: value for name, value in zip(predictor.classes, probabilities.tolist(), strict=True)},
+        "bundle": predictor.name,
+        "warnings": "; ".join(differences(predictor, event.frames, landmarks, fps=spotted.facts.fps)),
+    }
+
+
+def differences(predictor: Predictor, frames: list[np.ndarray], landmarks: np.ndarray, *, fps: float) -> list[str]:
+    """How a clip is unlike those that a network was trained on, in words.
+
+    Args:
+        predictor: the network.
+        frames: [H, W, 3] uint8 RGB.
+        landmarks: [frames, 68, 2] px.
+        fps: frame rate, frames/s.
+    """
+    data, settings = predictor.facts["data"], predictor.bundle.preparation
+    middle = landmarks[len(landmarks) // 2]
+    eyes = float(np.linalg.norm(np.subtract(*eye_centres(middle))))
+    told = []
+    for value, known, unit in ((fps, data["fps"], "frames/s"), (eyes, data["eye_distance"], "px between the eyes")):
+        if known and not known[0] / UNLIKE <= value <= known[1] * UNLIKE:
+            span = f"{known[0]:.0f}" if known[0] == known[1] else f"{known[0]:.0f} to {known[1]:.0f}"
+            told.append(f"{value:.0f} {unit}, trained on {span}")
+    matrix = alignment_matrix(middle, size=settings.canvas, enlarge=settings.faces.enlarge)
+    if np.sqrt(abs(np.linalg.det(matrix[:, :2]))) > ENLARGED:
+        told.append(f"the face is smaller than the network's pictures of {settings.canvas} px")
+    left, right = (float(np.linalg.norm(middle[30] - middle[corner])) for corner in (36, 45))
+    if abs(left - right) / (left + right) > TURNED:
+        told.append("the face is turned to the side")
+    face = warp(cv2.cvtColor(frames[len(frames) // 2], cv2.COLOR_RGB2GRAY), matrix, size=settings.canvas)
+    if cv2.Laplacian(face, cv2.CV_64F).var() < BLURRED:
+        told.append("the face is blurred")
+    return told
+
+
+def _read(stream: Stream, spotted: Spotted, say: Callable[[float], None]) -> Iterator[_Event]:
+    """The events with their frames, each as soon as it has ended; the recording is read once."""
+    waiting = sorted(_events(spotted), key=lambda event: -event.row["onset_frame"])
+    active: list[_Event] = []
+    for frame in stream.frames():
+        while waiting and waiting[-1].row["onset_frame"] <= frame.number:
+            active.append(waiting.pop())
+        for event in active:
+            event.add(frame)
+        yield from (event for event in active if event.row["offset_frame"] == frame.number)
+        active = [event for event in active if event.row["offset_frame"] > frame.number]
+        say(frame.time)
+        if not (waiting or active):
+            return
+    yield from [*active, *waiting]  # the recording was changed: their frames are not there any more
+
+
+def _events(spotted: Spotted) -> Iterator[_Event]:
+    points = _landmarks(spotted)
+    for row in spotted.events.to_dict("records"):
+        found = points.get(row["track"])
+        own = found[(found["frame"] >= row["onset_frame"]) & (found["frame"] <= row["offset_frame"])]
+        landmarks = own[[*LANDMARKS]].to_numpy(np.float64).reshape(-1, 2, 68).transpose(0, 2, 1)
+        size, origin = None, np.zeros(2, int)
+        if len(landmarks) * spotted.facts.width * spotted.facts.height * 3 > WHOLE_FRAMES:
+            low, high = landmarks.min((0, 1)), landmarks.max((0, 1))
+            around = AROUND * (high - low).max()
+            origin = np.maximum(np.floor(low - around), 0).astype(int)
+            size = tuple((np.ceil(high + around).astype(int) - origin).tolist())
+        yield _Event(row, landmarks, origin, size)
+
+
+def _landmarks(spotted: Spotted) -> dict[int, pd.DataFrame]:
+    """Landmarks by track, in the frames of events only: those of an hour would fill the memory."""
+    wanted = np.zeros(int(spotted.events["offset_frame"].max()) + 1 if len(spotted.events) else 0, bool)
+    for row in spotted.events.itertuples():
+        wanted[row.onset_frame : row.offset_frame + 1] = True
+    kept = []
+    for batch in pq.ParquetFile(spotted.frames_file).iter_batches(columns=["frame", "track", *LANDMARKS]):
+        table = batch.to_pandas()
+        inside = table["track"].notna() & (table["frame"] < len(wanted))
+        kept.append(
+            table[inside & wanted[np.minimum(table["frame"], max(len(wanted) - 1, 0))]] if len(wanted) else table[:0]
+        )
+    joined = pd.concat(kept)
+    return {int(track): rows for track, rows in joined.groupby("track")}
