@@ -64,12 +64,12 @@ def recognise_events(
     """
     if predictor.bundle.preparation.backend == "none":
         raise MefusionError(
-            f"{predictor.name} was trained on pictures that show the face only (faces=none): it cannot find the face in "
-            "a recording; train on clips with faces=dlib"
+            f"{predictor.name} was trained on pictures that show the face only (faces=none): it cannot find the face "
+            "in a recording; train on clips with faces=dlib"
         )
     results: dict[int, dict[str, Any]] = {}
     problems = []
-    several = spotted.events["track"].nunique() > 1 or spotted.settings["face"] not in ("largest", "all")
+    several = len({*spotted.events["track"]}) > 1 or spotted.settings["face"] not in ("largest", "all")
     for event in _read(stream, spotted, say):
         number = event.row["event"]
         try:
@@ -151,29 +151,30 @@ def _read(stream: Stream, spotted: Spotted, say: Callable[[float], None]) -> Ite
 def _events(spotted: Spotted) -> Iterator[_Event]:
     points = _landmarks(spotted)
     for row in spotted.events.to_dict("records"):
-        found = points.get(row["track"])
+        found = points[row["track"]]
         own = found[(found["frame"] >= row["onset_frame"]) & (found["frame"] <= row["offset_frame"])]
         landmarks = own[[*LANDMARKS]].to_numpy(np.float64).reshape(-1, 2, 68).transpose(0, 2, 1)
-        size, origin = None, np.zeros(2, int)
+        size: tuple[int, int] | None = None
+        origin = np.zeros(2, int)
         if len(landmarks) * spotted.facts.width * spotted.facts.height * 3 > WHOLE_FRAMES:
             low, high = landmarks.min((0, 1)), landmarks.max((0, 1))
             around = AROUND * (high - low).max()
             origin = np.maximum(np.floor(low - around), 0).astype(int)
-            size = tuple((np.ceil(high + around).astype(int) - origin).tolist())
+            size = (int(np.ceil(high + around)[0]) - origin[0], int(np.ceil(high + around)[1]) - origin[1])
         yield _Event(row, landmarks, origin, size)
 
 
 def _landmarks(spotted: Spotted) -> dict[int, pd.DataFrame]:
     """Landmarks by track, in the frames of events only: those of an hour would fill the memory."""
-    wanted = np.zeros(int(spotted.events["offset_frame"].max()) + 1 if len(spotted.events) else 0, bool)
-    for row in spotted.events.itertuples():
-        wanted[row.onset_frame : row.offset_frame + 1] = True
+    events = spotted.events
+    wanted = {
+        number
+        for onset, offset in zip(events["onset_frame"], events["offset_frame"], strict=True)
+        for number in range(onset, offset + 1)
+    }
     kept = []
     for batch in pq.ParquetFile(spotted.frames_file).iter_batches(columns=["frame", "track", *LANDMARKS]):
-        table = batch.to_pandas()
-        inside = table["track"].notna() & (table["frame"] < len(wanted))
-        kept.append(
-            table[inside & wanted[np.minimum(table["frame"], max(len(wanted) - 1, 0))]] if len(wanted) else table[:0]
-        )
+        table = batch.to_pandas().dropna(subset="track")
+        kept.append(table[table["frame"].isin(wanted)])
     joined = pd.concat(kept)
     return {int(track): rows for track, rows in joined.groupby("track")}
