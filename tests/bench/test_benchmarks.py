@@ -46,7 +46,7 @@ def test_time_outside_training_steps_is_told(tiny, tmp_path):
 @pytest.mark.slow
 def test_what_a_video_keeps_of_rendered_motion_is_told(capsys, monkeypatch):
     script = configuration_folder("experiments") / "benchmarks" / "recordings.py"
-    monkeypatch.setattr(sys, "argv", ["recordings.py", "10"])
+    monkeypatch.setattr(sys, "argv", ["recordings.py", "5"])
     benchmark = runpy.run_path(str(script))
     monkeypatch.setitem(benchmark["main"].__globals__, "SPEEDS", {"small": {"seconds": 1, "micro_per_minute": 0}})
     benchmark["main"]()
