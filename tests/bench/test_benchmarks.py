@@ -41,3 +41,20 @@ def test_time_outside_training_steps_is_told(tiny, tmp_path):
     assert 0 <= steps < whole
     assert 0 < outside < 100
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_what_a_video_keeps_of_rendered_motion_is_told(capsys, monkeypatch):
+    script = configuration_folder("experiments") / "benchmarks" / "recordings.py"
+    monkeypatch.setattr(sys, "argv", ["recordings.py", "5"])
+    benchmark = runpy.run_path(str(script))
+    monkeypatch.setitem(benchmark["main"].__globals__, "SPEEDS", {"small": {"seconds": 1, "micro_per_minute": 0}})
+    benchmark["main"]()
+    told = capsys.readouterr().out
+    assert float(re.search(r"small: (\d+) frames/s", told)[1]) > 20
+    error = float(re.search(r"before encoding: error ([0-9.]+) px", told)[1])
+    kept = {
+        int(quality): float(each) for quality, each in re.findall(r"quality (\d+): .*flow error ([0-9.]+) px", told)
+    }
+    assert sorted(kept) == [12, 14, 16, 18, 23]
+    assert kept[16] < error + 0.05

@@ -210,3 +210,22 @@ def test_a_class_that_is_not_listed_is_told():
 def test_tables_that_make_no_sense_are_refused(spotted, truth, recordings, told):
     with pytest.raises(MefusionError, match=told):
         score_spotting(spotted, truth, recordings)
+
+
+@given(first=INTERVALS, second=INTERVALS, seed=st.integers(0, 99))
+def test_scores_depend_neither_on_the_order_of_rows_nor_on_the_index(first, second, seed):
+    rng = np.random.default_rng(seed)
+    kinds, names = ("micro", "macro"), ("a", "b", "c", "empty")
+    spotted, truth = (
+        table(*[(str(rng.choice(names)), a, a + n, str(rng.choice(kinds))) for a, n in each])
+        for each in (first, second)
+    )
+    truth = truth.drop_duplicates(["recording", "onset"])  # else equal intervals of different kinds may change places
+    spotted = spotted.drop_duplicates(["recording", "onset"])
+    scores = score_spotting(spotted, truth, RECORDINGS, resamples=50)
+    shuffled = (each.sample(frac=1, random_state=seed) for each in (spotted, truth, RECORDINGS))
+    assert score_spotting(*shuffled, resamples=50) == scores
+    whole = scores["all"]
+    pairs = len(match(spotted, truth))
+    assert (whole["true"], whole["found"], whole["spotted"], whole["right"]) == (len(truth), pairs, len(spotted), pairs)
+    assert whole["f1"] == pytest.approx(2 * pairs / max(len(truth) + len(spotted), 1))

@@ -12,8 +12,8 @@ from mefusion.synthetic.recordings.scene import Recording
 from mefusion.synthetic.recordings.settings import RecordingSettings
 from mefusion.synthetic.recordings.timeline import TICKS
 
-# Constant rate factor of x264, and its preset. Slower presets save space by smoothing away small motion: flow from
-# onset to apex of micro-expressions has the same error in these videos as in the frames themselves.
+# Constant rate factor of x264, and its preset: slower ones save space by smoothing away small motion. See
+# experiments/benchmarks/recordings.py for what a video keeps.
 QUALITY, PRESET = 16, "ultrafast"
 
 
