@@ -14,6 +14,7 @@ from mefusion.common.stopping import stoppable
 # --help has to answer at once, and Ctrl-C from the start: what takes time to import comes in where it is used.
 if TYPE_CHECKING:
     from mefusion.configuration.schema import SpotSettings
+    from mefusion.inference.predictor import Predictor
 
 PROGRAM = "mefusion-spot"
 KEPT = "finished recordings and minutes are kept: run the same command to go on"
@@ -27,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """
     argv = sys.argv[1:] if argv is None else argv
     arguments = _parser().parse_intermixed_args(argv)
-    arguments.command = shlex.join([PROGRAM, *argv])
+    arguments.program, arguments.command = PROGRAM, shlex.join([PROGRAM, *argv])
     with stoppable(PROGRAM, KEPT):
         from mefusion.configuration.cli import exit_on_error
 
@@ -35,8 +36,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             sys.exit(spot(arguments))
 
 
-def spot(arguments: argparse.Namespace) -> int:
-    """Spot the recordings of the command line.
+def spot(arguments: argparse.Namespace, predictor: "Predictor | None" = None) -> int:
+    """Spot the recordings of the command line, and recognise their events if there is a network.
 
     Returns:
         0, or 1 if a recording could not be read.
@@ -52,10 +53,10 @@ def spot(arguments: argparse.Namespace) -> int:
     failed = False
     for name, path in recordings.items():
         try:
-            spot_one(path, Path(settings.output_dir) / name, settings, arguments)
+            spot_one(path, Path(settings.output_dir) / name, settings, arguments, predictor)
         except MefusionError as error:
             failed = True
-            print(f"{PROGRAM}: {error}", file=sys.stderr, flush=True)
+            print(f"{arguments.program}: {error}", file=sys.stderr, flush=True)
     return int(failed)
 
 
@@ -71,8 +72,14 @@ def resolve_spotting(overrides: Sequence[str]) -> "SpotSettings":
     return typed_settings(compose(overrides, name="spot"))
 
 
-def spot_one(path: Path, folder: Path, settings: "SpotSettings", arguments: argparse.Namespace) -> None:
-    """Spot one recording, write its pictures, and print what was found.
+def spot_one(
+    path: Path,
+    folder: Path,
+    settings: "SpotSettings",
+    arguments: argparse.Namespace,
+    predictor: "Predictor | None" = None,
+) -> None:
+    """Spot one recording, recognise its events if there is a network, draw the result and print a line about it.
 
     Raises:
         MefusionError: it cannot be read.
@@ -84,13 +91,24 @@ def spot_one(path: Path, folder: Path, settings: "SpotSettings", arguments: argp
 
     stream = Stream(path)
     seconds = stream.facts().seconds
+    problems: list[str] = []
     with seconds_shown(total=seconds, description=path.name, quiet=arguments.quiet) as say:
         spotted = spot_recording(stream, folder, settings.spotting, say=say)
+    if spotted.problem:
+        problems.append(spotted.problem)
+    if predictor is not None:
+        from mefusion.inference.events import recognise_events
+
+        with seconds_shown(total=seconds, description=f"{path.name}: naming", quiet=arguments.quiet) as say:
+            events, unused = recognise_events(predictor, stream, spotted, say=say)
+        spotted = spotted.with_events(events)
+        problems += unused
     overlay = not arguments.no_overlay
     with seconds_shown(total=seconds, description=f"{path.name}: overlay", quiet=arguments.quiet or not overlay) as say:
-        show_result(stream, spotted, command=arguments.command, overlay=overlay, say=say)
-    if spotted.problem:
-        print(f"{PROGRAM}: {spotted.problem}", file=sys.stderr, flush=True)
+        bundle = predictor.name if predictor else ""
+        show_result(stream, spotted, command=arguments.command, overlay=overlay, bundle=bundle, say=say)
+    for problem in problems:
+        print(f"{arguments.program}: {problem}", file=sys.stderr, flush=True)
     if not arguments.quiet:
         print(summarise(spotted), flush=True)
 
@@ -114,19 +132,32 @@ def _parser() -> argparse.ArgumentParser:
         description="Find when the faces of recordings moved: micro- and macro-expressions, without training.",
         epilog="What is found is motion of a face. It is not what a person feels, and no sign of a lie.",
     )
+    add_arguments(parser, output="outputs/spot")
+    return parser
+
+
+def add_arguments(parser: argparse.ArgumentParser, *, output: str, recordings: str = "+") -> None:
+    """Add the arguments that say which recordings are spotted, and how.
+
+    Args:
+        parser: of a command.
+        output: default folder of the results.
+        recordings: how many there have to be, as argparse's `nargs`.
+    """
     parser.add_argument(
         "recordings",
         metavar="VIDEO",
-        nargs="+",
+        nargs=recordings,
         help="video files, folders of them, or folders of numbered images; or settings of conf/spot.yaml, such as "
         "spotting.low_pass=4",
     )
     parser.add_argument("--face", metavar="FACE", help="largest (default), all, or the number of a track")
     parser.add_argument("--method", metavar="METHOD", help="displacement (default), published or apex_score")
-    parser.add_argument("--output", metavar="DIR", help="folder of the results (default: outputs/spot)")
-    parser.add_argument("--no-overlay", action="store_true", help="write no overlay.mp4, which takes half of the time")
+    parser.add_argument("--output", metavar="DIR", default=output, help=f"folder of the results (default: {output})")
+    parser.add_argument(
+        "--no-overlay", action="store_true", help="write no overlay.mp4, which takes a third of the time"
+    )
     parser.add_argument("--quiet", action="store_true", help="print errors only")
-    return parser
 
 
 if __name__ == "__main__":

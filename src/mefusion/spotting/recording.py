@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +65,11 @@ class Spotted:
     thresholds: Mapping[str, float]
     events: pd.DataFrame
     problem: str | None
+
+    def with_events(self, events: pd.DataFrame) -> "Spotted":
+        """The same with other columns of its events, which are written to `events.csv`."""
+        write_table(self.folder / "events.csv", events)
+        return replace(self, events=events)
 
     @property
     def frames_file(self) -> Path:
