@@ -86,7 +86,8 @@ def export_study(
         raise MefusionError(f"{folder} is there already: remove it, or give another folder with --to")
     with told_if_unwritable(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
-        remove_leftovers(folder.parent)
+        if to is None:  # another folder may be one with much else in it, through which the search would go
+            remove_leftovers(folder.parent)
         temporary = temporary_path(folder)
         temporary.mkdir()
         try:
