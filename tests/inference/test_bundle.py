@@ -154,7 +154,7 @@ def test_an_own_network_is_used_where_its_class_is_passed(bundle):
     rewrite(bundle, network={**content_of(bundle)["network"], "class": "my_file.Mine"})
     with pytest.raises(MefusionError, match=r"pass it, as in mefusion\.load_bundle\(.*, network=Mine\)"):
         mefusion.load_bundle(bundle)
-    with pytest.raises(MefusionError, match="describes the network my_file.Mine, not Linear"):
+    with pytest.raises(MefusionError, match=r"describes the network my_file\.Mine, not Linear"):
         mefusion.load_bundle(bundle, network=torch.nn.Linear)
     assert mefusion.load_bundle(bundle, network=Mine).classes == ("negative", "positive", "surprise")
 

@@ -3,9 +3,12 @@
 import hashlib
 import json
 import re
+import shutil
+from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 from trained import train_study
 
 import mefusion
@@ -175,6 +178,34 @@ def test_the_missing_extra_is_said_before_anything_is_written(trained, tmp_path,
 
 def test_a_folder_that_is_no_study_is_said(tmp_path, capsys):
     assert "has no study.json; give a study's directory" in run(capsys, tmp_path)[0]
+
+
+def test_a_network_of_one_s_own_is_exported_where_its_file_is(tiny, tmp_path, monkeypatch, capsys):
+    example = Path(__file__).parents[2] / "examples" / "own_model"
+    here = shutil.copytree(example, tmp_path / "own_model")
+    monkeypatch.syspath_prepend(here)
+    own = ("--config-dir", ".", "model=difference")
+    study = train_study(here, tiny, "protocol=all", *own)
+    monkeypatch.chdir(here)
+    code, _ = run(capsys, study, "--to", "bundle")
+    assert code == 0
+    assert ", network=DifferenceNet)" in (here / "bundle" / "README.md").read_text()
+    with pytest.raises(MefusionError, match="import its class, and pass it"):
+        mefusion.load_bundle("bundle")
+    import difference_net
+
+    assert len(mefusion.load_bundle("bundle", network=difference_net.DifferenceNet).classes) == 3
+
+
+@pytest.mark.parametrize(
+    ("file", "entry", "message"),
+    [("study.json", "trained_on", "does not say what it was trained on"), ("config.yaml", "model", "names no network")],
+)
+def test_a_study_that_lacks_an_entry_is_said(tiny, trained, tmp_path, capsys, file, entry, message):
+    study = shutil.copytree(trained, tmp_path / trained.name)
+    content = yaml.safe_load((study / file).read_text())
+    (study / file).write_text(json.dumps({name: value for name, value in content.items() if name != entry}))
+    assert message in run(capsys, study, "--to", tmp_path / "b")[0]
 
 
 def test_scores_lose_nothing_of_the_study(tested):

@@ -1,5 +1,6 @@
 """Networks that are exported by torch.export and to ONNX answer as before, in batches of any size."""
 
+import copy
 import json
 
 import numpy as np
@@ -65,15 +66,18 @@ def batches(example):
             yield torch.from_numpy(random.standard_normal((count, *shape)).astype(np.float32))
 
 
-def assert_same(expected, found):
-    """Outputs are the same within 1e-4; the dynamic image on average.
+def assert_same(opened, inputs, found):
+    """Outputs are the same within 1e-4, in any batch; the dynamic image is, but for what rounding does to it.
 
     SegNet puts maxima back where they were. Where two values of a window are the same but for rounding, another program
-    finds the other one, and a few pixels differ.
+    finds the other one. So do the same layers in double precision.
     """
+    with torch.inference_mode():
+        expected, exact = opened.outputs(inputs), copy.deepcopy(opened).double().outputs(inputs)
     for name, value in expected.items():
-        off = abs(found[name] - value.numpy())
-        assert (off.mean() if name == "dynamic_image" else off.max()) < 1e-4, name
+        off = np.abs(found[name] - value.numpy())
+        rounding = np.abs(exact[name].numpy() - value.numpy()).mean()
+        assert off.mean() < 1e-4 + 2 * rounding if name == "dynamic_image" else off.max() < 1e-4, name
 
 
 @pytest.mark.parametrize("model", MODELS_MARKED)
@@ -87,15 +91,14 @@ def test_onnx_answers_as_torch_in_batches_of_any_size(model, tmp_path):
     assert told["input"]["shape"] == ["batch", *example.shape[1:]]
     use_cpu_layers(network)  # as it is used
     for inputs in batches(example):
-        with torch.inference_mode():
-            expected = opened.outputs(inputs)
         found = dict(zip(told["outputs"], session.run(None, {"inputs": inputs.numpy()}), strict=True))
         assert {name: value.shape[0] for name, value in found.items()} == dict.fromkeys(found, len(inputs))
         assert {name: ["batch", *value.shape[1:]] for name, value in found.items()} == told["outputs"]
-        assert_same(expected, found)
+        assert_same(opened, inputs, found)
 
 
-@pytest.mark.parametrize("model", MODELS_MARKED)
+# `write_onnx` exports every model in this way too.
+@pytest.mark.parametrize("model", ["ststnet", "majority", pytest.param("mol_tiny", marks=pytest.mark.slow)])
 def test_torch_export_keeps_the_batch_open(model):
     network, bundle = trained_network(model)
     opened, example = deployed(network, bundle)

@@ -86,7 +86,8 @@ def export_study(
         raise MefusionError(f"{folder} is there already: remove it, or give another folder with --to")
     with told_if_unwritable(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
-        remove_leftovers(folder.parent)
+        if to is None:  # another folder may be one with much else in it, through which the search would go
+            remove_leftovers(folder.parent)
         temporary = temporary_path(folder)
         temporary.mkdir()
         try:
@@ -116,12 +117,15 @@ def read_trained(directory: Path) -> TrainedStudy:
     weights = load_weights(run.weights)
     if not run.has_own(run.weights):
         raise MefusionError(f"{run.weights} was changed after the training: delete {run.folder} and train again")
-    if facts["trained_on"]["flow_images"]:
+    config = read_config(directory)
+    if not all(isinstance(facts.get(name), dict) for name in ("trained_on", "preparation")):
+        raise MefusionError(f"{directory / 'study.json'} does not say what it was trained on: run the study again")
+    if facts["trained_on"].get("flow_images"):
         raise MefusionError(
             f"{directory} was trained on ready-made flow images, of which it is not known how to make them from a "
             "recording: train on the frames themselves"
         )
-    return TrainedStudy(directory, facts, read_config(directory), run, weights)
+    return TrainedStudy(directory, facts, config, run, weights)
 
 
 def _write(
@@ -135,7 +139,10 @@ def _write(
 ) -> None:
     """Write the files of a bundle into `folder`, which will be renamed to `final`."""
     (folder / WEIGHTS).write_bytes(save(dict(study.weights.network)))
-    content = describe(study, score)
+    try:
+        content = describe(study, score)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise MefusionError(f"{study.directory} lacks what a bundle needs ({error}): run the study again") from error
     content["files"] = {WEIGHTS: sha256(folder / WEIGHTS)}
     (folder / DESCRIPTION).write_text(description_text(content), encoding="utf-8")
     bundle = read_bundle(folder)  # what cannot be loaded is not exported
