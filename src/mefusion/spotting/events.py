@@ -58,7 +58,7 @@ def displacement_from_rest(curve: np.ndarray, rate: float) -> np.ndarray:
         [n, regions], the means over a region's patches.
     """
     size = (2 * round(AROUND * rate) + 1, 1, 1)
-    away = np.linalg.norm(curve - median_filter(curve, size, mode="nearest"), axis=-1)
+    away = np.linalg.norm(curve - median_filter(curve, size, mode="reflect"), axis=-1)
     return by_region(away)
 
 

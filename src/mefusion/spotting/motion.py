@@ -5,7 +5,7 @@ After the winner of MEGC 2022 (He et al.), with three changes:
 - The crop is scaled so that 1 px of it is 1 % of the inter-ocular distance: results do not depend on the camera.
 - The head's motion is the affine motion that most of the face agrees on, rather than that of the nose: turns of the
   head are no expression.
-- The flow is DIS (Kroeger et al. 2016): more exact than Farneback's for motion below a pixel, and three times as fast.
+- The flow is DIS (Kroeger et al. 2016): by its noise as exact as Farneback's, in less than half of the time.
 """
 
 from collections.abc import Mapping
@@ -114,6 +114,8 @@ def crop_matrix(landmarks: np.ndarray) -> np.ndarray:
 def head_motion(flow: np.ndarray) -> np.ndarray:
     """Affine motion that most of the face agrees on: a robust fit (Cauchy weights, squared) to its flow.
 
+    It begins with the median of the flow, so that a part that moves otherwise, as a mouth that opens, does not count.
+
     Args:
         flow: [HEIGHT, WIDTH, 2] px.
 
@@ -121,13 +123,13 @@ def head_motion(flow: np.ndarray) -> np.ndarray:
         [3, 2]: motion = (1, (x - 120) / 100, (y - 150) / 100) @ this, px.
     """
     design, target = _design(FACE_COLUMNS, FACE_ROWS), flow[FACE_ROWS, FACE_COLUMNS].astype(np.float64)
-    weights = np.ones(len(target))
+    motion = np.zeros((3, 2))
+    motion[0] = np.median(target, axis=0)
     for _ in range(ROUNDS):
-        weighted = design * weights[:, None]
-        motion = np.linalg.solve(weighted.T @ design, weighted.T @ target)
         distance = np.linalg.norm(target - design @ motion, axis=1)
         spread = max(1.4826 * float(np.median(distance)), 0.1)
-        weights = (1 + (distance / (2 * spread)) ** 2) ** -2
+        weighted = design * ((1 + (distance / (2 * spread)) ** 2) ** -2)[:, None]
+        motion = np.linalg.solve(weighted.T @ design, weighted.T @ target)
     return motion
 
 

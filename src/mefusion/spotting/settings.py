@@ -66,11 +66,13 @@ class SpottingSettings:
         self.face = str(self.face)
         if self.face not in ("largest", "all") and not (self.face.isdecimal() and int(self.face) > 0):
             raise MefusionError(f"face={self.face}: give largest, all, or the number of a track from 1 up")
-        if not 2 * self.low_pass < self.rate <= 1000:
+        if not 0 < 2 * self.low_pass < self.rate <= 1000:
             raise MefusionError(
-                f"spotting.rate={self.rate} with spotting.low_pass={self.low_pass}: give a rate of more than two times "
-                "the low pass, at most 1000"
+                f"spotting.low_pass={self.low_pass} with spotting.rate={self.rate}: give a low pass above 0, and a "
+                "rate of more than two times the low pass, at most 1000"
             )
+        if not 0 < self.extend < 1:
+            raise MefusionError(f"spotting.extend={self.extend}: give a number above 0 and below 1")
         if not self.low_pass > 0:
             raise MefusionError(f"spotting.low_pass={self.low_pass}: give a number above 0")
         if not 0 <= self.shortest < self.longest:
