@@ -165,5 +165,4 @@ def _reach(curve: np.ndarray, share: float) -> int:
     """How far a curve that begins at its peak falls: to a share of the peak, or to where it rises again."""
     lowest = np.minimum.accumulate(curve)
     ended = (curve <= share * curve[0]) | (curve > lowest + RISE_AGAIN * curve[0])
-    end = int(ended.argmax()) if ended.any() else len(curve) - 1
-    return int(curve[: end + 1].argmin())
+    return int(curve[: int(ended.argmax()) + 1].argmin()) if ended.any() else len(curve) - 1
