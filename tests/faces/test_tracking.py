@@ -171,9 +171,10 @@ def test_matches_have_the_largest_overlap_in_sum(followed, found):
         key=sum,
     )
     kept = sum(value for value in best if value >= tracking.SAME_FACE)
-    assert sum(overlap(followed[r], found[c]) for r, c in pairs.items()) >= kept - sum(
-        value for value in best if value < tracking.SAME_FACE
-    ) - 1e-9
+    assert (
+        sum(overlap(followed[r], found[c]) for r, c in pairs.items())
+        >= kept - sum(value for value in best if value < tracking.SAME_FACE) - 1e-9
+    )
 
 
 def test_people_are_told_apart_by_the_distance_of_their_descriptors():

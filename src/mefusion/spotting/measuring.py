@@ -75,12 +75,14 @@ class Segment:
 
     Attributes:
         frames: number and time of each frame.
+        measured: indices in `frames` of those in which faces were looked for.
         faces: for each face in a measured frame: index in `frames`, person, box (4), landmarks (136: x then y), eye
             aspect ratio, opening of the mouth.
         curves: of each face, a curve for each unbroken piece of its track.
     """
 
     frames: list[tuple[int, float]] = field(default_factory=list)
+    measured: list[int] = field(default_factory=list)
     faces: list[np.ndarray] = field(default_factory=list)
     curves: list[Curve] = field(default_factory=list)
 
@@ -102,6 +104,7 @@ def measure(frames: Iterable[Frame], tracker: FaceTracker, *, rate: float) -> Se
             continue
         before, going = moment, active
         active = {}
+        segment.measured.append(len(segment.frames) - 1)
         for face in tracker.update(frame):
             segment.faces.append(_row(len(segment.frames) - 1, face))
             if curve := going.get((face.person, face.piece)):

@@ -17,7 +17,7 @@ from mefusion.spotting.events import (
     thresholds_of,
 )
 from mefusion.spotting.eyes import blinks
-from mefusion.spotting.measuring import LONGEST_GAP, Segment
+from mefusion.spotting.measuring import Segment
 from mefusion.spotting.motion import OWNERS, REGIONS
 from mefusion.spotting.settings import SpottingSettings
 
@@ -77,7 +77,7 @@ def frame_rows(
     own = (times >= begin) & (times < end)
     parts, seen = [], np.zeros(len(times), bool)
     for person, rows in _by_person(segment).items():
-        where, values = _spread(rows, times)
+        where, values = _spread(rows, np.array(segment.measured))
         seen[where] = True
         keep = own[where]
         where, values = where[keep], values[keep]
@@ -137,16 +137,21 @@ def _by_person(segment: Segment) -> dict[int, np.ndarray]:
     return {int(person): np.delete(faces[faces[:, 1] == person], 1, axis=1) for person in np.unique(faces[:, 1])}
 
 
-def _spread(rows: np.ndarray, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Interpolate a person's rows to the frames between measured ones.
+def _spread(rows: np.ndarray, measured: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Interpolate a person's rows to the frames between two measured ones that both show the person.
+
+    Args:
+        rows: see `_by_person`.
+        measured: indices of the measured frames.
 
     Returns:
         Indices of frames [m], and the values there [m, places].
     """
     index = rows[:, 0].astype(int)
-    groups = np.split(np.arange(len(rows)), np.flatnonzero(np.diff(times[index]) > LONGEST_GAP) + 1)
-    where = np.concatenate([np.arange(index[group[0]], index[group[-1]] + 1) for group in groups])
-    values = np.stack([np.interp(times[where], times[index], column) for column in rows[:, 1:].T], axis=1)
+    breaks = np.flatnonzero(np.diff(np.searchsorted(measured, index)) > 1) + 1
+    groups = np.split(index, breaks)
+    where = np.concatenate([np.arange(group[0], group[-1] + 1) for group in groups])
+    values = np.stack([np.interp(where, index, column) for column in rows[:, 1:].T], axis=1)
     return where, values
 
 
