@@ -30,10 +30,12 @@ $(READY): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
 	@touch $@
 
-sweep: setup ## the default sweep on synthetic data: prepare, leave-one-subject-out for MOL and FDP, report
+sweep: setup ## the default sweep on synthetic data, with its report; a network of all subjects, and a recording to try it on
 	$(BIN)/mefusion-prepare
 	$(BIN)/mefusion-train -m model=mol_tiny,fdp_tiny output_dir=outputs/sweep
 	$(BIN)/mefusion-report outputs/sweep
+	$(BIN)/mefusion-train model=mol_tiny protocol=all output_dir=outputs/all
+	$(BIN)/python -m mefusion.synthetic.recordings outputs/talk.mp4
 
 smoke: setup ## two folds, one epoch, seconds
 	$(BIN)/mefusion-prepare $(SMOKE)

@@ -34,7 +34,9 @@ def ran(main, *arguments):
 def test_the_recordings_of_a_folder_are_spotted_and_bad_ones_are_told(videos, tmp_path, capsys):
     assert ran(spot, videos, "--output", tmp_path / "out") == 1
     printed = capsys.readouterr()
-    assert printed.out.splitlines()[-1].startswith("face.mp4: 1 micro and 0 macro-expressions in 2.0 s; ")
+    assert printed.out.splitlines()[-1].startswith(
+        "face.mp4: 1 micro- and 0 macro-expressions in 2.0 s; a face in 100% of 60 frames; "
+    )
     assert [line.partition(": ")[2] for line in printed.err.splitlines()] == [
         f"{videos / 'sound.mp4'} has no picture, only sound or data: give a video of a face",
         f"{videos / 'text.mp4'} cannot be read as a video: replace the file",

@@ -4,7 +4,6 @@ import datetime
 from collections.abc import Callable, Iterator
 
 import numpy as np
-import pandas as pd
 
 from mefusion.clips.stream import Frame, Stream, read_frames
 from mefusion.report.recording.overlay import write_overlay
@@ -69,13 +68,14 @@ def recording_facts(spotted: Spotted, *, command: str, bundle: str = "") -> Reco
 
 def summarise(spotted: Spotted) -> str:
     """One line about a recording: its events, faces and length, and what could not be seen."""
-    kinds: pd.Series = spotted.events["kind"].value_counts()
-    found = " and ".join(f"{kinds.get(kind, 0)} {kind}" for kind in ("micro", "macro"))
+    events = spotted.events
+    micro, macro = ((events["kind"] == kind).sum() for kind in ("micro", "macro"))
+    found = f"{micro} micro- and {macro} macro-expressions in {spotted.seconds:.1f} s"
+    if speech := int(events["speech"].sum()):
+        found += f" ({speech} of them look like speech)"
     share = spotted.faces / spotted.frames
     seen = "no face in any frame" if not spotted.faces else f"a face in {share:.0%} of {spotted.frames} frames"
-    return (
-        f"{spotted.recording}: {found}-expressions in {spotted.seconds:.1f} s; {seen}; {spotted.folder / 'page.html'}"
-    )
+    return f"{spotted.recording}: {found}; {seen}; {spotted.folder / 'page.html'}"
 
 
 def _told(stream: Stream, say: Callable[[float], None]) -> Iterator[Frame]:
