@@ -22,11 +22,12 @@ from mefusion.inference.bundle import (
     ONNX,
     OWN_MODELS,
     WEIGHTS,
-    build_network,
     description_text,
     read_bundle,
 )
+from mefusion.inference.networks import build_network
 from mefusion.inference.onnx import require_onnx, write_onnx
+from mefusion.inference.predictor import Predictor
 from mefusion.inference.scores import Score, read_score
 from mefusion.studies.record import has_score, load_study, planned_runs, read_config
 from mefusion.studies.runs import Run
@@ -145,8 +146,12 @@ def _write(
         raise MefusionError(f"{study.directory} lacks what a bundle needs ({error}): run the study again") from error
     content["files"] = {WEIGHTS: sha256(folder / WEIGHTS)}
     (folder / DESCRIPTION).write_text(description_text(content), encoding="utf-8")
-    bundle = read_bundle(folder)  # what cannot be loaded is not exported
-    made = build_network(bundle, network)
+    try:  # what cannot be used is not exported
+        bundle = read_bundle(folder)
+        made = build_network(bundle, network)
+        Predictor(bundle, made).try_out()
+    except MefusionError as error:
+        raise MefusionError(str(error).replace(str(folder), str(final))) from error
     if onnx:
         content["onnx"] = write_onnx(made, bundle, folder / ONNX)
         content["files"][ONNX] = sha256(folder / ONNX)
