@@ -23,10 +23,7 @@ def typed(kind: Any, value: Any, place: str) -> Any:
     """
     origin, inner = get_origin(kind), get_args(kind)
     if is_dataclass(kind) and isinstance(value, dict):
-        hints = get_type_hints(kind)
-        if missing := [field.name for field in fields(kind) if field.name not in value]:
-            raise ValueError(f"{place}.{missing[0]} is missing")
-        return kind(**{name: typed(hints[name], value[name], f"{place}.{name}") for name in hints})
+        return _dataclass(kind, value, place)
     if origin in (Union, types.UnionType):
         one = next(part for part in inner if part is not type(None))
         return None if value is None and type(None) in inner else typed(one, value, place)
@@ -41,6 +38,13 @@ def typed(kind: Any, value: Any, place: str) -> Any:
     if kind in (str, int) and type(value) is kind:
         return value
     raise ValueError(f"{place} is {brief(repr(value))}, not {getattr(kind, '__name__', kind)}")
+
+
+def _dataclass(kind: Any, value: dict[str, Any], place: str) -> Any:
+    hints = get_type_hints(kind)
+    if missing := [field.name for field in fields(kind) if field.name not in value]:
+        raise ValueError(f"{place}.{missing[0]} is missing")
+    return kind(**{name: typed(hint, value[name], f"{place}.{name}") for name, hint in hints.items()})
 
 
 def check_names(names: list[str], place: str) -> None:
