@@ -185,13 +185,19 @@ def describe(study: TrainedStudy, score: Score | None) -> dict[str, Any]:
         "class_counts": dict(zip(facts["classes"], statistics.class_counts.tolist(), strict=True)),
         "temperature": score.temperature if score else 1.0,
         "calibration": score.calibration if score else None,
-        "labels": config["labels"],
+        "labels": _without_names(config["labels"]),
         "score": score.plain if score else None,
         "study": {"name": facts["study"], **trained, **{name: facts.get(name) for name in known}},
         "data": {"name": facts["data"], "partial": facts["partial"], **facts["trained_on"]},
         "onnx": None,
         "versions": {"mefusion": __version__, "torch": importlib.metadata.version("torch")},
     }
+
+
+def _without_names(labels: Mapping[str, Any]) -> dict[str, Any]:
+    """A label scheme without the clips that it leaves out, which are named by their subjects."""
+    datasets = {name: {**own, "leave_out": []} for name, own in labels["datasets"].items()}
+    return {**labels, "datasets": datasets}
 
 
 def model_card(content: Mapping[str, Any], *, folder: Path) -> str:
@@ -212,7 +218,7 @@ def model_card(content: Mapping[str, Any], *, folder: Path) -> str:
     ends = score["uf1_interval"] if score else None
     return environment.get_template("card.md.j2").render(
         **content,
-        folder=folder.as_posix(),
+        folder=folder.name,
         interval=f"{ends[0]:.3f} to {ends[1]:.3f}" if ends else "-",
         own_network="" if module == OWN_MODELS else f", network={name}",
     )
