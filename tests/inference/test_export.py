@@ -161,7 +161,10 @@ def test_a_score_that_was_selected_on_test_subjects_is_refused(tiny, trained, tm
 
 
 def test_a_study_of_ready_made_flow_images_is_refused(tmp_path, command):
-    write_small("flow_images", tmp_path / "new", lambda row, number: np.full((28, 28, 3), number, np.uint8))
+    def picture(row, number):
+        return np.full((28, 28, 3), number % 256, np.uint8)
+
+    write_small("flow_images", tmp_path / "new", picture, subjects=2, clips_per_class=1)
 
     class Flow:
         overrides = ["data=flow_images", "data.root=new", "data.allow_partial=true", "workers=1"]
