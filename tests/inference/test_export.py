@@ -118,6 +118,7 @@ def test_the_temperature_comes_from_the_validation_subjects_of_the_scores(tiny, 
     assert "median over the 3 trainings" in card
     worse = told["calibration"]["error_after"] >= told["calibration"]["error_before"]
     assert ("it made them no better" in card) == worse
+    assert ("is a limit of the search" in card) == (told["temperature"] < 0.202 or told["temperature"] > 4.95)
 
 
 # What is refused.

@@ -1,6 +1,7 @@
 """Make a bundle from a study that was trained on all its subjects."""
 
 import importlib.metadata
+import math
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from mefusion import __version__
 from mefusion.clips.table import folder_name
 from mefusion.common.errors import MefusionError
 from mefusion.common.files import remove_leftovers, sha256, temporary_path, told_if_unwritable
+from mefusion.evaluation.calibration import LIMITS
 from mefusion.inference.bundle import (
     CARD,
     DESCRIPTION,
@@ -219,6 +221,7 @@ def model_card(content: Mapping[str, Any], *, folder: Path) -> str:
     return environment.get_template("card.md.j2").render(
         **content,
         folder=folder.name,
+        at_limit=any(math.isclose(content["temperature"], limit, rel_tol=0.01) for limit in LIMITS),
         interval=f"{ends[0]:.3f} to {ends[1]:.3f}" if ends else "-",
         own_network="" if module == OWN_MODELS else f", network={name}",
     )
