@@ -9,7 +9,7 @@ import numpy as np
 from mefusion.clips.video import read_clip
 from mefusion.common.errors import MefusionError
 from mefusion.faces.detectors import make_backend
-from mefusion.preparation.arrays import FLOWS
+from mefusion.preparation.arrays import FLOWS, random_clip
 from mefusion.preparation.checking import stride_of
 from mefusion.preparation.clips import prepare_frames, too_few_frames
 from mefusion.preparation.settings import PreparationSettings, ShortClips
@@ -93,6 +93,12 @@ class InputMaker:
         )
         stride = stride_of(int(facts["n_frames"]), settings)
         return PreparedClip(self.cut(view, view.take(arrays), stride=stride, apex=int(facts["apex_place"])), facts)
+
+    def example(self) -> Window:
+        """A window of random pictures, to try a network on."""
+        view = self.make_view()
+        arrays = view.take(random_clip(self.preparation))
+        return self.cut(view, arrays, stride=1, apex=self.preparation.clip_length // 2)[0]
 
     def cut(self, view: View, arrays: Arrays, *, stride: int, apex: int) -> list[Window]:
         """Cut the windows of a clip, as `mefusion.windows.store.TestWindows` does.

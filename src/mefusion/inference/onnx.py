@@ -16,14 +16,13 @@ from mefusion.acceleration import use_plain_layers
 from mefusion.common.errors import MefusionError
 from mefusion.inference.bundle import ONNX, Bundle
 from mefusion.inference.inputs import InputMaker
-from mefusion.preparation.arrays import random_clip
 from mefusion.windows.store import normalised
 from mefusion.windows.views import View
 
 OPSET = 20
 INPUT = "inputs"
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
-CHECKED_BATCHES = (1, 3)  # besides that of the example
+CHECKED_BATCHES = (1, 3, 8)  # besides that of the example
 TOLERANCE = 1e-4  # of the logits
 
 
@@ -134,8 +133,7 @@ def _inputs(bundle: Bundle) -> InputMaker:
 
 
 def _example(bundle: Bundle, view: View) -> Tensor:
-    arrays = view.take(random_clip(bundle.preparation))
-    window = _inputs(bundle).cut(view, arrays, stride=1, apex=bundle.preparation.clip_length // 2)[0]
+    window = _inputs(bundle).example()
     return torch.from_numpy(view.collate([window, window])["inputs"]).float()
 
 
@@ -151,7 +149,9 @@ def _how_to_use(bundle: Bundle, example: Tensor, outputs: dict[str, Tensor]) -> 
             "axes": "window, frame in the order of time, channel, row, column"
             if frames
             else "window, channel (flow to the right px, flow downwards px, optical strain), row, column",
-            "values": "grey levels 0 to 255 of the aligned face" if frames else "the flow from onset to apex and its strain",
+            "values": "grey levels 0 to 255 of the aligned face"
+            if frames
+            else "the flow from onset to apex and its strain",
         },
         "normalisation": "inside the model: (inputs * scale - mean) / std; do not normalise before",
         "outputs": {name: ["batch", *value.shape[1:]] for name, value in outputs.items()},
