@@ -49,6 +49,7 @@ class RecordingFacts:
         command: that spotted it.
         date: when.
         bundle: the network that named the events; empty if none did.
+        face: whose events: `largest`, `all`, or the number of a track.
     """
 
     name: str
@@ -61,6 +62,7 @@ class RecordingFacts:
     command: str
     date: str
     bundle: str = ""
+    face: str = "largest"
 
 
 @dataclass(frozen=True)
@@ -230,8 +232,8 @@ def _close_up(row: Mapping[str, Any], track: Track, facts: RecordingFacts) -> Ch
 def describe(row: Mapping[str, Any]) -> str:
     """An event in words, such as "0.32 s; moves brow (left), nose, by 4.1 % of the distance between the eyes, ..."."""
     return (
-        f"{row['duration']:.2f} s; moves {regions_in_words(row['regions'])}, by {row['strength']:.1f} % of the distance "
-        f"between the eyes, {row['score']:.1f} times the threshold"
+        f"{row['duration']:.2f} s; moves {regions_in_words(row['regions'])}, by {row['strength']:.1f} % of the "
+        f"distance between the eyes, {row['score']:.1f} times the threshold"
     )
 
 
