@@ -12,6 +12,7 @@ from mefusion.clips.video import VIDEOS, displayed, list_frames, read_image
 from mefusion.common.errors import MefusionError
 from mefusion.common.files import is_irregular
 
+FASTEST = 10_000.0  # frames/s
 FOLDER_RATE = 30.0  # frames/s of a folder of images, if nobody says it
 CUT_OFF = 1.0  # s; a video that ends so much before its stated length is cut off
 PREROLL = 0.5  # s; reading starts this much before a given time, since time stamps of key frames may be late
@@ -64,11 +65,18 @@ class Stream:
         path: a video file, or a folder of numbered images.
         fps: rate of a folder's images, frames/s; a video has its own time stamps.
         problem: after the iteration: why frames at the end could not be read; None if all could.
+
+    Raises:
+        MefusionError: the rate is none.
     """
 
     path: Path
     fps: float = FOLDER_RATE
     problem: str | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 < self.fps <= FASTEST:
+            raise MefusionError(f"fps={self.fps}: give the frame rate of the images, above 0 and at most {FASTEST:g}")
 
     def facts(self) -> VideoFacts:
         """Size, rate and length, from the first frame and the file's header.

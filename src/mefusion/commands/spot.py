@@ -96,7 +96,7 @@ def spot_one(
     from mefusion.report.recording.result import note_shown, problems_shown, show_result, summarise
     from mefusion.spotting.recording import spot_recording
 
-    stream = Stream(path)
+    stream = Stream(path, arguments.fps)
     seconds = stream.facts().seconds
     with seconds_shown(total=seconds, description=path.name, quiet=arguments.quiet) as say:
         spotted = spot_recording(stream, folder, settings.spotting, say=say)
@@ -161,6 +161,7 @@ def add_arguments(parser: argparse.ArgumentParser, *, output: str, recordings: s
     )
     parser.add_argument("--face", metavar="FACE", help="largest (default), all, or the number of a track")
     parser.add_argument("--method", metavar="METHOD", help="displacement (default), published or apex_score")
+    parser.add_argument("--fps", metavar="RATE", type=float, default=30, help="of folders of images (default: 30)")
     parser.add_argument("--output", metavar="DIR", default=output, help=f"folder of the results (default: {output})")
     parser.add_argument(
         "--no-overlay", action="store_true", help="write no overlay.mp4, which takes a third of the time"

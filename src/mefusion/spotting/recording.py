@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from mefusion.clips.cache import settings_hash
 from mefusion.clips.stream import Frame, Stream, VideoFacts
 from mefusion.common.errors import MefusionError
-from mefusion.common.files import remove_leftovers, replacing, told_if_unwritable, write_table, write_text
+from mefusion.common.files import remove_leftovers, replacing, sha256, told_if_unwritable, write_table, write_text
 from mefusion.evaluation.spotting import kind_of_duration
 from mefusion.faces.detectors import make_backend
 from mefusion.faces.identity import People
@@ -120,8 +120,10 @@ def read_spotted(folder: Path) -> Spotted:
     known = read_facts(folder)
     try:
         events = pd.read_csv(folder / "events.csv")
-        if not known.get("complete") or not (folder / "frames.parquet").is_file():
-            raise KeyError("complete")
+        if not {*EVENT_COLUMNS} <= {*events}:
+            raise KeyError("events.csv")
+        if not known.get("complete") or sha256(folder / "frames.parquet") != known["checksum"]:
+            raise KeyError("frames.parquet")
         return Spotted(
             folder=folder,
             events=events,
@@ -249,7 +251,7 @@ def _assemble(
         "problem": problem,
     }
     content = {"identity": identity, "recording": stream.path.name, "complete": True, **spotted}
-    content["facts"] = asdict(facts)
+    content |= {"facts": asdict(facts), "checksum": sha256(folder / "frames.parquet")}
     write_text(folder / "recording.json", json.dumps(content, indent=2))
     shutil.rmtree(parts, ignore_errors=True)
     return Spotted(folder=folder, recording=stream.path.name, facts=facts, events=events, **spotted)

@@ -100,9 +100,10 @@ def summarise(spotted: Spotted) -> str:
     if speech := int(events["speech"].sum()):
         found += f" ({speech} of them look like speech)"
     wanted = spotted.settings["face"]
-    face = f"face {wanted}" if wanted.isdecimal() else "a face" if spotted.faces else "no face"
-    frames = f"{spotted.frames} frame" + ("s" if spotted.frames > 1 else "")
-    seen = f"{face} in {spotted.faces / spotted.frames:.0%} of {frames}"
+    face = f"face {wanted}" if wanted.isdecimal() else "a face"
+    seen = f"{face} in {spotted.faces / spotted.frames:.0%} of {spotted.frames} frames"
+    if not spotted.faces:
+        seen = f"{face} in no frame" if wanted.isdecimal() else "no face in any frame"
     return f"{spotted.recording}: {found}; {seen}; {spotted.folder / 'page.html'}"
 
 
