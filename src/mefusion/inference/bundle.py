@@ -6,7 +6,8 @@ weights are safetensors. A network is made of the classes of `mefusion.models`, 
 
 import hashlib
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ import mefusion.models
 from mefusion.common.errors import MefusionError, first_line
 from mefusion.common.files import is_irregular, sha256
 from mefusion.datasets.schemes import DatasetLabels, Scheme
+from mefusion.faces.detectors import backend_version
 from mefusion.preparation.settings import Alignment, FaceSettings, MissingApex, PreparationSettings, ShortClips
 from mefusion.windows.settings import Windows
 
@@ -28,6 +30,15 @@ FORMAT = 1
 
 DESCRIPTION, WEIGHTS, CARD, ONNX = "bundle.json", "model.safetensors", "README.md", "model.onnx"
 OWN_MODELS = "mefusion.models"
+
+_LARGEST: Mapping[str, int] = {"image_size": 1024, "clip_length": 1000, "canvas": 1024}
+"""Sizes that are too large for any network of mefusion, px and frames: a made-up bundle must not fill the memory."""
+
+_NEEDED: Mapping[str, Sequence[str]] = {
+    "data": ("fps", "eye_distance", "contents"),
+    "study": ("seed", "rule", "epoch"),
+}
+"""What the use of a bundle needs of two entries that are else for people."""
 
 _ENTRIES: Mapping[str, type | tuple[type, ...]] = {
     "name": str,
@@ -144,8 +155,10 @@ def _typed(folder: Path, content: Mapping[str, Any]) -> Bundle:
     if not classes or len({*classes}) < len(classes) or not all(isinstance(name, str) for name in classes):
         raise ValueError("classes must be different names")
     values = {name: tuple(map(float, content["normalisation"][name])) for name in ("mean", "std")}
-    if not content["temperature"] > 0:
-        raise ValueError("the temperature must be above 0")
+    _check_numbers(content, values)
+    for entry, names in _NEEDED.items():
+        if missing := [name for name in names if name not in content[entry]]:
+            raise ValueError(f"{entry} has no {missing[0]}")
     if content["clip_length"] != content["preparation"]["clip_length"]:
         raise ValueError("two clip lengths")
     if network["arguments"]["num_classes"] != len(classes):
@@ -168,7 +181,21 @@ def _typed(folder: Path, content: Mapping[str, Any]) -> Bundle:
     )
 
 
+def _check_numbers(content: Mapping[str, Any], normalisation: Mapping[str, Sequence[float]]) -> None:
+    if not 0 < content["temperature"] < math.inf:
+        raise ValueError(f"temperature={content['temperature']}")
+    sizes = {name: content[name] for name in ("image_size", "clip_length")}
+    for name, size in {**sizes, "canvas": content["preparation"]["canvas"]}.items():
+        if not isinstance(size, int) or not 1 < size <= _LARGEST[name]:
+            raise ValueError(f"{name}={size}")
+    for name, values in normalisation.items():
+        usable = all(math.isfinite(value) and (name == "mean" or value > 0) for value in values)
+        if not usable or len(values) not in (1, 3):  # of grey frames, of flow images
+            raise ValueError(f"normalisation.{name}={list(values)}")
+
+
 def _preparation(plain: Mapping[str, Any]) -> PreparationSettings:
+    backend_version(plain["backend"])  # raises for an unknown one
     faces = dict(plain["faces"])
     faces["alignment"] = Alignment(faces["alignment"])
     choices = {"short_clips": ShortClips(plain["short_clips"]), "missing_apex": MissingApex(plain["missing_apex"])}
