@@ -40,7 +40,7 @@ def spot(arguments: argparse.Namespace, predictor: "Predictor | None" = None) ->
     """Spot the recordings of the command line, and recognise their events if there is a network.
 
     Returns:
-        0, or 1 if a recording could not be read.
+        0, or 1 if a recording could not be read to its end, or an event could not be recognised.
 
     Raises:
         MefusionError: a setting is not allowed, or there is no recording.
@@ -53,10 +53,12 @@ def spot(arguments: argparse.Namespace, predictor: "Predictor | None" = None) ->
     failed = False
     for name, path in recordings.items():
         try:
-            spot_one(path, Path(settings.output_dir) / name, settings, arguments, predictor)
+            problems = spot_one(path, Path(settings.output_dir) / name, settings, arguments, predictor)
         except MefusionError as error:
-            failed = True
-            print(f"{arguments.program}: {error}", file=sys.stderr, flush=True)
+            problems = [str(error)]
+        for problem in problems:
+            print(f"{arguments.program}: {problem}", file=sys.stderr, flush=True)
+        failed = failed or bool(problems)
     return int(failed)
 
 
@@ -78,39 +80,45 @@ def spot_one(
     settings: "SpotSettings",
     arguments: argparse.Namespace,
     predictor: "Predictor | None" = None,
-) -> None:
+) -> list[str]:
     """Spot one recording, recognise its events if there is a network, draw the result and print a line about it.
+
+    What was drawn before, of the same events and by the same network, is not drawn again.
+
+    Returns:
+        A sentence for each thing that could not be read or recognised.
 
     Raises:
         MefusionError: it cannot be read.
     """
     from mefusion.clips.stream import Stream
     from mefusion.common.progress import seconds_shown
-    from mefusion.report.recording.result import show_result, summarise
+    from mefusion.report.recording.result import note_shown, problems_shown, show_result, summarise
     from mefusion.spotting.recording import spot_recording
 
-    stream = Stream(path)
+    stream = Stream(path, arguments.fps)
     seconds = stream.facts().seconds
-    problems: list[str] = []
     with seconds_shown(total=seconds, description=path.name, quiet=arguments.quiet) as say:
         spotted = spot_recording(stream, folder, settings.spotting, say=say)
-    if spotted.problem:
-        problems.append(spotted.problem)
-    if predictor is not None:
-        from mefusion.inference.events import recognise_events
+    overlay, network = not arguments.no_overlay, predictor.facts["checksum"] if predictor else ""
+    problems = problems_shown(folder, network=network, overlay=overlay)
+    if problems is None:
+        problems = [spotted.problem] if spotted.problem else []
+        if predictor is not None:
+            from mefusion.inference.events import recognise_events
 
-        with seconds_shown(total=seconds, description=f"{path.name}: naming", quiet=arguments.quiet) as say:
-            events, unused = recognise_events(predictor, stream, spotted, say=say)
-        spotted = spotted.with_events(events)
-        problems += unused
-    overlay = not arguments.no_overlay
-    with seconds_shown(total=seconds, description=f"{path.name}: overlay", quiet=arguments.quiet or not overlay) as say:
-        bundle = predictor.name if predictor else ""
-        show_result(stream, spotted, command=arguments.command, overlay=overlay, bundle=bundle, say=say)
-    for problem in problems:
-        print(f"{arguments.program}: {problem}", file=sys.stderr, flush=True)
+            with seconds_shown(total=seconds, description=f"{path.name}: naming", quiet=arguments.quiet) as say:
+                events, unused = recognise_events(predictor, stream, spotted, say=say)
+            spotted = spotted.with_events(events)
+            problems += unused
+        quiet = arguments.quiet or not overlay
+        with seconds_shown(total=seconds, description=f"{path.name}: overlay", quiet=quiet) as say:
+            bundle = predictor.name if predictor else ""
+            show_result(stream, spotted, command=arguments.command, overlay=overlay, bundle=bundle, say=say)
+        note_shown(folder, problems, network=network)
     if not arguments.quiet:
         print(summarise(spotted), flush=True)
+    return problems
 
 
 def split_arguments(texts: Sequence[str]) -> tuple[list[Path], list[str]]:
@@ -153,6 +161,7 @@ def add_arguments(parser: argparse.ArgumentParser, *, output: str, recordings: s
     )
     parser.add_argument("--face", metavar="FACE", help="largest (default), all, or the number of a track")
     parser.add_argument("--method", metavar="METHOD", help="displacement (default), published or apex_score")
+    parser.add_argument("--fps", metavar="RATE", type=float, default=30, help="of folders of images (default: 30)")
     parser.add_argument("--output", metavar="DIR", default=output, help=f"folder of the results (default: {output})")
     parser.add_argument(
         "--no-overlay", action="store_true", help="write no overlay.mp4, which takes a third of the time"

@@ -87,7 +87,7 @@ class _SecondsInLines:
     def __call__(self, seconds: float) -> None:
         now = time.monotonic()
         self.start = self.start or (now, seconds)
-        if now - self.told < INTERVAL:
+        if now - self.told < INTERVAL or now == self.start[0]:  # one moment tells no speed
             return
         self.told = now
         speed = (seconds - self.start[1]) / (now - self.start[0])

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from mefusion.clips.cache import settings_hash
 from mefusion.clips.stream import Frame, Stream, VideoFacts
 from mefusion.common.errors import MefusionError
-from mefusion.common.files import remove_leftovers, replacing, write_table, write_text
+from mefusion.common.files import remove_leftovers, replacing, sha256, told_if_unwritable, write_table, write_text
 from mefusion.evaluation.spotting import kind_of_duration
 from mefusion.faces.detectors import make_backend
 from mefusion.faces.identity import People
@@ -94,13 +94,14 @@ def spot_recording(
         MefusionError: the recording cannot be read.
     """
     facts, identity = stream.facts(), _identity(stream, settings)
-    known = _read_json(folder / "recording.json")
+    known = read_facts(folder)
     if known.get("identity") == identity and known.get("complete"):
         return read_spotted(folder)
     parts = folder / ".parts"
     if known.get("identity") != identity:
         shutil.rmtree(parts, ignore_errors=True)
-    folder.mkdir(parents=True, exist_ok=True)
+    with told_if_unwritable(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     remove_leftovers(folder)
     started = {"identity": identity, "recording": stream.path.name, "complete": False}
     write_text(folder / "recording.json", json.dumps(started, indent=2))
@@ -116,11 +117,13 @@ def read_spotted(folder: Path) -> Spotted:
     Raises:
         MefusionError: it is not there, or damaged.
     """
-    known = _read_json(folder / "recording.json")
+    known = read_facts(folder)
     try:
         events = pd.read_csv(folder / "events.csv")
-        if not known.get("complete") or not (folder / "frames.parquet").is_file():
-            raise KeyError("complete")
+        if not {*EVENT_COLUMNS} <= {*events}:
+            raise KeyError("events.csv")
+        if not known.get("complete") or sha256(folder / "frames.parquet") != known["checksum"]:
+            raise KeyError("frames.parquet")
         return Spotted(
             folder=folder,
             events=events,
@@ -132,6 +135,11 @@ def read_spotted(folder: Path) -> Spotted:
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise MefusionError(f"{folder} has no finished result of mefusion-spot: delete it, and spot again") from error
+
+
+def read_facts(folder: Path) -> dict[str, Any]:
+    """What `recording.json` says; nothing if there is none, or it is damaged."""
+    return _read_json(folder / "recording.json")
 
 
 def _identity(stream: Stream, settings: SpottingSettings) -> str:
@@ -243,7 +251,7 @@ def _assemble(
         "problem": problem,
     }
     content = {"identity": identity, "recording": stream.path.name, "complete": True, **spotted}
-    content["facts"] = asdict(facts)
+    content |= {"facts": asdict(facts), "checksum": sha256(folder / "frames.parquet")}
     write_text(folder / "recording.json", json.dumps(content, indent=2))
     shutil.rmtree(parts, ignore_errors=True)
     return Spotted(folder=folder, recording=stream.path.name, facts=facts, events=events, **spotted)

@@ -77,6 +77,9 @@ class SpottingSettings:
             raise MefusionError(f"spotting.low_pass={self.low_pass}: give a number above 0")
         if not 0 <= self.shortest < self.longest:
             raise MefusionError(f"spotting.shortest={self.shortest}: give seconds from 0 up, below spotting.longest")
+        for name, value in vars(self.thresholds).items():
+            if not (value > 0 or (name == "noise" and value == 0)):
+                raise MefusionError(f"spotting.thresholds.{name}={value}: give a number above 0")
         if not 0 < self.peak < 1:
             raise MefusionError(f"spotting.peak={self.peak}: give a number above 0 and below 1")
 
