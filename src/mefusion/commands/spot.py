@@ -4,7 +4,8 @@ import argparse
 import re
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,8 +14,10 @@ from mefusion.common.stopping import stoppable
 
 # --help has to answer at once, and Ctrl-C from the start: what takes time to import comes in where it is used.
 if TYPE_CHECKING:
+    from mefusion.clips.stream import Stream
     from mefusion.configuration.schema import SpotSettings
     from mefusion.inference.predictor import Predictor
+    from mefusion.spotting.recording import Spotted
 
 PROGRAM = "mefusion-spot"
 KEPT = "finished recordings and minutes are kept: run the same command to go on"
@@ -86,31 +89,72 @@ def spot_one(
     """
     from mefusion.clips.stream import Stream
     from mefusion.common.progress import seconds_shown
-    from mefusion.report.recording.result import show_result, summarise
-    from mefusion.spotting.recording import spot_recording
+    from mefusion.report.recording.result import summarise
 
     stream = Stream(path)
     seconds = stream.facts().seconds
+
+    def shown(stage: str) -> AbstractContextManager[Callable[[float], None]]:
+        description = f"{path.name}: {stage}" if stage else path.name
+        return seconds_shown(total=seconds, description=description, quiet=arguments.quiet)
+
+    overlay = not arguments.no_overlay
+    spotted, problems = process(
+        stream, folder, settings, predictor, command=arguments.command, overlay=overlay, shown=shown
+    )
+    for problem in problems:
+        print(f"{arguments.program}: {problem}", file=sys.stderr, flush=True)
+    if not arguments.quiet:
+        print(summarise(spotted), flush=True)
+
+
+def process(
+    stream: "Stream",
+    folder: Path,
+    settings: "SpotSettings",
+    predictor: "Predictor | None",
+    *,
+    command: str,
+    overlay: bool,
+    shown: Callable[[str], AbstractContextManager[Callable[[float], None]]],
+) -> "tuple[Spotted, list[str]]":
+    """Spot one recording, recognise its events if there is a network, and draw the result.
+
+    Args:
+        stream: the recording.
+        folder: of the result.
+        settings: of conf/spot.yaml.
+        predictor: names the events; None leaves them without names.
+        command: that the page tells.
+        overlay: whether `overlay.mp4` is written.
+        shown: is given the name of a stage, empty for the first, and shows how far it is: it yields a function that is
+            called with the time that has been reached, s.
+
+    Returns:
+        What was found; and sentences on what could not be used.
+
+    Raises:
+        MefusionError: the recording cannot be read, or the network cannot be used on recordings.
+    """
+    from mefusion.report.recording.result import show_result
+    from mefusion.spotting.recording import spot_recording
+
     problems: list[str] = []
-    with seconds_shown(total=seconds, description=path.name, quiet=arguments.quiet) as say:
+    with shown("") as say:
         spotted = spot_recording(stream, folder, settings.spotting, say=say)
     if spotted.problem:
         problems.append(spotted.problem)
     if predictor is not None:
         from mefusion.inference.events import recognise_events
 
-        with seconds_shown(total=seconds, description=f"{path.name}: naming", quiet=arguments.quiet) as say:
+        with shown("naming") as say:
             events, unused = recognise_events(predictor, stream, spotted, say=say)
         spotted = spotted.with_events(events)
         problems += unused
-    overlay = not arguments.no_overlay
-    with seconds_shown(total=seconds, description=f"{path.name}: overlay", quiet=arguments.quiet or not overlay) as say:
+    with shown("overlay" if overlay else "page") as say:
         bundle = predictor.name if predictor else ""
-        show_result(stream, spotted, command=arguments.command, overlay=overlay, bundle=bundle, say=say)
-    for problem in problems:
-        print(f"{arguments.program}: {problem}", file=sys.stderr, flush=True)
-    if not arguments.quiet:
-        print(summarise(spotted), flush=True)
+        show_result(stream, spotted, command=command, overlay=overlay, bundle=bundle, say=say)
+    return spotted, problems
 
 
 def split_arguments(texts: Sequence[str]) -> tuple[list[Path], list[str]]:

@@ -192,7 +192,7 @@ def _shown(row: Mapping[str, Any], strip: Strip | str | None, chart: Chart | Non
         row=row,
         anchor=f"event-{row['track']}-{row['event']}",
         facts=describe(row),
-        warnings=_warnings(row),
+        warnings=warnings_of(row),
         prediction=row.get("prediction") or "",
         probabilities=dict(sorted(known.items(), key=lambda item: -item[1])),
         strip=strip,
@@ -220,7 +220,8 @@ def describe(row: Mapping[str, Any]) -> str:
     )
 
 
-def _warnings(row: Mapping[str, Any]) -> list[str]:
+def warnings_of(row: Mapping[str, Any]) -> list[str]:
+    """Sentences about what speaks against an event, from its row of the events table; a missing value is None."""
     warnings = []
     if row["blink"]:
         warnings.append(f"A blink hides {100 * row['blink']:.0f} % of its frames.")
