@@ -55,7 +55,9 @@ class Browser:
         """Wait until a JavaScript expression is true, and give its value."""
         end = time.monotonic() + timeout
         while not (value := self.run(script)):
-            assert time.monotonic() < end, f"{script} is not true after {timeout} s: {self.run('document.body.innerText')}"
+            assert time.monotonic() < end, (
+                f"{script} is not true after {timeout} s: {self.run('document.body.innerText')}"
+            )
             time.sleep(0.2)
         return value
 
@@ -63,7 +65,7 @@ class Browser:
         """Choose a file in an input, as a user does in the dialogue."""
         root = self._call("DOM.getDocument")["root"]["nodeId"]
         node = self._call("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
-        self._call("DOM.setFileInputFiles", nodeId=node, files=[str(path)])
+        self._call("DOM.setFileInputFiles", nodeId=node, files=[str(path.resolve())])
 
     def picture(self, path: Path) -> None:
         """Save a picture of the whole page."""

@@ -44,14 +44,16 @@ FILES = ("events.csv", "page.html", "overlay.mp4")
 # Sent with each answer: the browser then asks no other host, whatever gradio's parts would load from elsewhere.
 POLICY = "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; form-action 'self'"
 
+FONTS = ("system-ui", "DejaVu Sans", "sans-serif")  # of this machine, as those of page.html
+
 # gradio's tools to cut a video need a program from another host.
 STYLE = """
 [aria-label*="Trim"], [aria-label*="trim"] { display: none; }
-#summary table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 #summary .wide { overflow-x: auto; }
-#summary th, #summary td { padding: .2rem .8rem .2rem 0; text-align: left; vertical-align: top; }
-#summary tr { border-bottom: 1px solid var(--border-color-primary); }
-#summary td:last-child { min-width: 10rem; }
+#summary table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+#summary th, #summary td { padding: .25rem 1rem .25rem 0; text-align: left; vertical-align: top; white-space: nowrap; }
+#summary th, #summary td { border: 0; border-bottom: 1px solid var(--border-color-primary); }
+#summary td:last-child { min-width: 12rem; white-space: normal; }
 #page iframe { width: 100%; height: 90vh; border: 1px solid var(--border-color-primary); background: #fff; }
 """
 
@@ -243,7 +245,6 @@ def make_page(gradio: Any, analysis: Analysis) -> "gradio.Blocks":
                 video = gradio.Video(
                     label="A video of a face",
                     sources=["upload", "webcam"],
-                    height=360,
                     include_audio=True,  # else gradio takes the sound out, with ffmpeg
                     webcam_options=gradio.WebcamOptions(
                         mirror=False,  # left and right are those of the picture
@@ -256,7 +257,7 @@ def make_page(gradio: Any, analysis: Analysis) -> "gradio.Blocks":
                 with_overlay = gradio.Checkbox(True, label="make the overlay video, which takes a third of the time")
                 button = gradio.Button("Find and name expressions", variant="primary")
             with gradio.Column(min_width=300):
-                overlay = gradio.Video(label="overlay.mp4", height=360, interactive=False, visible=False)
+                overlay = gradio.Video(label="overlay.mp4", interactive=False, visible=False)
                 files = gradio.Files(label="Download", interactive=False, visible=False)
         summary = gradio.HTML(elem_id="summary", min_height=120)
         report = gradio.HTML(elem_id="page")
@@ -357,7 +358,7 @@ def launch(gradio: Any, page: "gradio.Blocks", port: int) -> None:
             ssr_mode=False,
             mcp_server=False,
             enable_monitoring=False,
-            theme=gradio.themes.Default(),
+            theme=gradio.themes.Default(font=FONTS, font_mono="monospace"),
             css=STYLE,
             app_kwargs={"middleware": [Middleware(_Policy)]},
         )
