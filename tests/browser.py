@@ -61,6 +61,12 @@ class Browser:
             time.sleep(0.2)
         return value
 
+    def wait_for_message(self) -> str:
+        """Wait until the console has an error, and give the last one."""
+        while not self.messages:
+            self._note(self._read())
+        return self.messages[-1]
+
     def choose_file(self, selector: str, path: Path) -> None:
         """Choose a file in an input, as a user does in the dialogue."""
         root = self._call("DOM.getDocument")["root"]["nodeId"]

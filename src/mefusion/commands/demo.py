@@ -18,7 +18,6 @@ from mefusion.common.stopping import stoppable
 
 # --help has to answer at once, and Ctrl-C from the start: what takes time to import comes in where it is used.
 if TYPE_CHECKING:
-    import gradio
     import pandas as pd
 
     from mefusion.inference.predictor import Predictor
@@ -50,6 +49,7 @@ FONTS = ("system-ui", "DejaVu Sans", "sans-serif")  # of this machine, as those 
 STYLE = """
 [aria-label*="Trim"], [aria-label*="trim"] { display: none; }
 #summary .wide { overflow-x: auto; }
+#summary table, #summary tr { border: 0; }
 #summary table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 #summary th, #summary td { padding: .25rem 1rem .25rem 0; text-align: left; vertical-align: top; white-space: nowrap; }
 #summary th, #summary td { border: 0; border-bottom: 1px solid var(--border-color-primary); }
@@ -236,7 +236,7 @@ def _table(rows: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> str:
         return pd.DataFrame(shown).to_html(index=False, border=0)
 
 
-def make_page(gradio: Any, analysis: Analysis) -> "gradio.Blocks":
+def make_page(gradio: Any, analysis: Analysis) -> Any:
     """The page: a video in; the events, the recording's page, the overlay and files out."""
     with gradio.Blocks(title=PROGRAM, analytics_enabled=False) as page:
         gradio.Markdown(f"# Expressions in a video\n\n{introduce(analysis.predictor)}\n\n{CAVEAT}\n\n{PRIVACY}")
@@ -254,6 +254,7 @@ def make_page(gradio: Any, analysis: Analysis) -> "gradio.Blocks":
                         },
                     ),
                 )
+                gradio.Markdown("A video that the browser cannot play, as most `.avi`, is analysed all the same.")
                 with_overlay = gradio.Checkbox(True, label="make the overlay video, which takes a third of the time")
                 button = gradio.Button("Find and name expressions", variant="primary")
             with gradio.Column(min_width=300):
@@ -269,7 +270,7 @@ def make_page(gradio: Any, analysis: Analysis) -> "gradio.Blocks":
             if path is None:
                 yield nothing("<p><strong>Give a video first: upload one, or record one with the webcam.</strong></p>")
                 return
-            yield nothing("")  # what is shown is of another video
+            yield nothing("")
             text, folder = analysis(Path(path), overlay=wanted, say=_teller(progress))
             if folder is None:
                 yield nothing(text)
@@ -282,10 +283,12 @@ def make_page(gradio: Any, analysis: Analysis) -> "gradio.Blocks":
                 gradio.update(value=found, visible=True),
             ]
 
+        outputs = [summary, report, overlay, files]
+        video.change(lambda: nothing(""), None, outputs, show_progress="hidden", api_visibility="private")
         button.click(
             analyse,
             [video, with_overlay],
-            [summary, report, overlay, files],
+            outputs,
             show_progress_on=summary,
             concurrency_limit=1,
             api_visibility="private",
@@ -339,7 +342,7 @@ class _Policy:
         await self._app(scope, receive, send_with_policy)
 
 
-def launch(gradio: Any, page: "gradio.Blocks", port: int) -> None:
+def launch(gradio: Any, page: Any, port: int) -> None:
     """Start the server in a thread.
 
     Raises:
