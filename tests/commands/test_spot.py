@@ -91,7 +91,7 @@ def test_help_answers_without_torch(program):
         f"import sys; sys.argv = ['mefusion-{program}', '--help']\n"
         f"from mefusion.commands.{program} import main\n"
         "try:\n    main()\nexcept SystemExit:\n    pass\n"
-        "assert not {"torch", "pandas", "hydra", "gradio"} & {*sys.modules}"
+        "assert not {'torch', 'pandas', 'hydra', 'gradio'} & {*sys.modules}"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
