@@ -15,7 +15,8 @@ from fake_recordings import Event, write_recording
 from fake_videos import write_video
 
 from mefusion.commands import demo
-from mefusion.commands.demo import describe, main
+from mefusion.commands.demo import main
+from mefusion.commands.demo_page import describe
 
 EVENTS = [Event(1, 20, 25, 31, ("mouth_lower",), 4.0)]
 
