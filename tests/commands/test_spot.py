@@ -173,13 +173,13 @@ def test_predict_needs_recordings_or_clips(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("program", ["spot", "predict", "export"])
+@pytest.mark.parametrize("program", ["spot", "predict", "export", "demo"])
 def test_help_answers_without_torch(program):
     code = (
         f"import sys; sys.argv = ['mefusion-{program}', '--help']\n"
         f"from mefusion.commands.{program} import main\n"
         "try:\n    main()\nexcept SystemExit:\n    pass\n"
-        "assert not {'torch', 'pandas', 'hydra'} & {*sys.modules}"
+        "assert not {'torch', 'pandas', 'hydra', 'gradio'} & {*sys.modules}"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

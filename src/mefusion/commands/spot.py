@@ -4,7 +4,8 @@ import argparse
 import re
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -92,30 +93,21 @@ def spot_one(
         MefusionError: it cannot be read.
     """
     from mefusion.clips.stream import Stream
+    from mefusion.commands.recording import process
     from mefusion.common.progress import seconds_shown
-    from mefusion.report.recording.result import note_shown, problems_shown, show_result, summarise
-    from mefusion.spotting.recording import spot_recording
+    from mefusion.report.recording.result import summarise
 
     stream = Stream(path, arguments.fps)
     seconds = stream.facts().seconds
-    with seconds_shown(total=seconds, description=path.name, quiet=arguments.quiet) as say:
-        spotted = spot_recording(stream, folder, settings.spotting, say=say)
-    overlay, network = not arguments.no_overlay, predictor.facts["checksum"] if predictor else ""
-    problems = problems_shown(folder, network=network, overlay=overlay)
-    if problems is None:
-        problems = [spotted.problem] if spotted.problem else []
-        if predictor is not None:
-            from mefusion.inference.events import recognise_events
 
-            with seconds_shown(total=seconds, description=f"{path.name}: naming", quiet=arguments.quiet) as say:
-                events, unused = recognise_events(predictor, stream, spotted, say=say)
-            spotted = spotted.with_events(events)
-            problems += unused
-        quiet = arguments.quiet or not overlay
-        with seconds_shown(total=seconds, description=f"{path.name}: overlay", quiet=quiet) as say:
-            bundle = predictor.name if predictor else ""
-            show_result(stream, spotted, command=arguments.command, overlay=overlay, bundle=bundle, say=say)
-        note_shown(folder, problems, network=network)
+    def shown(stage: str) -> AbstractContextManager[Callable[[float], None]]:
+        description = f"{path.name}: {stage}" if stage else path.name
+        return seconds_shown(total=seconds, description=description, quiet=arguments.quiet)
+
+    overlay = not arguments.no_overlay
+    spotted, problems = process(
+        stream, folder, settings.spotting, predictor, command=arguments.command, overlay=overlay, shown=shown
+    )
     if not arguments.quiet:
         print(summarise(spotted), flush=True)
     return problems

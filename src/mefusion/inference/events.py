@@ -57,11 +57,7 @@ def recognise_events(
     Raises:
         MefusionError: the network cannot be used on recordings.
     """
-    if predictor.bundle.preparation.backend == "none":
-        raise MefusionError(
-            f"{predictor.name} was trained on pictures that show the face only (faces=none): it cannot find the face "
-            "in a recording; train on clips with faces=dlib"
-        )
+    require_faces(predictor)
     results: dict[int, dict[str, Any]] = {}
     problems = []
     several = len({*spotted.events["track"]}) > 1 or spotted.settings["face"] not in ("largest", "all")
@@ -75,6 +71,19 @@ def recognise_events(
     columns = ["prediction", *(PROBABILITY + name for name in predictor.classes), "bundle", "warnings"]
     found = pd.DataFrame([results.get(number, {}) for number in spotted.events["event"]], columns=columns)
     return pd.concat([spotted.events.drop(columns=columns, errors="ignore"), found], axis=1), problems
+
+
+def require_faces(predictor: Predictor) -> None:
+    """Check that a network can be used on recordings, in which faces have to be found.
+
+    Raises:
+        MefusionError: it was trained on pictures that show the face only.
+    """
+    if predictor.bundle.preparation.backend == "none":
+        raise MefusionError(
+            f"{predictor.name} was trained on pictures that show the face only (faces=none): it cannot find the face "
+            "in a recording; train on clips with faces=dlib"
+        )
 
 
 def _recognise(predictor: Predictor, event: _Event, spotted: Spotted, *, own_landmarks: bool) -> dict[str, Any]:

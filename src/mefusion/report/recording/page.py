@@ -211,7 +211,7 @@ def _shown(row: Mapping[str, Any], strip: Strip | str | None, chart: Chart | Non
         row=row,
         anchor=f"event-{row['track']}-{row['event']}",
         facts=describe(row),
-        warnings=_warnings(row),
+        warnings=warnings_of(row),
         prediction=row.get("prediction") or "",
         probabilities=dict(sorted(known.items(), key=lambda item: -item[1])),
         strip=strip,
@@ -246,7 +246,8 @@ def regions_in_words(regions: str) -> str:
     return ", ".join(f"{part} ({', '.join(found)})" if found else part for part, found in sides.items())
 
 
-def _warnings(row: Mapping[str, Any]) -> list[str]:
+def warnings_of(row: Mapping[str, Any]) -> list[str]:
+    """Sentences about what speaks against an event, from its row of the events table; a missing value is None."""
     warnings = []
     if row["blink"]:
         warnings.append(f"A blink hides {100 * row['blink']:.0f} % of its frames.")
