@@ -68,7 +68,7 @@ def test_a_still_face_that_drifts_has_no_score(face):
     ((first, values),) = curve.pieces(RATE)
     assert first == pytest.approx(HALVES[0] / 2 * RATE, abs=1)
     assert values.shape[1:] == (len(HALVES), len(PARTS))
-    assert values.max() < 0.7  # % of the inter-ocular distance; the head moved by 25
+    assert values.max() < 1.0  # % of the inter-ocular distance; the head moved by 25
 
 
 def test_a_peak_is_an_interval_of_twice_the_distance_around_it():
@@ -80,7 +80,8 @@ def test_a_peak_is_an_interval_of_twice_the_distance_around_it():
     assert event.offset - event.onset == pytest.approx(2 * HALVES[0], abs=0.01)
     assert event.strength == pytest.approx(2.0)
     assert score.max() == pytest.approx(event.score)
-    assert event.score == pytest.approx(1 / 0.55, rel=0.1)
+    # A mean of .1 + .95 x 6 / 300, and a maximum of .1 + .95 x 6 / 13: .538 / (.119 + .55 x .419)
+    assert event.score == pytest.approx(1.54, abs=0.01)
 
 
 def test_of_a_micro_and_a_macro_interval_that_overlap_the_higher_score_is_kept():

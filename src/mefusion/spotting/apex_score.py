@@ -125,10 +125,10 @@ def motion_of_parts(flow: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
         [PARTS], % of the inter-ocular distance.
     """
     left, right = eye_centres(landmarks)
-    nose = flow[_box(*landmarks[NOSE], *landmarks[NOSE], NOSE_SIDE // 2)]
+    x, y = landmarks[:, 0], landmarks[:, 1]
+    nose = flow[_box(x[NOSE], y[NOSE], x[NOSE], y[NOSE], NOSE_SIDE // 2)]
     length = np.linalg.norm(flow - (nose.mean(axis=(0, 1)) if nose.size else 0), axis=-1)
     length[_eyes(landmarks)] = 0
-    x, y = landmarks[:, 0], landmarks[:, 1]
     boxes = (
         _box(x[17], min(y[19], y[24]), x[26], max(y[41], y[46]), MARGIN),
         _box(x[60], y[50], x[64], y[57], MARGIN),

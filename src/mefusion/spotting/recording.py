@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -232,7 +232,13 @@ def _assemble(
         assert writer is not None
         writer.close()
     frames = pd.concat(narrow, ignore_index=True).astype({"track": "Int32"})
-    events = _events(stream.path.name, done, frames, settings)
+    found: dict[int, list[Interval]] = {}
+    for part in done:
+        for person, intervals in part["intervals"].items():
+            found.setdefault(int(person), []).extend(
+                Interval(**(values | {"regions": tuple(values["regions"])})) for values in intervals
+            )
+    events = events_of(stream.path.name, found, frames, settings)
     write_table(folder / "events.csv", events)
     problem = done[-1]["problem"]
     spotted = {
@@ -256,14 +262,17 @@ def _typical_thresholds(done: list[dict[str, Any]], settings: SpottingSettings) 
     return dict(zip(REGIONS, typical.round(3).tolist(), strict=True))
 
 
-def _events(name: str, done: list[dict[str, Any]], frames: pd.DataFrame, settings: SpottingSettings) -> pd.DataFrame:
-    """Join the intervals of all parts to events, person by person."""
-    found: dict[int, list[Interval]] = {}
-    for part in done:
-        for person, intervals in part["intervals"].items():
-            found.setdefault(int(person), []).extend(
-                Interval(**(values | {"regions": tuple(values["regions"])})) for values in intervals
-            )
+def events_of(
+    name: str, found: Mapping[int, Sequence[Interval]], frames: pd.DataFrame, settings: SpottingSettings
+) -> pd.DataFrame:
+    """Join the intervals of each person to events, with `EVENT_COLUMNS`.
+
+    Args:
+        name: of the recording.
+        found: intervals of each person, in any order.
+        frames: the frames table, of which frame, time, track and blink are used.
+        settings: of spotting.
+    """
     rows = []
     for person, intervals in sorted(found.items()):
         own = frames[frames["track"] == person]
@@ -274,6 +283,11 @@ def _events(name: str, done: list[dict[str, Any]], frames: pd.DataFrame, setting
     table = pd.DataFrame(rows, columns=[*EVENT_COLUMNS])
     table["event"] = range(1, len(rows) + 1)
     return table.astype({name: "int64" for name in EVENT_COLUMNS if name.endswith("_frame")})
+
+
+def expressions_of(events: pd.DataFrame) -> pd.DataFrame:
+    """The events that count as expressions: those that are not a stretch of speech."""
+    return events[~events["speech"].astype(bool)]
 
 
 def _event(interval: Interval, frames: pd.DataFrame) -> dict[str, Any]:

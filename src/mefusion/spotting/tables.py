@@ -43,6 +43,9 @@ FRAME_COLUMNS = {
 BROWS = [number for number, owner in enumerate(OWNERS) if [*REGIONS][owner].startswith("brow")]
 """Patches of the brows."""
 
+LOWER_LIP = int(np.flatnonzero([*REGIONS].index("mouth_lower") == OWNERS)[0])
+"""Patch of the lower lip."""
+
 
 @dataclass
 class Motion:
@@ -110,12 +113,14 @@ def motions_of(segment: Segment, settings: SpottingSettings) -> dict[int, Motion
     for person, curves in pieces.items():
         if not curves:
             continue
+        spans = _speech(rows[person], times, settings)
         if settings.method == Method.apex_score:
             motion = _scored(curves, settings)
         else:
+            spans += _lip_speech(curves, settings)
             blinking = _blinks(rows[person], times, settings)
             motion = _displaced([(first, _without_blinks(v, first, blinking)) for first, v in curves], settings)
-        motion.intervals = mark_speech(motion.intervals, _speech(rows[person], times, settings))
+        motion.intervals = mark_speech(motion.intervals, spans)
         found[person] = motion
     return found
 
@@ -193,10 +198,22 @@ def _blinks(rows: np.ndarray, times: np.ndarray, settings: SpottingSettings) -> 
 
 
 def _speech(rows: np.ndarray, times: np.ndarray, settings: SpottingSettings) -> list[tuple[float, float]]:
-    """From when to when a person speaks, s."""
+    """From when to when a person speaks by the landmarks, s."""
     first, opening = _place(rows, times, settings, "mouth_opening")
     start = first / settings.rate
     return [(start + begin, start + end) for begin, end in speech_spans(opening, settings.rate)]
+
+
+def _lip_speech(pieces: Sequence[tuple[int, np.ndarray]], settings: SpottingSettings) -> list[tuple[float, float]]:
+    """From when to when a person speaks by the displacement [n, patches, 2] of the lower lip, s.
+
+    It shows smaller openings than the landmarks do.
+    """
+    spans = []
+    for first, values in pieces:
+        found = speech_spans(values[:, LOWER_LIP, 1], settings.rate)
+        spans += [(first / settings.rate + begin, first / settings.rate + end) for begin, end in found]
+    return spans
 
 
 def _place(rows: np.ndarray, times: np.ndarray, settings: SpottingSettings, name: str) -> tuple[int, np.ndarray]:
