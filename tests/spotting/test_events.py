@@ -108,7 +108,7 @@ def test_what_a_mouth_does_while_it_speaks_is_one_stretch_of_speech():
     smile, brow = interval(3.7, 5.0, "mouth_left"), interval(3.2, 3.6, "brow_left")
     marked = mark_speech([*words, smile, brow], [(2.9, 4.0)])
     (speech,) = [each for each in marked if each.speech]
-    assert (speech.onset, speech.offset, speech.score) == (3.0, 3.8, 1.6)
+    assert (speech.onset, speech.offset, speech.score) == (2.9, 4.0, 1.6)
     assert [each for each in marked if not each.speech] == [smile, brow]  # neither joins the speech
     assert len(merge(marked)) == 3
     assert mark_speech([smile], []) == [smile]

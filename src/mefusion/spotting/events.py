@@ -123,9 +123,9 @@ def intervals_of(
 
 
 def mark_speech(intervals: Sequence[Interval], spans: Sequence[tuple[float, float]]) -> list[Interval]:
-    """Join what the mouth and the nose do within a stretch of speech to one interval, which is marked.
+    """Join what the mouth and the nose do within a stretch of speech to one interval, the stretch, which is marked.
 
-    A motion of which half or less lies in the stretch, and one of the brows, are not speech.
+    A motion of which half or less lies in it, and one of the brows, are not speech.
 
     Args:
         intervals: of single regions.
@@ -136,7 +136,9 @@ def mark_speech(intervals: Sequence[Interval], spans: Sequence[tuple[float, floa
         own = [each for each in others if _is_speech(each, begin, end)]
         others = [each for each in others if each not in own]
         if own:
-            spoken.append(replace(functools.reduce(_union, own), speech=True))
+            joined = functools.reduce(_union, own)
+            onset, offset = min(joined.onset, max(begin, 0)), max(joined.offset, end)
+            spoken.append(replace(joined, onset=onset, offset=offset, speech=True))
     return others + spoken
 
 
