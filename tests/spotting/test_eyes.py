@@ -53,5 +53,5 @@ def test_a_mouth_that_opens_again_and_again_speaks_and_a_smile_or_noise_does_not
     assert begin == pytest.approx(3, abs=0.15)
     assert end == pytest.approx(5, abs=0.15)
     assert speech_spans(9 * np.exp(-((times - 4) ** 2) / 0.1) + noise, 30) == []
-    assert speech_spans(6 * noise, 30) == []
+    assert speech_spans(2 * noise, 30) == []
     assert speech_spans(np.array([1.0, 2.0]), 30) == []
