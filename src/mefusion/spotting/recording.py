@@ -110,6 +110,15 @@ def spot_recording(
     return _assemble(stream, folder, parts, settings, facts, identity, done)
 
 
+def is_spotted(stream: Stream, folder: Path, settings: SpottingSettings) -> bool:
+    """Whether a folder has the finished result of a recording, as it is now, with these settings."""
+    known = _read_json(folder / "recording.json")
+    try:
+        return bool(known.get("complete")) and known.get("identity") == _identity(stream, settings)
+    except OSError:  # the recording is not there any more
+        return False
+
+
 def read_spotted(folder: Path) -> Spotted:
     """Read a finished result.
 

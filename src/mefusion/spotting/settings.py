@@ -47,6 +47,8 @@ class SpottingSettings:
         extend: share of an event's peak to which it reaches on both sides.
         shortest, longest: limits of an event's duration, s.
         peak: of method `apex_score`: place of the threshold between the mean and the maximum of the score, 0..1.
+        k: of method `apex_score`: time between the two frames that are compared, s, half of an expression's duration;
+            None means half of the mean duration in training labels, where there are any, else 0.2 s.
 
     Raises:
         MefusionError: a value is not allowed.
@@ -61,6 +63,7 @@ class SpottingSettings:
     shortest: float = 0.1
     longest: float = 6.5
     peak: float = 0.55
+    k: float | None = None
 
     def __post_init__(self) -> None:
         self.face = str(self.face)
@@ -79,6 +82,8 @@ class SpottingSettings:
             raise MefusionError(f"spotting.shortest={self.shortest}: give seconds from 0 up, below spotting.longest")
         if not 0 < self.peak < 1:
             raise MefusionError(f"spotting.peak={self.peak}: give a number above 0 and below 1")
+        if self.k is not None and not 0 < self.k <= 10:
+            raise MefusionError(f"spotting.k={self.k}: give seconds above 0, at most 10, or null")
 
     @property
     def wanted(self) -> str | int:

@@ -33,6 +33,8 @@ class SyntheticRecordings(RecordingSource):
         MefusionError: a setting is not allowed.
     """
 
+    clip_dataset = "synthetic"  # its pseudo-subjects are the same people where `seed` and `portraits` are
+
     def __init__(self, *, root: str, name: str = "synthetic_long", subjects: int = 4, takes: int = 2, **settings: Any):
         for option, value in (("subjects", subjects), ("takes", takes)):
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
