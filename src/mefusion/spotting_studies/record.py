@@ -180,18 +180,21 @@ def not_scored(facts: Mapping[str, Any], scores: Mapping[str, Any]) -> list[str]
     told = []
     if gone := scores["left_out"]["recordings"]:
         phrase = f"left out {len(gone)} of {scores['left_out']['of']} recordings that could not be read ({some(gone)})"
-        phrase += f", with {scores['left_out']['expressions']} expressions"
+        count = scores["left_out"]["expressions"]
+        phrase += f", with {count} expression{'' if count == 1 else 's'}"
         lost = scores["left_out"]["lost_subjects"]
         told.append(phrase + (f"; no recording is left of {some(lost)}" if lost else ""))
     if unseen := facts.get("not_recognised"):
         told.append(
-            f"not recognised: {len(unseen)} recordings of subjects that no fold of {facts['recognised_by']['name']} "
-            f"tests ({some(unseen)})"
+            f"not recognised: {len(unseen)} of {scores['left_out']['of']} recordings, of subjects that no fold of "
+            f"{facts['recognised_by']['name']} tests ({some(unseen)})"
         )
     return told
 
 
 def _phrase(part: Mapping[str, Any], subjects: int) -> str:
+    if not part["true"] and not part["spotted"]:
+        return "none, and none spotted"
     ends = part["intervals"].get("f1")
     interval = f" (95 % interval over {subjects} subjects {ends[0]:.3f} to {ends[1]:.3f})" if ends else ""
     return (
