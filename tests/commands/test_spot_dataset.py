@@ -85,6 +85,10 @@ def test_what_is_written_can_be_read_again(spotted, samm):
     assert "mefusion-spot data=samm_long" in (folder / "006_1" / "page.html").read_text()
 
 
+class Stop(Exception):
+    pass
+
+
 def test_the_same_command_goes_on_with_what_is_missing(spotted, samm, tmp_path, monkeypatch):
     output, _, _ = spotted
     whole = only(output)
@@ -99,12 +103,13 @@ def test_the_same_command_goes_on_with_what_is_missing(spotted, samm, tmp_path, 
     def once(stream, folder, settings):
         measured.append(folder.name)
         if len(measured) == 2:
-            raise KeyboardInterrupt
+            raise Stop
         return spot_recording(stream, folder, settings)
 
     monkeypatch.setattr(work, "spot_recording", once)
     command = ("data=samm_long", f"data.root={samm}", "--output", tmp_path / "out", "--quiet")
-    assert ran(*command) == 130
+    with pytest.raises(Stop):
+        ran(*command)
     assert measured == ["006_2", "007_1"]
     assert not (study / "scores.json").exists()
     assert json.loads((study / "spotting.json").read_text())["complete"] is False
@@ -181,14 +186,14 @@ def test_cas_me_3_has_a_table_for_each_kind(tmp_path, spotted_at):
 def test_k_comes_from_the_labels_of_other_subjects(samm, tmp_path, spotted_at):
     settled = spotted_at({})
     ran("data=samm_long", f"data.root={samm}", "spotting=apex_score", "--output", tmp_path / "out", "--quiet")
-    # 007's expression has 30 frames, 006's 78: half of them, at 200 frames/s. 008's is macro, and 008 sees both.
-    k = {"006": 15 / 200, "007": 39 / 200}
+    # 007's micro-expression has 30 frames, 006's 78: half of them, at 200 frames/s; 008's, a macro-expression, has 20.
+    k = {"006": [15 / 200, 10 / 200], "007": [39 / 200, 10 / 200]}
     assert settled[:3] == [("006_1", k["006"]), ("006_2", k["006"]), ("007_1", k["007"])]
     facts = json.loads((only(tmp_path / "out") / "spotting.json").read_text())
-    assert facts["k"]["008_1"] == 27 / 200
-    assert ran("data=samm_long", f"data.root={samm}", "spotting=apex_score", "spotting.k=0.1", "--output",
+    assert facts["k"]["008_1"] == [27 / 200, 0.6]  # 008 sees the micro-expressions of both, and no macro-expression
+    assert ran("data=samm_long", f"data.root={samm}", "spotting=apex_score", "spotting.k=[0.1,0.5]", "--output",
                tmp_path / "given", "--quiet") == 1  # fmt: skip
-    assert {k for _, k in settled[4:]} == {0.1}
+    assert all(k == [0.1, 0.5] for _, k in settled[4:])
 
 
 @pytest.mark.parametrize(
@@ -202,7 +207,7 @@ def test_k_comes_from_the_labels_of_other_subjects(samm, tmp_path, spotted_at):
         (["data=samm_long", "data.root=nowhere"], "nowhere"),
         (["data=casme2", "data.root=x"], "data=casme2 has clips that are cut already, and no recordings: choose from"),
         (["recognise=outputs/study"], "recognise=outputs/study names what is found in a dataset of recordings"),
-        (["data=samm_long", "data.root={samm}", "spotting.k=0"], "spotting.k=0"),
+        (["data=samm_long", "data.root={samm}", "spotting.k=[0,1]"], "spotting.k=[0, 1]"),
         (["data=samm_long", "data.root={samm}", "recognise=nothing"], "nothing"),
     ],
 )

@@ -37,7 +37,7 @@ def test_a_fold_predicts_its_test_clips_as_in_its_table(tiny, trained, quick_flo
         own = table.assign(subject=table["subject"].str.replace("manifest/", "synthetic/"))
         own = own[own["subject"] == subject].set_index("clip_id").sort_index()
         kept = pd.read_parquet(run.predictions).set_index("clip_id").sort_index()
-        columns = [f"probability_{name}" for name in study.classes]
+        columns = [f"probability_{name}" for name in study.facts["classes"]]
         assert own.index.tolist() == kept.index.tolist()
         assert own[columns].to_numpy() == pytest.approx(kept[columns].to_numpy(), abs=1e-4)
 
@@ -48,7 +48,7 @@ def test_each_subject_is_recognised_by_the_fold_that_tests_it(trained, video, tm
     printed = capsys.readouterr().out
     result = read_spotting_study(only(tmp_path / "out"))
     study = read_tested(trained)
-    columns = [f"probability_{name}" for name in study.classes]
+    columns = [f"probability_{name}" for name in study.facts["classes"]]
     found = result.spotted.set_index("recording")
     for name in ("sub01_01", "sub02_01"):
         folder = result.directory / "recordings" / name

@@ -109,7 +109,7 @@ def read_bundle(folder: str | Path) -> Bundle:
         if sha256(file) != content["files"][name]:
             raise MefusionError(f"{file} is damaged or was changed: copy the bundle again, or export it again")
     try:
-        return typed_bundle(folder, content)
+        return _typed(folder, content)
     except (KeyError, TypeError, ValueError, AttributeError, MefusionError) as error:
         raise _unusable(path, f"has a value that cannot be used ({first_line(error)})") from error
 
@@ -139,12 +139,7 @@ def _read_description(path: Path) -> dict[str, Any]:
     return content
 
 
-def typed_bundle(folder: Path, content: Mapping[str, Any]) -> Bundle:
-    """The content of a `bundle.json` as typed values.
-
-    Raises:
-        KeyError, TypeError, ValueError, AttributeError, MefusionError: a value is missing or cannot be used.
-    """
+def _typed(folder: Path, content: Mapping[str, Any]) -> Bundle:
     classes, network = content["classes"], content["network"]
     if not classes or len({*classes}) < len(classes) or not all(isinstance(name, str) for name in classes):
         raise ValueError("classes must be different names")
@@ -168,7 +163,7 @@ def typed_bundle(folder: Path, content: Mapping[str, Any]) -> Bundle:
         windows=Windows(content["windows"]),
         preparation=_preparation(content["preparation"]),
         temperature=float(content["temperature"]),
-        labels=typed_scheme(content["labels"]),
+        labels=_scheme(content["labels"]),
         **values,
     )
 
@@ -180,21 +175,17 @@ def _preparation(plain: Mapping[str, Any]) -> PreparationSettings:
     return PreparationSettings(**{**plain, **choices, "faces": FaceSettings(**faces)})
 
 
-def typed_scheme(plain: Mapping[str, Any]) -> Scheme:
-    """A label scheme from plain data, as `bundle.json` and `config.yaml` have it."""
+def _scheme(plain: Mapping[str, Any]) -> Scheme:
     known = {field.name: plain[field.name] for field in fields(Scheme)}
     return Scheme(**known | {"datasets": {name: DatasetLabels(**own) for name, own in plain["datasets"].items()}})
 
 
-def build_network(
-    bundle: Bundle, network: type[nn.Module] | None = None, *, weights: Mapping[str, Tensor] | None = None
-) -> nn.Module:
+def build_network(bundle: Bundle, network: type[nn.Module] | None = None) -> nn.Module:
     """Make the network of a bundle with its weights, on the CPU, in evaluation mode.
 
     Args:
         bundle: from `read_bundle`.
         network: the class of a network that is none of `mefusion.models`.
-        weights: by name; None means those in the bundle's folder.
 
     Raises:
         MefusionError: the class is another one or has to be passed, it refuses the arguments, or the weights are not
@@ -205,8 +196,7 @@ def build_network(
         made = kind(**bundle.arguments)
     except Exception as error:  # the class of an author can raise anything
         raise _unusable(path, f"describes a {kind.__name__} that cannot be built ({first_line(error)})") from error
-    if weights is None:
-        weights = _load_weights(bundle.folder / WEIGHTS)
+    weights = _load_weights(bundle.folder / WEIGHTS)
     expected = {name: tensor.shape for name, tensor in made.state_dict().items()}
     found = {name: tensor.shape for name, tensor in weights.items()}
     differing = [name for name in {**expected, **found} if found.get(name) != expected.get(name)]

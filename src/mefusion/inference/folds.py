@@ -1,5 +1,6 @@
 """The networks of a study's folds, each of which recognises the subjects that it has not seen: those it tests."""
 
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,11 +8,10 @@ from typing import Any
 
 import mefusion.models
 from mefusion.common.errors import MefusionError
-from mefusion.datasets.schemes import Scheme
 from mefusion.evaluation.predictions import load_predictions, some
-from mefusion.inference.bundle import OWN_MODELS, build_network, typed_bundle, typed_scheme
-from mefusion.inference.export import TrainedStudy, describe
-from mefusion.inference.predictor import Predictor
+from mefusion.inference.bundle import OWN_MODELS
+from mefusion.inference.export import TrainedStudy, write_bundle
+from mefusion.inference.predictor import Predictor, load_bundle
 from mefusion.studies.record import has_score, load_study, planned_runs, read_config
 from mefusion.studies.runs import Run
 from mefusion.training.weights import load_weights
@@ -37,16 +37,6 @@ class TestedStudy:
     def name(self) -> str:
         """Name of the study."""
         return str(self.facts["study"])
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Names of the classes."""
-        return tuple(self.facts["classes"])
-
-    @property
-    def labels(self) -> Scheme:
-        """The label scheme."""
-        return typed_scheme(self.config["labels"])
 
 
 def read_tested(directory: Path) -> TestedStudy:
@@ -109,9 +99,8 @@ def fold_predictor(study: TestedStudy, run: Run) -> Predictor:
     weights = load_weights(run.weights)
     if not run.has_own(run.weights):
         raise MefusionError(f"{run.weights} was changed after the training: delete {run.folder} and train again")
-    try:
-        content = describe(TrainedStudy(study.directory, study.facts, study.config, run, weights), None)
-        bundle = typed_bundle(run.folder, content)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise MefusionError(f"{study.directory} lacks what its networks need ({error}): run it again") from error
-    return Predictor(bundle, build_network(bundle, weights=weights.network))
+    with tempfile.TemporaryDirectory() as folder:
+        write_bundle(
+            Path(folder), TrainedStudy(study.directory, study.facts, study.config, run, weights), None, run.folder
+        )
+        return load_bundle(folder)

@@ -4,9 +4,11 @@ import math
 
 import pandas as pd
 
+from mefusion.spotting.settings import K
 
-def half_duration(truth: pd.DataFrame, recordings: pd.DataFrame, subject: str) -> float | None:
-    """Half of the mean duration of the other subjects' micro-expressions, rounded to frames as SOFTNet has it.
+
+def half_durations(truth: pd.DataFrame, recordings: pd.DataFrame, subject: str) -> list[float]:
+    """Half of the mean duration of the other subjects' micro- and macro-expressions, in whole frames as SOFTNet has it.
 
     k = floor((mean duration + 1) / 2) frames. The subject's own expressions do not count.
 
@@ -16,13 +18,17 @@ def half_duration(truth: pd.DataFrame, recordings: pd.DataFrame, subject: str) -
         subject: who is spotted.
 
     Returns:
-        s; None if the other subjects have no micro-expression, or the frame rate is not known.
+        Micro and macro, s; that of `K` where the others have no such expression, or the frame rate is not known.
     """
     others = recordings[recordings["subject"] != subject].set_index("recording")["fps"].dropna()
-    known = truth[(truth["kind"] == "micro") & truth["recording"].isin(others.index)]
     own = recordings.loc[recordings["subject"] == subject, "fps"].dropna()
-    if known.empty or own.empty:
-        return None
-    seconds = (known["offset"] - known["onset"] + 1).astype(float) / known["recording"].map(others).astype(float)
-    fps = float(own.iloc[0])
-    return max(math.floor((float(seconds.mean()) * fps + 1) / 2), 1) / fps
+    halves = []
+    for kind, default in zip(("micro", "macro"), K, strict=True):
+        known = truth[(truth["kind"] == kind) & truth["recording"].isin(others.index)]
+        if known.empty or own.empty:
+            halves.append(default)
+            continue
+        seconds = (known["offset"] - known["onset"] + 1).astype(float) / known["recording"].map(others).astype(float)
+        fps = float(own.iloc[0])
+        halves.append(max(math.floor((float(seconds.mean()) * fps + 1) / 2), 1) / fps)
+    return halves

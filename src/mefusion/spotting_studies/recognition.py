@@ -55,9 +55,10 @@ def read_recogniser(folder: Path, source: RecordingSource) -> Recogniser:
         return _read_bundle(folder, source)
     study = read_tested(folder)
     networks = {subject: Network(folder, run.name) for subject, run in study.runs.items()}
+    bundle = load_network(next(iter(networks.values()))).bundle  # one of them, to find early what is wrong with all
     # A fold's mark that it is done has the checksum of its weights.
     marks = {run.name: (run.folder / "DONE").read_text(encoding="utf-8") for run in study.runs.values()}
-    return Recogniser(study.name, folder, study.classes, study.labels, networks, settings_hash(marks))
+    return Recogniser(study.name, folder, bundle.classes, bundle.labels, networks, settings_hash(marks))
 
 
 def _read_bundle(folder: Path, source: RecordingSource) -> Recogniser:

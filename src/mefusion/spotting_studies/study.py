@@ -16,7 +16,7 @@ from mefusion.common.parallel import parallel_map
 from mefusion.datasets.reading.recordings import RecordingSource
 from mefusion.spotting.recording import SPOTTING
 from mefusion.spotting.settings import Method, SpottingSettings
-from mefusion.spotting_studies.durations import half_duration
+from mefusion.spotting_studies.durations import half_durations
 from mefusion.spotting_studies.recognition import Recogniser, label_truth
 from mefusion.spotting_studies.record import gather, score_study, write_study
 from mefusion.spotting_studies.work import Job, Outcome, Show, read_outcome, work_on
@@ -112,7 +112,7 @@ def _jobs(
 ) -> list[Job]:
     derived = settings.method == Method.apex_score and settings.k is None
     own = {
-        str(subject): replace(settings, k=half_duration(truth, recordings, str(subject))) if derived else settings
+        str(subject): replace(settings, k=half_durations(truth, recordings, str(subject))) if derived else settings
         for subject in recordings["subject"].unique()
     }
     return [

@@ -25,9 +25,9 @@ NOTES = (
     f"{tables.INTERVAL}: interval by bootstrap over the subjects, {RESAMPLES} resamples.",
 )
 RECOGNITION_NOTE = (
-    "Recognition F1: harmonic mean of macro precision and macro recall over the classes, of the found expressions only. "
-    "STRS (spot-then-recognise score): F1 of spotting, of all expressions, x recognition F1. Each subject is recognised "
-    "by a network that has not seen it."
+    "Recognition F1: harmonic mean of macro precision and macro recall over the classes, of the found expressions. "
+    "STRS (spot-then-recognise score): F1 of spotting, of all expressions, x recognition F1. Each subject is "
+    "recognised by a network that has not seen it."
 )
 
 

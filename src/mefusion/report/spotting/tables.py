@@ -99,8 +99,8 @@ def settings_table(study: SpottingResult) -> Table:
     """The settings of spotting."""
     rows = [[name, _text(value)] for name, value in flatten(study.facts["spotting"]).items()]
     if derived := study.facts.get("k"):
-        values = np.array(list(derived.values()), float)
-        rows.append(["k from other subjects' labels", f"{values.min():.3f} to {values.max():.3f} s"])
+        for kind, values in zip(("micro", "macro"), np.array(list(derived.values()), float).T, strict=True):
+            rows.append([f"k by other subjects' labels, {kind}", f"{values.min():.3f} to {values.max():.3f} s"])
     return Table("Settings of spotting", ["setting", "value"], rows, text_columns=2, study=study.name)
 
 
