@@ -206,8 +206,8 @@ def test_k_comes_from_the_labels_of_other_subjects(samm, tmp_path, spotted_at):
         (["data=samm_long"], "data.root"),
         (["data=samm_long", "data.root=nowhere"], "nowhere"),
         (["data=casme2", "data.root=x"], "data=casme2 has clips that are cut already, and no recordings: choose from"),
-        (["recognise=outputs/study"], "recognise=outputs/study names what is found in a dataset of recordings"),
-        (["data=samm_long", "data.root={samm}", "spotting.k=[0,1]"], "spotting.k=[0, 1]"),
+        (["recognise=outputs/study"], "recognise=outputs/study is for a dataset of recordings: give data= too"),
+        (["data=samm_long", "data.root={samm}", "spotting.k=[0,1]"], "spotting.k=[0.0, 1.0]"),
         (["data=samm_long", "data.root={samm}", "recognise=nothing"], "nothing"),
     ],
 )

@@ -12,6 +12,7 @@ from mefusion.inference.clips import predict_clips
 from mefusion.inference.events import recognise_events
 from mefusion.inference.export import export_study
 from mefusion.inference.folds import fold_predictor, read_tested
+from mefusion.spotting import recording
 from mefusion.spotting.recording import read_spotted
 from mefusion.spotting_studies.record import read_spotting_study
 from mefusion.studies.record import planned_runs
@@ -42,11 +43,18 @@ def test_a_fold_predicts_its_test_clips_as_in_its_table(tiny, trained, quick_flo
         assert own[columns].to_numpy() == pytest.approx(kept[columns].to_numpy(), abs=1e-4)
 
 
-def test_each_subject_is_recognised_by_the_fold_that_tests_it(trained, video, tmp_path, capsys, quick_flow):
+def test_each_subject_is_recognised_by_the_fold_that_tests_it(
+    trained, video, tmp_path, capsys, monkeypatch, quick_flow
+):
     overrides = write_synthetic(tmp_path / "data", video, ["negative", "surprise", "positive"])
+    assert ran(*overrides, "--output", tmp_path / "out", "--quiet") == 0
+    plain = only(tmp_path / "out")
+    monkeypatch.setattr(recording, "measure", None)  # what is spotted already is taken over
     assert ran(*overrides, f"recognise={trained}", "--output", tmp_path / "out") == 0
     printed = capsys.readouterr().out
-    result = read_spotting_study(only(tmp_path / "out"))
+    (named,) = {*(tmp_path / "out").iterdir()} - {plain}
+    result = read_spotting_study(named)
+    assert "prediction" not in read_spotting_study(plain).spotted
     study = read_tested(trained)
     columns = [f"probability_{name}" for name in study.facts["classes"]]
     found = result.spotted.set_index("recording")

@@ -49,7 +49,7 @@ def spot(arguments: argparse.Namespace, predictor: "Predictor | None" = None) ->
 
     paths, overrides = split_arguments(arguments.recordings)
     settings = resolve_spotting([*overrides, *_options(arguments)])
-    if settings.data is not None or settings.recognise is not None:
+    if (settings.data, settings.recognise, settings.workers) != (None, None, None):
         require_dataset(settings, paths, arguments.program)
         return spot_dataset(settings, arguments)
     recordings = list_recordings(paths)
@@ -82,9 +82,10 @@ def require_dataset(settings: "SpotSettings", paths: Sequence[Path], program: st
         MefusionError: it does not.
     """
     if settings.data is None:
+        given = f"recognise={settings.recognise}" if settings.recognise else f"workers={settings.workers}"
         raise MefusionError(
-            f"recognise={settings.recognise} names what is found in a dataset of recordings: give data= too, or for "
-            "your own recordings mefusion-predict BUNDLE VIDEO"
+            f"{given} is for a dataset of recordings: give data= too; to name what is found in your own recordings, run "
+            "mefusion-predict BUNDLE VIDEO"
         )
     if program != PROGRAM:
         raise MefusionError(f"data= is for {PROGRAM}: give {PROGRAM} data=NAME data.root=DIR recognise=STUDY")

@@ -118,11 +118,12 @@ def score_study(
 
 def find_spotting_studies(directory: Path) -> list[Path]:
     """The spotting studies of a path: the path itself, or folders one level below it; empty if there is none."""
-    if (directory / DESCRIPTION).exists():
-        return [directory]
-    if not directory.is_dir():
+    try:
+        if (directory / DESCRIPTION).exists():
+            return [directory]
+        return sorted(path.parent for path in directory.glob(f"*/{DESCRIPTION}"))
+    except OSError:  # a folder without read permission; who looks for other studies in it says so
         return []
-    return sorted(path.parent for path in directory.glob(f"*/{DESCRIPTION}"))
 
 
 def read_spotting_study(directory: Path) -> SpottingResult:

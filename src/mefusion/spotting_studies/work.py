@@ -1,6 +1,8 @@
 """One recording of a spotting study, from its frames to its page; what is finished is told by `done.json`."""
 
+import glob
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,8 +10,8 @@ from typing import Any
 
 from mefusion.clips.stream import FOLDER_RATE, Stream
 from mefusion.common.errors import MefusionError, WriteError
-from mefusion.common.files import write_text
-from mefusion.spotting.recording import Spotted, is_spotted, spot_recording
+from mefusion.common.files import replacing, write_table, write_text
+from mefusion.spotting.recording import EVENT_COLUMNS, Spotted, is_spotted, read_spotted, spot_recording
 from mefusion.spotting.settings import SpottingSettings
 
 DONE = "done.json"
@@ -105,6 +107,7 @@ def work_on(show: Show, command: str, overlay: bool, job: Job) -> Outcome:
     try:
         stream = job.stream
         (job.folder / DONE).unlink(missing_ok=True)
+        _take_over(job)
         spotted = spot_recording(stream, job.folder, job.settings)
         problems = [spotted.problem] if spotted.problem else []
         problems += _other_rate(job, spotted)
@@ -123,6 +126,25 @@ def work_on(show: Show, command: str, overlay: bool, job: Job) -> Outcome:
         return Outcome(left_out=str(error))
     write_text(job.folder / DONE, json.dumps({"recognised_by": job.recognised_by, "problems": problems}, indent=2))
     return Outcome(tuple(problems))
+
+
+def _take_over(job: Job) -> None:
+    """Copy what another study in the same folder has spotted in this very recording with these settings, if one has."""
+    if is_spotted(job.stream, job.folder, job.settings):
+        return
+    for other in sorted(job.folder.parents[2].glob(f"*/recordings/{glob.escape(job.folder.name)}")):
+        if is_spotted(job.stream, other, job.settings):
+            try:
+                spotted = read_spotted(other)
+                with replacing(job.folder / "frames.parquet") as temporary:
+                    shutil.copyfile(spotted.frames_file, temporary)
+                write_table(job.folder / "events.csv", spotted.events[[*EVENT_COLUMNS]])  # without names that it gave
+                write_text(job.folder / "recording.json", (other / "recording.json").read_text(encoding="utf-8"))
+                return
+            except WriteError:
+                raise
+            except MefusionError:  # it is damaged
+                continue
 
 
 def _other_rate(job: Job, spotted: Spotted) -> list[str]:
