@@ -108,6 +108,9 @@ def test_a_study_is_reported_in_every_form(study, capsys, no_pictures):
 def test_several_studies_stand_side_by_side(study, capsys, no_pictures):
     other = study.parent / "synthetic_long-displacement-0123456789"
     write(other, data="synthetic_long", recognised=False)
+    facts = json.loads((other / "spotting.json").read_text())
+    facts["spotting"] |= {"low_pass": 4.0}
+    write_study(other, facts)
     assert report([str(study.parent)]) == 0
     printed = capsys.readouterr().out
     assert printed.startswith("Spotting: displacement on samm_long, synthetic_long: 2 studies\n")
@@ -115,6 +118,7 @@ def test_several_studies_stand_side_by_side(study, capsys, no_pictures):
     html = (study.parent / "report" / "report.html").read_text()
     assert f'<a href="../{other.name}/recordings/a1/page.html">' in html
     assert printed.count("Published on") == 1
+    assert printed.count("low_pass=5") == printed.count("low_pass=4") == 3
 
 
 def test_what_cannot_be_reported_is_one_sentence(study, tmp_path, capsys, no_pictures):

@@ -84,7 +84,7 @@ def require_dataset(settings: "SpotSettings", paths: Sequence[Path], program: st
     if settings.data is None:
         given = f"recognise={settings.recognise}" if settings.recognise else f"workers={settings.workers}"
         raise MefusionError(
-            f"{given} is for a dataset of recordings: give data= too; to name what is found in your own recordings, run "
+            f"{given} is for a dataset of recordings: give data= too; what is found in your own recordings is named by "
             "mefusion-predict BUNDLE VIDEO"
         )
     if program != PROGRAM:

@@ -22,7 +22,8 @@ NOTES = (
     "more; each true one is matched with at most one. Found: true expressions that are matched; right: spotted ones.",
     "Micro: at most half a second, for recall by the dataset's label, for precision by the spotted duration. F1 = 2 "
     "precision x recall / (precision + recall), from counts over all recordings, those without an expression included.",
-    f"{tables.INTERVAL}: interval by bootstrap over the subjects, {RESAMPLES} resamples.",
+    f"{tables.INTERVAL}: interval by bootstrap over the subjects, {RESAMPLES} resamples. It shows how much "
+    "the score depends on who was recorded.",
 )
 RECOGNITION_NOTE = (
     "Recognition F1: harmonic mean of macro precision and macro recall over the classes, of the found expressions. "

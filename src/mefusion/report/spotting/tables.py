@@ -16,25 +16,37 @@ from mefusion.report.document import Table
 from mefusion.report.writers import numbers
 from mefusion.spotting_studies.record import SpottingResult
 
-INTERVAL = "95 % over subjects"
+INTERVAL = "95 %"
 _RATES = {"precision": "precision", "recall": "recall", "f1": "F1"}
 
 
 def results_table(studies: Sequence[SpottingResult]) -> Table:
     """Counts, precision, recall and F1 of each study, for micro-expressions, macro-expressions and all."""
-    names = [] if len(studies) == 1 else ["study"]
+    differences = differing_settings(studies)
+    names = [] if len(studies) == 1 else ["study", *(["settings"] if any(differences) else [])]
     titles = [*names, "expressions", "true", "found", "spotted", "right"]
-    titles += [title for name in _RATES.values() for title in (name, f"{name} {INTERVAL}")]
+    titles += [title for name in _RATES.values() for title in (name, INTERVAL)]
     rows = []
-    for study in studies:
+    for study, settings in zip(studies, differences, strict=True):
         for kind in KINDS:
             part = study.scores[kind]
-            row = [*([study.name] if names else []), kind]
+            row = [*[study.name, settings][: len(names)], kind]
             row += [str(part[name]) for name in ("true", "found", "spotted", "right")]
             for name in _RATES:
                 row += [f"{part[name]:.3f}", _range(part["intervals"].get(name))]
             rows.append(row)
     return Table("Spotting, pooled over all recordings", titles, rows, text_columns=len(names) + 1)
+
+
+def differing_settings(studies: Sequence[SpottingResult]) -> list[str]:
+    """The settings of each study in which the studies differ, as one text."""
+    plain = [flatten(study.facts["spotting"]) for study in studies]
+    keys = [
+        key
+        for key in dict.fromkeys(key for settings in plain for key in settings)
+        if len({str(settings.get(key)) for settings in plain}) > 1
+    ]
+    return [", ".join(f"{key}={_text(settings.get(key))}" for key in keys) for settings in plain]
 
 
 def recognition_table(studies: Sequence[SpottingResult]) -> Table | None:
@@ -43,7 +55,7 @@ def recognition_table(studies: Sequence[SpottingResult]) -> Table | None:
     if not named:
         return None
     titles = ["study", "recognised by", "found and named", "without a class", "not recognised"]
-    titles += ["recognition F1", INTERVAL, "STRS", f"STRS {INTERVAL}"]
+    titles += ["recognition F1", INTERVAL, "STRS", INTERVAL]
     rows = []
     for study in named:
         part = study.scores["recognition"]
