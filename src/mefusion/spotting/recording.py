@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,17 +19,18 @@ from mefusion.evaluation.spotting import kind_of_duration
 from mefusion.faces.detectors import make_backend
 from mefusion.faces.identity import People
 from mefusion.faces.tracking import FaceTracker
+from mefusion.spotting.apex_score import PairCurve
+from mefusion.spotting.curves import Begin
 from mefusion.spotting.events import Interval, merge, thresholds_of
-from mefusion.spotting.eyes import SPEECH_TURNS, turns_per_second
-from mefusion.spotting.measuring import measure
+from mefusion.spotting.measuring import DisplacementCurve, measure
 from mefusion.spotting.motion import REGIONS
-from mefusion.spotting.settings import SpottingSettings
+from mefusion.spotting.settings import Method, SpottingSettings
 from mefusion.spotting.tables import frame_rows, motions_of
 
-SPOTTING = 1  # raise it when a change of the code makes the same settings give other events
+SPOTTING = 2  # raise it when a change of the code makes the same settings give other events
 LENGTH = 120.0  # s of a part
 CONTEXT = 5.0  # s before and after a part that are measured with it, since motion is seen against the seconds around
-SPEECH_AROUND = 0.5  # s before and after an event, in which its mouth is looked at
+BEGINS: Mapping[Method, Begin] = {Method.displacement: DisplacementCurve.begun, Method.apex_score: PairCurve.begun}
 
 EVENT_COLUMNS = (
     "recording", "track", "event", "kind", "onset_frame", "apex_frame", "offset_frame",
@@ -182,7 +183,7 @@ def _spot_part(
     begin, end = number * LENGTH, (number + 1) * LENGTH
     start = (before["next"][0], before["next"][1]) if before else None
     frames = _until(stream, start, end + CONTEXT, lambda time: say(min(max(time, begin), end)))
-    measured = measure(frames, tracker, rate=settings.rate)
+    measured = measure(frames, tracker, rate=settings.rate, begin=BEGINS[settings.method])
     if not measured.frames:
         raise MefusionError(f"{stream.path} has no frame that can be read: replace the file")
     motions = motions_of(measured, settings)
@@ -228,7 +229,7 @@ def _assemble(
     done: list[dict[str, Any]],
 ) -> Spotted:
     """Join the parts to the result."""
-    columns = ["frame", "time", "track", "blink", "mouth_opening"]
+    columns = ["frame", "time", "track", "blink"]
     narrow = []
     with replacing(folder / "frames.parquet") as temporary:
         writer = None
@@ -240,7 +241,13 @@ def _assemble(
         assert writer is not None
         writer.close()
     frames = pd.concat(narrow, ignore_index=True).astype({"track": "Int32"})
-    events = _events(stream.path.name, done, frames, settings)
+    found: dict[int, list[Interval]] = {}
+    for part in done:
+        for person, intervals in part["intervals"].items():
+            found.setdefault(int(person), []).extend(
+                Interval(**(values | {"regions": tuple(values["regions"])})) for values in intervals
+            )
+    events = events_of(stream.path.name, found, frames, settings)
     write_table(folder / "events.csv", events)
     problem = done[-1]["problem"]
     spotted = {
@@ -264,35 +271,40 @@ def _typical_thresholds(done: list[dict[str, Any]], settings: SpottingSettings) 
     return dict(zip(REGIONS, typical.round(3).tolist(), strict=True))
 
 
-def _events(name: str, done: list[dict[str, Any]], frames: pd.DataFrame, settings: SpottingSettings) -> pd.DataFrame:
-    """Join the intervals of all parts to events, person by person."""
-    found: dict[int, list[Interval]] = {}
-    for part in done:
-        for person, intervals in part["intervals"].items():
-            found.setdefault(int(person), []).extend(
-                Interval(**(values | {"regions": tuple(values["regions"])})) for values in intervals
-            )
+def events_of(
+    name: str, found: Mapping[int, Sequence[Interval]], frames: pd.DataFrame, settings: SpottingSettings
+) -> pd.DataFrame:
+    """Join the intervals of each person to events, with `EVENT_COLUMNS`.
+
+    Args:
+        name: of the recording.
+        found: intervals of each person, in any order.
+        frames: the frames table, of which frame, time, track and blink are used.
+        settings: of spotting.
+    """
     rows = []
     for person, intervals in sorted(found.items()):
         own = frames[frames["track"] == person]
         for interval in merge(intervals):
-            if settings.shortest <= interval.duration <= settings.longest:
-                rows.append({"recording": name, "track": person, **_event(interval, own, settings)})
+            if settings.shortest <= interval.duration and (interval.speech or interval.duration <= settings.longest):
+                rows.append({"recording": name, "track": person, **_event(interval, own)})
     rows.sort(key=lambda row: (row["onset_time"], row["track"]))
     table = pd.DataFrame(rows, columns=[*EVENT_COLUMNS])
     table["event"] = range(1, len(rows) + 1)
     return table.astype({name: "int64" for name in EVENT_COLUMNS if name.endswith("_frame")})
 
 
-def _event(interval: Interval, frames: pd.DataFrame, settings: SpottingSettings) -> dict[str, Any]:
+def expressions_of(events: pd.DataFrame) -> pd.DataFrame:
+    """The events that count as expressions: those that are not a stretch of speech."""
+    return events[~events["speech"].astype(bool)]
+
+
+def _event(interval: Interval, frames: pd.DataFrame) -> dict[str, Any]:
     """An event's row, from the rows of its person."""
     times, numbers = frames["time"].to_numpy(), frames["frame"].to_numpy()
     places = [int(np.abs(times - moment).argmin()) for moment in (interval.onset, interval.apex, interval.offset)]
     onset, apex, offset = (float(times[place]) for place in places)
     inside = slice(places[0], places[2] + 1)
-    around = (times >= onset - SPEECH_AROUND) & (times <= offset + SPEECH_AROUND)
-    moments = np.arange(times[around][0], times[around][-1], 1 / settings.rate)
-    opening = np.interp(moments, times[around], frames["mouth_opening"].to_numpy(float)[around])
     duration = offset - onset
     return {
         "kind": kind_of_duration(duration),
@@ -305,8 +317,5 @@ def _event(interval: Interval, frames: pd.DataFrame, settings: SpottingSettings)
         "strength": interval.strength,
         "score": interval.score,
         "blink": float(frames["blink"].to_numpy()[inside].mean()),
-        "speech": bool(
-            any(region.startswith("mouth") for region in interval.regions)
-            and turns_per_second(opening, settings.rate) >= SPEECH_TURNS
-        ),
+        "speech": interval.speech,
     }

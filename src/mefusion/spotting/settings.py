@@ -7,7 +7,7 @@ from mefusion.common.errors import MefusionError
 
 
 class Method(StrEnum):
-    """How events are found; see `mefusion.spotting.displacement` and `mefusion.spotting.apex_score`."""
+    """How events are found; see `mefusion.spotting.events` and `mefusion.spotting.apex_score`."""
 
     displacement = "displacement"
     apex_score = "apex_score"
