@@ -13,10 +13,6 @@ class Method(StrEnum):
     apex_score = "apex_score"
 
 
-K = (0.2, 0.6)
-"""Half of the duration of a micro- and of a macro-expression, where no labels say it, s."""
-
-
 @dataclass
 class Thresholds:
     """How far a region has to move, % of the inter-ocular distance.
@@ -52,7 +48,8 @@ class SpottingSettings:
         shortest, longest: limits of an event's duration, s.
         peak: of method `apex_score`: place of the threshold between the mean and the maximum of the score, 0..1.
         k: of method `apex_score`: half of the duration of a micro- and of a macro-expression, s, the time between two
-            frames that are compared; None means that of training labels, where there are any, else `K`.
+            frames that are compared; None means that of training labels, where there are any, else
+            `mefusion.spotting.apex_score.HALVES`.
 
     Raises:
         MefusionError: a value is not allowed.
@@ -86,8 +83,8 @@ class SpottingSettings:
             raise MefusionError(f"spotting.shortest={self.shortest}: give seconds from 0 up, below spotting.longest")
         if not 0 < self.peak < 1:
             raise MefusionError(f"spotting.peak={self.peak}: give a number above 0 and below 1")
-        if self.k is not None and not (len(self.k) == 2 and all(0 < half <= 10 for half in self.k)):
-            raise MefusionError(f"spotting.k={self.k}: give two numbers of seconds above 0, at most 10, or null")
+        if self.k is not None and not (len(self.k) == 2 and all(0 < half <= 4 for half in self.k)):
+            raise MefusionError(f"spotting.k={self.k}: give two numbers of seconds above 0, at most 4, or null")
 
     @property
     def wanted(self) -> str | int:

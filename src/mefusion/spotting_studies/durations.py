@@ -4,7 +4,7 @@ import math
 
 import pandas as pd
 
-from mefusion.spotting.settings import K
+from mefusion.spotting.apex_score import HALVES
 
 
 def half_durations(truth: pd.DataFrame, recordings: pd.DataFrame, subject: str) -> list[float]:
@@ -18,12 +18,12 @@ def half_durations(truth: pd.DataFrame, recordings: pd.DataFrame, subject: str) 
         subject: who is spotted.
 
     Returns:
-        Micro and macro, s; that of `K` where the others have no such expression, or the frame rate is not known.
+        Micro and macro, s; that of `HALVES` where the others have no such expression, or the frame rate is not known.
     """
     others = recordings[recordings["subject"] != subject].set_index("recording")["fps"].dropna()
     own = recordings.loc[recordings["subject"] == subject, "fps"].dropna()
     halves = []
-    for kind, default in zip(("micro", "macro"), K, strict=True):
+    for kind, default in zip(("micro", "macro"), HALVES, strict=True):
         known = truth[(truth["kind"] == kind) & truth["recording"].isin(others.index)]
         if known.empty or own.empty:
             halves.append(default)
