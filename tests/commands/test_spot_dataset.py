@@ -128,6 +128,9 @@ def test_a_recording_that_is_mended_is_added(spotted, samm, tmp_path):
     assert ran("data=samm_long", f"data.root={tmp_path / 'samm'}", "--output", tmp_path / "out", "--quiet") == 0
     scores = read_spotting_study(only(tmp_path / "out")).scores
     assert scores["left_out"] == {"recordings": [], "of": 4, "expressions": 0, "lost_subjects": []}
+    described = (only(tmp_path / "out") / "spotting.json").read_text()
+    assert ran("data=samm_long", f"data.root={tmp_path / 'samm'}", "--output", tmp_path / "out") == 0
+    assert (only(tmp_path / "out") / "spotting.json").read_text() == described  # with the command that made it
     assert (scores["macro"]["true"], scores["macro"]["found"], scores["all"]["true"]) == (1, 0, 3)
 
 

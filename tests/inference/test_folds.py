@@ -8,13 +8,16 @@ from trained import SMOKE, train_study
 from mefusion.clips.stream import Stream
 from mefusion.commands import train
 from mefusion.common.errors import MefusionError
+from mefusion.datasets.recordings.samm_long import SammLongRecordings
 from mefusion.inference.clips import predict_clips
 from mefusion.inference.events import recognise_events
 from mefusion.inference.export import export_study
 from mefusion.inference.folds import fold_predictor, read_tested
 from mefusion.spotting import recording
 from mefusion.spotting.recording import read_spotted
+from mefusion.spotting_studies.recognition import load_network, read_recogniser
 from mefusion.spotting_studies.record import read_spotting_study
+from mefusion.spotting_studies.work import Network
 from mefusion.studies.record import planned_runs
 from mefusion.training.weights import load_weights
 
@@ -90,6 +93,10 @@ def test_what_has_seen_the_subjects_is_refused(tiny, trained, video, tmp_path, m
     assert "protocol=loso keep_weights=true" in str(ran(*overrides, f"recognise={everyone}"))
     bundle = export_study(everyone, to=tmp_path / "bundle")
     assert "was trained on synthetic, so it has seen the subjects" in str(ran(*overrides, f"recognise={bundle}"))
+    # Subjects of another dataset are all recognised by the bundle's one network.
+    recogniser = read_recogniser(bundle, SammLongRecordings(root=str(tmp_path)))
+    assert recogniser.network_of("samm/006") == recogniser.network_of("samm/007") == Network(bundle, None)
+    assert load_network(Network(bundle, None)).classes == recogniser.classes
     assert not (tmp_path / "out").exists()
 
 

@@ -49,6 +49,14 @@ def write_study(directory: Path, facts: Mapping[str, Any]) -> None:
     write_text(directory / DESCRIPTION, json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
 
 
+def recorded_facts(directory: Path) -> dict[str, Any]:
+    """Content of `spotting.json`; empty if it is not there, or damaged."""
+    try:
+        return _read_json(directory / DESCRIPTION)
+    except MefusionError:
+        return {}
+
+
 def gather(jobs: Sequence[Job], recordings: pd.DataFrame) -> pd.DataFrame:
     """The events of all recordings in one table.
 

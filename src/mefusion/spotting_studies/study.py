@@ -18,7 +18,7 @@ from mefusion.spotting.recording import SPOTTING
 from mefusion.spotting.settings import Method, SpottingSettings
 from mefusion.spotting_studies.durations import half_durations
 from mefusion.spotting_studies.recognition import Recogniser, label_truth
-from mefusion.spotting_studies.record import gather, score_study, write_study
+from mefusion.spotting_studies.record import gather, recorded_facts, score_study, write_study
 from mefusion.spotting_studies.work import Job, Outcome, Show, read_outcome, work_on
 
 
@@ -163,6 +163,9 @@ def run_study(
         left = [job for job in study.jobs if job.recording not in outcomes]
         if left:
             write_study(study.directory, facts | {"complete": False})
+        else:  # the result is what it was when all was done
+            recorded = recorded_facts(study.directory)
+            facts |= {name: recorded[name] for name in provenance if name in recorded}
         work = functools.partial(work_on, show, str(provenance["command"]), overlay)
         description = "" if quiet else "Spotting"
         for job, outcome in parallel_map(work, left, description=description, unit="recordings", workers=workers):

@@ -68,7 +68,8 @@ class SyntheticRecordings(RecordingSource):
             write_text(folder / "settings.json", json.dumps(asdict(self.settings), indent=2))
             work = functools.partial(_render, folder)
             plan = {self._recording_name(each): each for each in self._plan()}
-            done = dict(parallel_map(work, [*plan.items()], description="Rendering recordings", workers=workers))
+            rendered = parallel_map(work, [*plan.items()], description="Rendering", unit="recordings", workers=workers)
+            done = dict(rendered)
             rows = [
                 (self.name, f"{self.name}/{done[item]}", item[0], f"{item[0]}.mp4", item[1].fps, item[1].length)
                 for item in plan.items()
