@@ -93,6 +93,22 @@ def test_of_a_micro_and_a_macro_interval_that_overlap_the_higher_score_is_kept()
     assert [round((each.offset - each.onset) / 2, 2) for each in found] == [*HALVES]
 
 
+def test_k_says_how_far_apart_frames_are_and_how_long_an_interval_is(face):
+    grey, landmarks = face
+    curve = PairCurve.begun(
+        Frame(0, 0, lambda form: grey), shown := Face(1, 0, (0, 0, 1, 1), landmarks), halves=(0.4, 1.0)
+    )
+    for number in range(1, 45):
+        curve.add(Frame(number, number / RATE, lambda form: grey), shown)
+    # The first pairs are of the frames at 0 and about .4 s, and at 0 and about 1 s.
+    assert [times[0] for times in curve.times] == pytest.approx([0.2, 0.5], abs=0.02)
+    values = np.full((300, len(HALVES), len(PARTS)), 0.1)
+    values[100:106, 0, 1] = 2.0
+    thresholds = thresholds_of_scores(scores_of(values, RATE, halves=(0.4, 1.0)), 0.55)
+    (event,) = intervals_of_scores(values, 0, thresholds, RATE, halves=(0.4, 1.0))[1]
+    assert event.offset - event.onset == pytest.approx(0.8, abs=0.01)
+
+
 def test_the_threshold_lies_between_the_mean_and_the_maximum():
     scores = np.array([[0.0, 2.0], [0.0, 2.0], [3.0, 2.0]])
     assert thresholds_of_scores(scores, 0.5) == pytest.approx([2.0, 2.0])

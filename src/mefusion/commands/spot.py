@@ -1,4 +1,4 @@
-"""`mefusion-spot VIDEO...`: find when the faces of recordings moved, without training."""
+"""`mefusion-spot VIDEO...`: find when the faces of recordings moved; `data=NAME`: of a dataset, and score it."""
 
 import argparse
 import re
@@ -50,6 +50,9 @@ def spot(arguments: argparse.Namespace, predictor: "Predictor | None" = None) ->
 
     paths, overrides = split_arguments(arguments.recordings)
     settings = resolve_spotting([*overrides, *_options(arguments)])
+    if (settings.data, settings.recognise, settings.workers) != (None, None, None):
+        require_dataset(settings, paths, arguments.program)
+        return spot_dataset(settings, arguments)
     recordings = list_recordings(paths)
     failed = False
     for name, path in recordings.items():
@@ -73,6 +76,62 @@ def resolve_spotting(overrides: Sequence[str]) -> "SpotSettings":
     from mefusion.configuration.preparing import typed_settings
 
     return typed_settings(compose(overrides, name="spot"))
+
+
+def require_dataset(settings: "SpotSettings", paths: Sequence[Path], program: str) -> None:
+    """Check that a command line names a dataset of recordings and nothing else.
+
+    Raises:
+        MefusionError: it does not.
+    """
+    if settings.data is None:
+        given = f"recognise={settings.recognise}" if settings.recognise else f"workers={settings.workers}"
+        raise MefusionError(
+            f"{given} is for a dataset of recordings: give data= too; what is found in your own recordings is named by "
+            "mefusion-predict BUNDLE VIDEO"
+        )
+    if program != PROGRAM:
+        raise MefusionError(f"data= is for {PROGRAM}: give {PROGRAM} data=NAME data.root=DIR recognise=STUDY")
+    if paths:
+        raise MefusionError(
+            f"data={settings.data.get('name')} and {paths[0]}: give the recordings of a dataset, or your own, not both"
+        )
+
+
+def spot_dataset(settings: "SpotSettings", arguments: argparse.Namespace) -> int:
+    """Spot the recordings of a dataset, score them and print a line about the scores.
+
+    Returns:
+        0, or 1 if a recording could not be read.
+
+    Raises:
+        MefusionError: the dataset cannot be read, or the events cannot be recognised.
+    """
+    from mefusion.configuration.recordings import make_study, provenance_of
+    from mefusion.report.recording.result import show_result
+    from mefusion.spotting_studies.record import headline
+    from mefusion.spotting_studies.study import run_study
+
+    study = make_study(settings)
+    problems = study.facts["problems"]
+    if problems and not arguments.quiet:
+        print(f"{len(problems)} remarks on the dataset's tables, see spotting.json; the first: {problems[0]}")
+    scores, facts = run_study(
+        study,
+        show_result,
+        provenance=provenance_of(settings, arguments.command),
+        overlay=bool(arguments.overlay),
+        workers=settings.workers,
+        quiet=arguments.quiet,
+    )
+    for row in facts["left_out"]:
+        print(f"{PROGRAM}: {row['recording']} is left out: {row['reason']}", file=sys.stderr, flush=True)
+    for problem in facts["recording_problems"]:
+        print(f"{PROGRAM}: {problem}", file=sys.stderr, flush=True)
+    if not arguments.quiet:
+        print(headline(facts, scores))
+        print(f"{study.directory}; tables and figures: mefusion-report {study.directory}")
+    return int(bool(facts["left_out"]))
 
 
 def spot_one(
@@ -104,7 +163,7 @@ def spot_one(
         description = f"{path.name}: {stage}" if stage else path.name
         return seconds_shown(total=seconds, description=description, quiet=arguments.quiet)
 
-    overlay = not arguments.no_overlay
+    overlay = arguments.overlay is not False
     spotted, problems = process(
         stream, folder, settings.spotting, predictor, command=arguments.command, overlay=overlay, shown=shown
     )
@@ -129,7 +188,8 @@ def _options(arguments: argparse.Namespace) -> list[str]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
-        description="Find when the faces of recordings moved: micro- and macro-expressions, without training.",
+        description="Find when the faces of recordings moved: micro- and macro-expressions, without training. With "
+        "data=, those of a dataset, and score what is found.",
         epilog="What is found is motion of a face. It is not what a person feels, and no sign of a lie.",
     )
     add_arguments(parser, output="outputs/spot")
@@ -149,14 +209,16 @@ def add_arguments(parser: argparse.ArgumentParser, *, output: str, recordings: s
         metavar="VIDEO",
         nargs=recordings,
         help="video files, folders of them, or folders of numbered images; or settings of conf/spot.yaml, such as "
-        "spotting.low_pass=4",
+        "spotting.low_pass=4, and data=NAME data.root=DIR for a dataset of recordings, which is scored",
     )
     parser.add_argument("--face", metavar="FACE", help="largest (default), all, or the number of a track")
     parser.add_argument("--method", metavar="METHOD", help="displacement (default), published or apex_score")
     parser.add_argument("--fps", metavar="RATE", type=float, default=30, help="of folders of images (default: 30)")
     parser.add_argument("--output", metavar="DIR", default=output, help=f"folder of the results (default: {output})")
     parser.add_argument(
-        "--no-overlay", action="store_true", help="write no overlay.mp4, which takes a third of the time"
+        "--overlay",
+        action=argparse.BooleanOptionalAction,
+        help="whether overlay.mp4 is written, which takes a third of the time (default: yes, but not of a dataset)",
     )
     parser.add_argument("--quiet", action="store_true", help="print errors only")
 

@@ -24,6 +24,7 @@ def parallel_map(
     items: Sequence[Item],
     *,
     description: str,
+    unit: str = "clips",
     workers: int | None = None,
     initialise: Callable[..., None] | None = None,
     arguments: tuple[Any, ...] = (),
@@ -33,7 +34,7 @@ def parallel_map(
     Args:
         work: a function at the top level of a module: worker processes find it by its name.
         items: what to work on.
-        description: what is done, for `mefusion.common.progress.track`.
+        description, unit: what is done and counted, see `mefusion.common.progress.track`.
         workers: number of processes; None means one for each core. With 1, the work is done in this process.
         initialise, arguments: a function, and its arguments, that is called once in each process before the work.
 
@@ -46,7 +47,7 @@ def parallel_map(
         raise MefusionError(f"workers={workers}: give a number above 0, or null to use every core")
     count = min(len(items), workers or os.cpu_count() or 1)
     run = _in_this_process if count == 1 else functools.partial(_in_processes, count)
-    yield from track(run(work, items, initialise, arguments), total=len(items), description=description)
+    yield from track(run(work, items, initialise, arguments), total=len(items), description=description, unit=unit)
 
 
 def _in_this_process(

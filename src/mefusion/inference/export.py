@@ -94,7 +94,7 @@ def export_study(
         temporary = temporary_path(folder)
         temporary.mkdir()
         try:
-            _write(temporary, study, score, folder, onnx=onnx, network=network)
+            write_bundle(temporary, study, score, folder, onnx=onnx, network=network)
             temporary.rename(folder)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -131,16 +131,20 @@ def read_trained(directory: Path) -> TrainedStudy:
     return TrainedStudy(directory, facts, config, run, weights)
 
 
-def _write(
+def write_bundle(
     folder: Path,
     study: TrainedStudy,
     score: Score | None,
     final: Path,
     *,
-    onnx: bool,
-    network: type[nn.Module] | None,
+    onnx: bool = False,
+    network: type[nn.Module] | None = None,
 ) -> None:
-    """Write the files of a bundle into `folder`, which will be renamed to `final`."""
+    """Write the files of a bundle into `folder`, which will be renamed to `final`; see `export_study`.
+
+    Raises:
+        MefusionError: the study lacks something, or its network cannot be used.
+    """
     (folder / WEIGHTS).write_bytes(save(dict(study.weights.network)))
     try:
         content = describe(study, score)

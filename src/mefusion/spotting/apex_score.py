@@ -9,6 +9,7 @@ After Liong, See and Chan (ICIP 2021), with three changes:
 """
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,22 +41,24 @@ class PairCurve:
     Attributes:
         person, piece: see `mefusion.faces.tracking.Face`.
         matrix: [2, 3] from the picture to the aligned one.
-        times: by distance (`HALVES`), of the moments in the middle of pairs, s.
+        halves: distances in time between the frames of a pair, s.
+        times: by distance, of the moments in the middle of pairs, s.
         values: by distance, the mean motion in each of `PARTS`, [2], % of the inter-ocular distance.
     """
 
     person: int
     piece: int
     matrix: np.ndarray
+    halves: Sequence[float] = HALVES
     times: list[list[float]] = field(default_factory=lambda: [[] for _ in HALVES])
     values: list[list[np.ndarray]] = field(default_factory=lambda: [[] for _ in HALVES])
     _before: deque[tuple[float, np.ndarray, np.ndarray]] = field(default_factory=deque)
     _flow: Any = field(default_factory=lambda: cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM))  # type: ignore[attr-defined]
 
     @classmethod
-    def begun(cls, frame: Frame, face: Face) -> "PairCurve":
+    def begun(cls, frame: Frame, face: Face, *, halves: Sequence[float] = HALVES) -> "PairCurve":
         """A curve that begins with a face in a frame."""
-        curve = cls(face.person, face.piece, alignment_matrix(face.landmarks, size=SIZE))
+        curve = cls(face.person, face.piece, alignment_matrix(face.landmarks, size=SIZE), halves)
         curve.add(frame, face)
         return curve
 
@@ -68,14 +71,14 @@ class PairCurve:
             self._align_anew(face.landmarks)
             points = transform(face.landmarks, self.matrix)
         now = warp(frame.grey, self.matrix, size=SIZE)
-        for number, half in enumerate(HALVES):
+        for number, half in enumerate(self.halves):
             pair = self._at(frame.time - half)
             if pair is not None:
                 time, earlier, landmarks = pair
                 self.times[number].append((time + frame.time) / 2)
                 self.values[number].append(motion_of_parts(self._flow.calc(earlier, now, None), landmarks))
         self._before.append((frame.time, now, points))
-        while frame.time - self._before[0][0] > 1.5 * HALVES[-1]:
+        while frame.time - self._before[0][0] > 1.5 * max(self.halves):
             self._before.popleft()
 
     def pieces(self, rate: float) -> list[tuple[int, np.ndarray]]:
@@ -138,7 +141,7 @@ def motion_of_parts(flow: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
 
 
 def intervals_of_scores(
-    values: np.ndarray, start: float, thresholds: np.ndarray, rate: float
+    values: np.ndarray, start: float, thresholds: np.ndarray, rate: float, *, halves: Sequence[float] = HALVES
 ) -> tuple[np.ndarray, list[Interval]]:
     """Intervals around the peaks of the scores; of two that overlap, the one with the higher score.
 
@@ -147,13 +150,14 @@ def intervals_of_scores(
         start: time of the first value, s.
         thresholds: [distances], see `thresholds_of_scores`.
         rate: values in a second.
+        halves: see `PairCurve`.
 
     Returns:
         The score [n], the higher of both distances by their thresholds; and the intervals in the order of time.
     """
-    scores = scores_of(values, rate) / thresholds
+    scores = scores_of(values, rate, halves=halves) / thresholds
     found = []
-    for number, half in enumerate(HALVES):
+    for number, half in enumerate(halves):
         steps = max(round(half * rate), 1)
         for peak in find_peaks(scores[:, number], height=1, distance=steps)[0]:
             part = int(values[peak, number].argmax())
@@ -174,9 +178,9 @@ def intervals_of_scores(
     return scores.max(axis=1), sorted(kept, key=lambda interval: interval.onset)
 
 
-def scores_of(values: np.ndarray, rate: float) -> np.ndarray:
+def scores_of(values: np.ndarray, rate: float, *, halves: Sequence[float] = HALVES) -> np.ndarray:
     """Scores [n, distances]: the mean of the parts, and over twice the distance in time."""
-    steps = [2 * max(round(half * rate), 1) + 1 for half in HALVES]
+    steps = [2 * max(round(half * rate), 1) + 1 for half in halves]
     means = values.mean(axis=2)
     return np.stack([uniform_filter1d(means[:, n], size, mode="nearest") for n, size in enumerate(steps)], axis=1)
 

@@ -1,5 +1,6 @@
 """Spot the events of one recording, a minute at a time; what is done is kept on disk."""
 
+import functools
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,7 +20,7 @@ from mefusion.evaluation.spotting import kind_of_duration
 from mefusion.faces.detectors import make_backend
 from mefusion.faces.identity import People
 from mefusion.faces.tracking import FaceTracker
-from mefusion.spotting.apex_score import PairCurve
+from mefusion.spotting.apex_score import HALVES, PairCurve
 from mefusion.spotting.curves import Begin
 from mefusion.spotting.events import Interval, merge, thresholds_of
 from mefusion.spotting.measuring import DisplacementCurve, measure
@@ -30,7 +31,6 @@ from mefusion.spotting.tables import frame_rows, motions_of
 SPOTTING = 2  # raise it when a change of the code makes the same settings give other events
 LENGTH = 120.0  # s of a part
 CONTEXT = 5.0  # s before and after a part that are measured with it, since motion is seen against the seconds around
-BEGINS: Mapping[Method, Begin] = {Method.displacement: DisplacementCurve.begun, Method.apex_score: PairCurve.begun}
 
 EVENT_COLUMNS = (
     "recording", "track", "event", "kind", "onset_frame", "apex_frame", "offset_frame",
@@ -112,6 +112,15 @@ def spot_recording(
     return _assemble(stream, folder, parts, settings, facts, identity, done)
 
 
+def is_spotted(stream: Stream, folder: Path, settings: SpottingSettings) -> bool:
+    """Whether a folder has the finished result of a recording, as it is now, with these settings."""
+    known = _read_json(folder / "recording.json")
+    try:
+        return bool(known.get("complete")) and known.get("identity") == _identity(stream, settings)
+    except OSError:  # the recording is not there any more
+        return False
+
+
 def read_spotted(folder: Path) -> Spotted:
     """Read a finished result.
 
@@ -182,7 +191,7 @@ def _spot_part(
     begin, end = number * LENGTH, (number + 1) * LENGTH
     start = (before["next"][0], before["next"][1]) if before else None
     frames = _until(stream, start, end + CONTEXT, lambda time: say(min(max(time, begin), end)))
-    measured = measure(frames, tracker, rate=settings.rate, begin=BEGINS[settings.method])
+    measured = measure(frames, tracker, rate=settings.rate, begin=_begin(settings))
     if not measured.frames:
         raise MefusionError(f"{stream.path} has no frame that can be read: replace the file")
     motions = motions_of(measured, settings)
@@ -199,6 +208,13 @@ def _spot_part(
     write_table(parts / f"{number:05d}.parquet", rows)
     write_text(parts / f"{number:05d}.json", json.dumps(part))
     return json.loads(json.dumps(part))
+
+
+def _begin(settings: SpottingSettings) -> Begin:
+    """What begins the curve that the method needs."""
+    if settings.method == Method.apex_score:
+        return functools.partial(PairCurve.begun, halves=settings.k or HALVES)
+    return DisplacementCurve.begun
 
 
 def _context_of_next(frames: list[tuple[int, float]], end: float) -> tuple[int, float] | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from mefusion.spotting.apex_score import PARTS, intervals_of_scores, scores_of, thresholds_of_scores
+from mefusion.spotting.apex_score import HALVES, PARTS, intervals_of_scores, scores_of, thresholds_of_scores
 from mefusion.spotting.events import (
     SHORTEST_PIECE,
     Interval,
@@ -144,7 +144,8 @@ def _scored(pieces: Sequence[tuple[int, np.ndarray]], settings: SpottingSettings
 
     What is shown for the regions is the mean motion around the brows or the mouth between frames of a pair.
     """
-    scores = np.concatenate([scores_of(values, settings.rate) for _, values in pieces])
+    halves = settings.k or HALVES
+    scores = np.concatenate([scores_of(values, settings.rate, halves=halves) for _, values in pieces])
     thresholds = thresholds_of_scores(scores, settings.peak)
     motion = _still(pieces, np.full(len(REGIONS), thresholds[0]))
     for first, values in pieces:
@@ -152,7 +153,7 @@ def _scored(pieces: Sequence[tuple[int, np.ndarray]], settings: SpottingSettings
         for number, region in enumerate(REGIONS):
             if (part := region.partition("_")[0]) in PARTS:
                 motion.displacement[place, number] = values[:, 0, PARTS.index(part)]
-        score, intervals = intervals_of_scores(values, first / settings.rate, thresholds, settings.rate)
+        score, intervals = intervals_of_scores(values, first / settings.rate, thresholds, settings.rate, halves=halves)
         motion.score[place] = score
         motion.intervals += intervals
     return motion
