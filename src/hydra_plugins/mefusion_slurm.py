@@ -6,9 +6,11 @@ print a line. Submitit goes on, since a job's result is a file.
 
 import io
 import logging
+import shutil
 import sys
 from collections.abc import Sequence
 from contextlib import redirect_stderr, suppress
+from pathlib import Path
 from typing import Any
 
 from hydra.core.utils import JobReturn
@@ -27,7 +29,7 @@ with suppress(ImportError):  # hydra-submitit-launcher is an extra
 
 
 def quiet_sbatch() -> None:
-    """Where `sbatch` refuses jobs, leave Submitit's error alone: it prints its text too, and keeps a script."""
+    """Where `sbatch` refuses jobs, leave Submitit's error alone: it prints its text too, and keeps scripts and jobs."""
     from submitit.core.utils import FailedJobError, JobPaths
     from submitit.slurm.slurm import SlurmExecutor
 
@@ -38,11 +40,19 @@ def quiet_sbatch() -> None:
             with redirect_stderr(io.StringIO()):
                 return submit(executor, command)
         except FailedJobError:
-            for script in JobPaths.get_first_id_independent_folder(executor.folder).glob(".submission_file_*.sh"):
-                script.unlink()
+            _clear(JobPaths.get_first_id_independent_folder(executor.folder))
             raise
 
     SlurmExecutor._submit_command = quietly  # type: ignore[assignment, method-assign]
+
+
+def _clear(folder: Path) -> None:
+    """Remove what Submitit wrote for jobs that were refused; all of it if no job was submitted from the folder."""
+    if any(path.is_dir() for path in folder.iterdir()):
+        for script in folder.glob(".submission_file_*.sh"):
+            script.unlink()
+    else:
+        shutil.rmtree(folder)
 
 
 def quiet_sacct() -> None:

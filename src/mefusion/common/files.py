@@ -135,6 +135,16 @@ def remove_leftovers(folder: Path, age: float = 3600) -> None:
                     shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
+@contextmanager
+def cleared_on_error(folder: Path) -> Iterator[None]:
+    """Remove what worker processes that were ended have left in a folder, when what is done with them fails."""
+    try:
+        yield
+    except BaseException:
+        remove_leftovers(folder)
+        raise
+
+
 def _is_left(machine: str | None, process: str | None) -> bool:
     """Whether the process that wrote a temporary file ran here, and has ended."""
     if machine != _machine() or sys.platform == "win32":  # where `os.kill` would end it

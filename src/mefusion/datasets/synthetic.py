@@ -14,7 +14,14 @@ from PIL import Image
 from mefusion.clips.cache import load_arrays
 from mefusion.clips.video import write_image
 from mefusion.common.errors import MefusionError
-from mefusion.common.files import remove_leftovers, temporary_path, told_if_unwritable, write_table, write_text
+from mefusion.common.files import (
+    cleared_on_error,
+    remove_leftovers,
+    temporary_path,
+    told_if_unwritable,
+    write_table,
+    write_text,
+)
 from mefusion.common.parallel import parallel_map
 from mefusion.datasets.manifest import manifest_digest, read_manifest
 from mefusion.datasets.reading.source import Source
@@ -134,7 +141,8 @@ def write_synthetic(root: Path, settings: SyntheticSettings, *, workers: int | N
     done = parallel_map(
         functools.partial(_write_clip, folder, settings), clips, description="Rendering", workers=workers
     )
-    rows = pd.DataFrame([row for _, row in done]).sort_values("clip_id")
+    with cleared_on_error(folder):
+        rows = pd.DataFrame([row for _, row in done]).sort_values("clip_id")
     write_table(folder / "manifest.csv", rows)
     return folder
 
