@@ -126,7 +126,7 @@ def test_a_single_frame_is_a_recording_and_names_do_not_collide(tmp_path, capsys
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process")
 def test_after_ctrl_c_the_same_command_goes_on(tmp_path):
-    video = write_video(tmp_path / "long.mkv", np.zeros((520, 32, 64, 3), np.uint8), 4.0)
+    video = write_video(tmp_path / "long.mkv", np.zeros((1440, 32, 64, 3), np.uint8), 4.0)
     command = [sys.executable, "-m", "mefusion.commands.spot", str(video), "--no-overlay", "--output", str(tmp_path)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     part = tmp_path / "long" / ".parts" / "00000.json"
@@ -138,8 +138,8 @@ def test_after_ctrl_c_the_same_command_goes_on(tmp_path):
     assert err == f"mefusion-spot: stopped by Ctrl-C; {KEPT}\n"
     assert part.exists()
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1].startswith("long.mkv: 0 micro- and 0 macro-expressions in 129.8 s; no face")
-    assert len(pd.read_parquet(tmp_path / "long" / "frames.parquet")) == 520
+    assert done.stdout.splitlines()[-1].startswith("long.mkv: 0 micro- and 0 macro-expressions in 359.8 s; no face")
+    assert len(pd.read_parquet(tmp_path / "long" / "frames.parquet")) == 1440
     assert json.loads((tmp_path / "long" / "recording.json").read_text())["complete"]
 
 
