@@ -130,6 +130,6 @@ def _warnings(raw: RawClip, clip: PreparedClip, row: Mapping[str, object]) -> st
     if clip.landmarks is None:
         return ""
     fps = row["fps"]
-    rate = None if pd.isna(fps) else float(fps)  # type: ignore[call-overload, arg-type]
+    rate = None if pd.isna(fps) else float(fps)  # type: ignore[arg-type]
     picture = raw.frames[len(raw.frames) // 2]
     return "; ".join(differences(_data, _inputs.preparation, picture, clip.landmarks, rate))
