@@ -89,8 +89,9 @@ def bundles(folder: Path, run: Run) -> None:
     study.rename(folder / "study")
     run("mefusion-export", "study", "--to", "bundle")
     (made,) = folder.glob("data/synthetic/*/manifest.csv")
-    rows = pd.read_csv(made, dtype=str).iloc[:1]
-    shutil.copytree(made.parent / rows["path"][0], folder / "clips" / rows["path"][0])
+    rows = pd.read_csv(made, dtype=str).iloc[:2]
+    for path in rows["path"]:
+        shutil.copytree(made.parent / path, folder / "clips" / path)
     rows.to_csv(folder / "clips" / "manifest.csv", index=False)
 
 

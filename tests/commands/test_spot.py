@@ -1,8 +1,6 @@
 import json
-import signal
 import subprocess
 import sys
-import time
 
 import av
 import numpy as np
@@ -123,20 +121,32 @@ def test_a_single_frame_is_a_recording_and_names_do_not_collide(tmp_path, capsys
     assert all("Face 7 was not found in this recording" in page for page in pages)
 
 
+STOPPED = """
+import os, signal, sys
+from mefusion.commands.spot import main
+from mefusion.spotting import recording
+
+def spot_part(*arguments, whole=recording._spot_part):
+    part = whole(*arguments)
+    os.kill(os.getpid(), signal.SIGINT)
+    return part
+
+recording._spot_part = spot_part
+main(sys.argv[1:])
+"""
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process")
 def test_after_ctrl_c_the_same_command_goes_on(tmp_path):
     video = write_video(tmp_path / "long.mkv", np.zeros((520, 32, 64, 3), np.uint8), 4.0)
-    command = [sys.executable, "-m", "mefusion.commands.spot", str(video), "--no-overlay", "--output", str(tmp_path)]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    part = tmp_path / "long" / ".parts" / "00000.json"
-    while process.poll() is None and not part.exists():
-        time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
+    line = [str(video), "--no-overlay", "--output", str(tmp_path)]
+    stopped = subprocess.run([sys.executable, "-c", STOPPED, *line], capture_output=True, text=True, check=False)
+    err, part = stopped.stderr, tmp_path / "long" / ".parts" / "00000.json"
+    assert stopped.returncode == 130
     assert err == f"mefusion-spot: stopped by Ctrl-C; {KEPT}\n"
     assert part.exists()
+    command = [sys.executable, "-m", "mefusion.commands.spot", *line]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1].startswith("long.mkv: 0 micro- and 0 macro-expressions in 129.8 s; no face")
     assert len(pd.read_parquet(tmp_path / "long" / "frames.parquet")) == 520

@@ -209,12 +209,12 @@ def test_an_event_in_words_with_its_warnings_and_probabilities(page, recording):
         "probability_other": [0.29, None],
     }
     events = recording.events.assign(
-        **named, bundle="mine", blink=[0.2, 0], speech=[False, True], warnings=["Small.", ""]
+        **named, bundle="mine", blink=[0.2, 0], speech=[False, True], warnings=["small", ""]
     )
     text = page(events, bundle="mine")
     one, two = re.findall(r"<article.*?</article>", text, re.DOTALL)
     assert "A blink hides 20 % of its frames." in one
-    assert "<li>Small.</li>" in one
+    assert "<li>Unlike what the network was trained on: small.</li>" in one
     assert 'style="width: 71.0%"' in one
     assert "0:01.00 to 0:01.37: happiness</h3>" in one
     assert "<li>It looks like speech.</li>" in two

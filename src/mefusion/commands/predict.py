@@ -79,7 +79,7 @@ def predict_manifest(predictor: "Predictor", manifest: Path, output: Path, *, qu
         told = ""
         if scores is not None:
             told = f"; {scores['clips']} of them have a label and were not trained on: UF1 {scores['uf1']:.3f}"
-        print(f"{len(table)} clips predicted{told}; {file}")
+        print(f"{len(table)} clip{'s' if len(table) > 1 else ''} predicted{told}; {file}")
     return 1 if problems else 0
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..cases import Change, Expected, table
-from ..changes import cut, find, flip, make_pipe, put_file, put_folder, remove, write
+from ..changes import cell, cut, find, flip, make_pipe, put_file, put_folder, remove, write
 
 PREDICT = "mefusion-predict bundle videos/face.mp4 --no-overlay"
 CLIPS = "mefusion-predict bundle --clips clips/manifest.csv"
@@ -128,9 +128,9 @@ STUDIES: list[tuple[str, Change | None, str]] = [
     ("config.yaml is text", write("study/config.yaml", "text"), "config.yaml"),
     ("config.yaml is a mapping of nothing", write("study/config.yaml", "{}"), "config.yaml"),
     ("the training is gone", remove("study/folds"), "study"),
-    ("the weights are gone", remove("study/folds/*/*.ckpt"), "study"),
-    ("half the weights of the study", cut("study/folds/*/*.ckpt", 0.5), "study"),
-    ("the weights of the study are text", write("study/folds/*/*.ckpt", "text"), "study"),
+    ("the weights are gone", remove("study/folds/all/weights.safetensors"), "study"),
+    ("half the weights of the study", cut("study/folds/all/weights.safetensors", 0.5), "study"),
+    ("the weights of the study are text", write("study/folds/all/weights.safetensors", "text"), "study"),
     ("a bundle's place is a file", put_file("new"), "new"),
 ]
 CASES = [
@@ -138,7 +138,7 @@ CASES = [
     *table("bundles", "bundles", CLIPS, MADE_UP),
     *(case for name, line, word in LINES for case in table("bundles", "bundles", line, [(name, None, word)])),
     *table("bundles", "bundles", CLIPS, CLIP_TABLES),
-    *table("bundles", "bundles", CLIPS, [("a clip that is gone", remove("clips/frames", place=0), "manifest.csv")]),
+    *table("bundles", "bundles", CLIPS, [("a clip that is gone", cell(MANIFEST, "path", "gone"), "gone", "1 clip predicted")], expected=Expected.told),
     *table("bundles", "bundles", CLIPS, [("no model card", remove("bundle/README.md"), "clips predicted")], expected=Expected.works),
     *table("bundles", "bundles", EXPORT, STUDIES),
     *table("bundles", "bundles", EXPORT, [("a study without a score", None, "no score stands for it")], expected=Expected.works),

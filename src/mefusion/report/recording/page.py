@@ -253,4 +253,7 @@ def warnings_of(row: Mapping[str, Any]) -> list[str]:
         warnings.append(f"A blink hides {100 * row['blink']:.0f} % of its frames.")
     if row["speech"]:
         warnings.append("It looks like speech.")
-    return [*warnings, row["warnings"]] if row.get("warnings") else warnings
+    if unlike := row.get("warnings"):
+        refused = unlike.startswith("not recognised")
+        warnings.append(f"{'' if refused else 'Unlike what the network was trained on: '}{unlike}.")
+    return warnings

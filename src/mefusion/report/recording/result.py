@@ -104,6 +104,9 @@ def summarise(spotted: Spotted) -> str:
     seen = f"{face} in {spotted.faces / spotted.frames:.0%} of {spotted.frames} frames"
     if not spotted.faces:
         seen = f"{face} in no frame" if wanted.isdecimal() else "no face in any frame"
+    if "prediction" in events and events["prediction"].notna().any():
+        counts = events["prediction"].value_counts().sort_index()
+        found += f", named {', '.join(f'{name} ({count})' for name, count in counts.items())}"
     return f"{spotted.recording}: {found}; {seen}; {spotted.folder / 'page.html'}"
 
 
