@@ -3,7 +3,7 @@
 import pytest
 from composed import experiment_of
 
-from mefusion.studies.identity import study_content, study_hash
+from mefusion.studies.identity import ADDED, study_content, study_hash
 
 ROOTS = [f"data.sources.{name}.root=x" for name in ("casme2", "samm", "cas_me_2", "cas_me_3", "smic", "manifest")]
 # As version 0.1 named them, given the same clips.
@@ -73,7 +73,7 @@ def test_labels_of_other_datasets_have_no_say():
 def test_a_new_setting_at_its_default_is_left_out(monkeypatch):
     plain = experiment_of().plain
     before = study_content(plain, backend="dlib", tasks={}, datasets=())
-    monkeypatch.setattr("mefusion.studies.identity.ADDED", {"callbacks": {}, "trainer.brand_new": 3})
+    monkeypatch.setattr("mefusion.studies.identity.ADDED", ADDED | {"trainer.brand_new": 3})
     trainer = {**plain["trainer"], "brand_new": 3}
     assert study_content({**plain, "trainer": trainer}, backend="dlib", tasks={}, datasets=()) == before
     trainer = {**plain["trainer"], "brand_new": 4}

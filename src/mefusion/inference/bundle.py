@@ -20,8 +20,9 @@ import mefusion.models
 from mefusion.common.errors import MefusionError, first_line
 from mefusion.common.files import is_irregular, sha256
 from mefusion.datasets.schemes import DatasetLabels, Scheme
+from mefusion.inference.inputs import InputMaker
 from mefusion.preparation.settings import Alignment, FaceSettings, MissingApex, PreparationSettings, ShortClips
-from mefusion.windows.settings import Windows
+from mefusion.windows.settings import FlowSettings, Normalisation, Windows
 
 FORMAT = 1
 """Raise it when older versions of mefusion cannot read a bundle any more."""
@@ -60,6 +61,7 @@ class Bundle:
         view: a key of `mefusion.windows.views.VIEWS`.
         image_size: side of the network's input, px.
         windows: which windows of a clip are predicted; the clip's probabilities are their mean.
+        flow: what a network of flow images sees.
         preparation: how clips are prepared.
         mean, std: of the training subjects, one value for each channel.
         temperature: the clip's probabilities are raised to the power 1 / temperature, and divided by their sum.
@@ -74,6 +76,7 @@ class Bundle:
     view: str
     image_size: int
     windows: Windows
+    flow: FlowSettings
     preparation: PreparationSettings
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -161,6 +164,7 @@ def _typed(folder: Path, content: Mapping[str, Any]) -> Bundle:
         view=content["view"],
         image_size=content["image_size"],
         windows=Windows(content["windows"]),
+        flow=_flow(content.get("flow", {})),
         preparation=_preparation(content["preparation"]),
         temperature=float(content["temperature"]),
         labels=_scheme(content["labels"]),
@@ -175,9 +179,19 @@ def _preparation(plain: Mapping[str, Any]) -> PreparationSettings:
     return PreparationSettings(**{**plain, **choices, "faces": FaceSettings(**faces)})
 
 
+def _flow(plain: Mapping[str, Any]) -> FlowSettings:
+    chosen = {"normalisation": Normalisation(plain["normalisation"])} if "normalisation" in plain else {}
+    return FlowSettings(**{**plain, **chosen})
+
+
 def _scheme(plain: Mapping[str, Any]) -> Scheme:
     known = {field.name: plain[field.name] for field in fields(Scheme)}
     return Scheme(**known | {"datasets": {name: DatasetLabels(**own) for name, own in plain["datasets"].items()}})
+
+
+def input_maker(bundle: Bundle) -> InputMaker:
+    """What makes the inputs of a bundle's network."""
+    return InputMaker(bundle.preparation, bundle.view, bundle.image_size, bundle.windows, bundle.flow)
 
 
 def build_network(bundle: Bundle, network: type[nn.Module] | None = None) -> nn.Module:
@@ -197,6 +211,8 @@ def build_network(bundle: Bundle, network: type[nn.Module] | None = None) -> nn.
     except Exception as error:  # the class of an author can raise anything
         raise _unusable(path, f"describes a {kind.__name__} that cannot be built ({first_line(error)})") from error
     weights = _load_weights(bundle.folder / WEIGHTS)
+    if hasattr(made, "make_room"):  # of tensors whose size depends on what the network was fitted to
+        made.make_room(weights)  # type: ignore[operator]
     expected = {name: tensor.shape for name, tensor in made.state_dict().items()}
     found = {name: tensor.shape for name, tensor in weights.items()}
     differing = [name for name in {**expected, **found} if found.get(name) != expected.get(name)]

@@ -14,8 +14,7 @@ from torch import Tensor, nn
 
 from mefusion.acceleration import use_plain_layers
 from mefusion.common.errors import MefusionError
-from mefusion.inference.bundle import ONNX, Bundle
-from mefusion.inference.inputs import InputMaker
+from mefusion.inference.bundle import ONNX, Bundle, input_maker
 from mefusion.preparation.arrays import random_clip
 from mefusion.windows.store import normalised
 from mefusion.windows.views import View
@@ -67,7 +66,7 @@ def require_onnx() -> None:
 
 def deployed(network: nn.Module, bundle: Bundle) -> tuple[Deployed, Tensor]:
     """The network as it is exported, and an example of its inputs: a batch of two windows."""
-    view = _inputs(bundle).make_view()
+    view = input_maker(bundle).make_view()
     return Deployed(use_plain_layers(network), bundle, scale=view.scale).eval(), _example(bundle, view)
 
 
@@ -129,13 +128,9 @@ def _compare(model: Deployed, example: Tensor, path: Path) -> None:
             )
 
 
-def _inputs(bundle: Bundle) -> InputMaker:
-    return InputMaker(bundle.preparation, bundle.view, bundle.image_size, bundle.windows)
-
-
 def _example(bundle: Bundle, view: View) -> Tensor:
     arrays = view.take(random_clip(bundle.preparation))
-    window = _inputs(bundle).cut(view, arrays, stride=1, apex=bundle.preparation.clip_length // 2)[0]
+    window = input_maker(bundle).cut(view, arrays, stride=1, apex=bundle.preparation.clip_length // 2)[0]
     return torch.from_numpy(view.collate([window, window])["inputs"]).float()
 
 
@@ -151,7 +146,9 @@ def _how_to_use(bundle: Bundle, example: Tensor, outputs: dict[str, Tensor]) -> 
             "axes": "window, frame in the order of time, channel, row, column"
             if frames
             else "window, channel (flow to the right px, flow downwards px, optical strain), row, column",
-            "values": "grey levels 0 to 255 of the aligned face" if frames else "the flow from onset to apex and its strain",
+            "values": "grey levels 0 to 255 of the aligned face"
+            if frames
+            else "the flow from onset to apex and its strain",
         },
         "normalisation": "inside the model: (inputs * scale - mean) / std; do not normalise before",
         "outputs": {name: ["batch", *value.shape[1:]] for name, value in outputs.items()},
