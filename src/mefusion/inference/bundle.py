@@ -211,17 +211,15 @@ def build_network(bundle: Bundle, network: type[nn.Module] | None = None) -> nn.
     except Exception as error:  # the class of an author can raise anything
         raise _unusable(path, f"describes a {kind.__name__} that cannot be built ({first_line(error)})") from error
     weights = _load_weights(bundle.folder / WEIGHTS)
-    if hasattr(made, "make_room"):  # of tensors whose size depends on what the network was fitted to
-        made.make_room(weights)  # type: ignore[operator]
-    expected = {name: tensor.shape for name, tensor in made.state_dict().items()}
-    found = {name: tensor.shape for name, tensor in weights.items()}
-    differing = [name for name in {**expected, **found} if found.get(name) != expected.get(name)]
-    if differing:
+    try:
+        made.load_state_dict(weights)
+    except RuntimeError as error:
+        expected, found = ({name: tensor.shape for name, tensor in of.items()} for of in (made.state_dict(), weights))
+        differing = [name for name in {**expected, **found} if found.get(name) != expected.get(name)]
         raise MefusionError(
             f"{bundle.folder / WEIGHTS} has the weights of another network ({len(differing)} tensors differ, such as "
             f"{differing[0]}): export the bundle again"
-        )
-    made.load_state_dict(weights)
+        ) from error
     return made.eval()
 
 

@@ -16,6 +16,7 @@ from mefusion.acceleration import use_plain_layers
 from mefusion.common.errors import MefusionError
 from mefusion.inference.bundle import ONNX, Bundle, input_maker
 from mefusion.preparation.arrays import random_clip
+from mefusion.windows.settings import Normalisation
 from mefusion.windows.store import normalised
 from mefusion.windows.views import View
 
@@ -24,6 +25,15 @@ INPUT = "inputs"
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 CHECKED_BATCHES = (1, 3)  # besides that of the example
 TOLERANCE = 1e-4  # of the logits
+
+
+_FLOW_VALUES = {
+    Normalisation.pixels: "the flow from onset to apex and its strain",
+    Normalisation.stretched: "the flow from onset to apex and its strain, each channel of an image stretched to its "
+    "range: flow -0.5 to 0.5, strain 0 to 1",
+    Normalisation.standardised: "the flow from onset to apex less its median, over its standard deviation, and its "
+    "strain over its standard deviation, each image by itself",
+}
 
 
 class Deployed(nn.Module):
@@ -136,6 +146,7 @@ def _example(bundle: Bundle, view: View) -> Tensor:
 
 def _how_to_use(bundle: Bundle, example: Tensor, outputs: dict[str, Tensor]) -> dict[str, Any]:
     frames = example.dim() == 5
+    mirror = " and their mirror images (columns reversed, flow to the right negated)" if bundle.flow.mirror_test else ""
     return {
         "file": ONNX,
         "opset": OPSET,
@@ -146,13 +157,11 @@ def _how_to_use(bundle: Bundle, example: Tensor, outputs: dict[str, Tensor]) -> 
             "axes": "window, frame in the order of time, channel, row, column"
             if frames
             else "window, channel (flow to the right px, flow downwards px, optical strain), row, column",
-            "values": "grey levels 0 to 255 of the aligned face"
-            if frames
-            else "the flow from onset to apex and its strain",
+            "values": "grey levels 0 to 255 of the aligned face" if frames else _FLOW_VALUES[bundle.flow.normalisation],
         },
         "normalisation": "inside the model: (inputs * scale - mean) / std; do not normalise before",
         "outputs": {name: ["batch", *value.shape[1:]] for name, value in outputs.items()},
-        "probabilities": "softmax of the logits; mean over the windows of a clip; then p^(1/temperature) / sum",
+        "probabilities": f"softmax of the logits; mean over a clip's windows{mirror}; then p^(1/temperature) / sum",
     }
 
 

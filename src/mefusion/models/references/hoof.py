@@ -1,6 +1,7 @@
 """Histograms of oriented flow with a support vector machine."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -112,11 +113,14 @@ class HOOFSVM(nn.Module):
         used = coefficients.abs().sum(dim=0) > 0
         self.vectors, self.coefficients, self.intercepts = features[used], coefficients[:, used], intercepts
 
-    def make_room(self, weights: Mapping[str, Tensor]) -> None:
-        """Size the machines as in saved weights: the number of vectors depends on the clips they were fitted to."""
+    def _load_from_state_dict(self, state_dict: Mapping[str, Tensor], prefix: str, *rest: Any) -> None:
+        """Called by PyTorch; the number of vectors depends on the clips that the machines were fitted to."""
         for name in ("vectors", "coefficients"):
-            if name in weights:
-                setattr(self, name, torch.zeros_like(weights[name]))
+            saved, own = state_dict.get(prefix + name), getattr(self, name)
+            if saved is not None and saved.dim() == 2:
+                count = len(saved) if name == "vectors" else saved.shape[1]
+                setattr(self, name, own.new_zeros((count, own.shape[1]) if name == "vectors" else (len(own), count)))
+        super()._load_from_state_dict(state_dict, prefix, *rest)
 
 
 def _radial_kernel(first: Tensor, second: Tensor) -> Tensor:
