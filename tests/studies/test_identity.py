@@ -54,6 +54,14 @@ def test_who_only_looks_changes_no_name_and_who_takes_part_does():
     assert name_of(*patient) != name_of(*patient[:2])
 
 
+def test_what_a_model_says_itself_may_be_said_again():
+    assert name_of("imbalance=none", "imbalance_tau=1") == name_of()
+    assert name_of("model=linear_flow", "imbalance=class_weights", "imbalance_tau=0.75") == name_of("model=linear_flow")
+    changes = ["imbalance_tau=1", "imbalance=none", "model.flow.strain=true", "model.flow.normalisation=stretched"]
+    changes += ["model.flow.mirror_test=false", "model.network.penalty=1", "model.training.flip=false"]
+    assert len({name_of("model=linear_flow", *change) for change in [[], *([each] for each in changes)]}) == 8
+
+
 def test_clips_and_software_change_the_name():
     changes = [{"samples": "t"}, {"contents": ["a", "c"]}, {"preparation": 3}, {"faces": "2"}]
     assert len({name_of(), *(name_of(**change) for change in changes)}) == 5
