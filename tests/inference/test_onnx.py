@@ -53,7 +53,7 @@ def trained_network(model):
         folder=None, facts={}, network=type(network).__name__, arguments={}, classes=("a", "b", "c"),
         view=settings.model.view, image_size=size, windows=settings.model.training.windows,
         preparation=PreparationSettings(), mean=(0.4,) if frames else (0.1, 0.2, 0.3),
-        std=(0.2,) if frames else (1.0, 2.0, 0.5), temperature=1.0, labels=Scheme(),
+        std=(0.2,) if frames else (1.0, 2.0, 0.5), temperature=1.0, labels=Scheme(), flow=settings.model.flow,
     )  # fmt: skip
     return network.eval(), bundle
 

@@ -7,7 +7,7 @@ weights are safetensors. A network is made of the classes of `mefusion.models`, 
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -61,11 +61,11 @@ class Bundle:
         view: a key of `mefusion.windows.views.VIEWS`.
         image_size: side of the network's input, px.
         windows: which windows of a clip are predicted; the clip's probabilities are their mean.
-        flow: what a network of flow images sees.
         preparation: how clips are prepared.
         mean, std: of the training subjects, one value for each channel.
         temperature: the clip's probabilities are raised to the power 1 / temperature, and divided by their sum.
         labels: the label scheme.
+        flow: what a network of flow images sees.
     """
 
     folder: Path
@@ -76,12 +76,12 @@ class Bundle:
     view: str
     image_size: int
     windows: Windows
-    flow: FlowSettings
     preparation: PreparationSettings
     mean: tuple[float, ...]
     std: tuple[float, ...]
     temperature: float
     labels: Scheme
+    flow: FlowSettings = field(default_factory=FlowSettings)
 
 
 def description_text(content: Mapping[str, Any]) -> str:
