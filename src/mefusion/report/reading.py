@@ -87,14 +87,14 @@ def swept_keys(studies: Sequence[ReportedStudy]) -> list[str]:
     """Names of the settings in which the studies differ, in the configuration's order.
 
     Settings that follow from the choice of a group are left out. For example, if two models differ, `model.name`
-    stands for all `model.` settings and task weights that follow from the model.
+    stands for all `model.` settings, task weights and balancing of classes that follow from the model.
     """
     keys = list(dict.fromkeys(key for study in studies for key in study.settings))
     columns = {key: [repr(study.setting(key)) for study in studies] for key in keys}
     swept = [key for key in keys if len({*columns[key]}) > 1]
     chosen = {key.removesuffix(".name") + ".": key for key in swept if key.endswith(".name")}
     if "model." in chosen:
-        chosen["tasks."] = chosen["model."]
+        chosen["tasks."] = chosen["imbalance"] = chosen["model."]
     return [
         key
         for key in swept
