@@ -30,7 +30,7 @@ SMALLER = {
     "fdp_released": ["model.network.width=.125", "model.network.image_size=32", "+model.network.lra_blocks=[1,1,1,1]"],
     "fdp_tiny": ["model.network.image_size=32"],
 }
-QUICK = {"majority", "off_apexnet", "sssnet", "ststnet"}
+QUICK = {"flow_cnn", "hoof_svm", "linear_flow", "majority", "off_apexnet", "sssnet", "ststnet"}
 MODELS_MARKED = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in MODELS]
 
 
@@ -40,6 +40,8 @@ def trained_network(model):
     torch.manual_seed(0)
     network = make_network(settings, resolve_tasks(settings), num_classes=3)
     size, frames = settings.model.image_size, settings.model.view != "flow_image"
+    if hasattr(network, "fit"):
+        network.fit(torch.randn(9, 3, size, size), torch.arange(9) % 3, torch.ones(9))
     learning = [parameter for parameter in network.parameters() if parameter.requires_grad]
     optimizer = torch.optim.Adam(learning, lr=1e-3) if learning else None
     for _ in range(3 if optimizer else 0):
@@ -51,7 +53,7 @@ def trained_network(model):
         folder=None, facts={}, network=type(network).__name__, arguments={}, classes=("a", "b", "c"),
         view=settings.model.view, image_size=size, windows=settings.model.training.windows,
         preparation=PreparationSettings(), mean=(0.4,) if frames else (0.1, 0.2, 0.3),
-        std=(0.2,) if frames else (1.0, 2.0, 0.5), temperature=1.0, labels=Scheme(),
+        std=(0.2,) if frames else (1.0, 2.0, 0.5), temperature=1.0, labels=Scheme(), flow=settings.model.flow,
     )  # fmt: skip
     return network.eval(), bundle
 

@@ -49,6 +49,9 @@ def predictor(bundle):
         ["model=fdp_tiny", "model.training.windows=dual_phase"],
         ["model=sssnet"],
         ["model=majority"],
+        ["model=linear_flow"],
+        ["model=hoof_svm"],
+        ["model=flow_cnn"],
     ],
 )
 def test_a_bundle_answers_as_its_study(tiny, tmp_path, two, quick_flow, model):

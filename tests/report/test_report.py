@@ -97,6 +97,27 @@ def test_one_study(outputs, capsys):
             assert min(picture.size) > 300
 
 
+@pytest.mark.usefixtures("no_pictures")
+def test_the_best_reference_on_the_same_clips_stands_beside_a_model(tmp_path, capsys):
+    outputs = tmp_path / "outputs"
+    right = [fold_table(name, study="linear_flow-right") for name in ("s1", "s2")]
+    other = [fold_table(name, study="flow_cnn-other") for name in ("s3", "s4")]
+    settings = {name: {"model": {"name": name}} for name in ("ststnet", "hoof_svm", "linear_flow", "flow_cnn")}
+    write_study(outputs / "ststnet-some", config=settings["ststnet"], model="ststnet")
+    write_study(outputs / "hoof_svm-some", config=settings["hoof_svm"], model="hoof_svm")
+    write_study(outputs / "linear_flow-right", right, config=settings["linear_flow"], model="linear_flow")
+    write_study(outputs / "flow_cnn-other", other, config=settings["flow_cnn"], model="flow_cnn")
+    assert report.main([str(outputs)]) == 0
+    rows = markdown_tables(outputs / "report" / "report.md")[RECOGNITION]
+    assert {row["study"]: row["best reference UF1"] for row in rows} == {
+        "ststnet-some": "linear_flow 1.000",
+        "hoof_svm-some": "-",
+        "linear_flow-right": "-",
+        "flow_cnn-other": "-",
+    }
+    assert "Best reference: the best on the same clips of the simple models linear_flow" in capsys.readouterr().out
+
+
 def test_an_incomplete_study_is_reported_when_asked_and_says_so(outputs, capsys):
     study = outputs / "mol-all"
     (study / "folds" / "s2" / "DONE").unlink()

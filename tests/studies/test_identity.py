@@ -3,7 +3,7 @@
 import pytest
 from composed import experiment_of
 
-from mefusion.studies.identity import study_content, study_hash
+from mefusion.studies.identity import ADDED, study_content, study_hash
 
 ROOTS = [f"data.sources.{name}.root=x" for name in ("casme2", "samm", "cas_me_2", "cas_me_3", "smic", "manifest")]
 # As version 0.1 named them, given the same clips.
@@ -58,6 +58,14 @@ def test_what_is_kept_beside_the_result_changes_no_name():
     assert name_of("keep_weights=true") == name_of()
 
 
+def test_what_a_model_says_itself_may_be_said_again():
+    assert name_of("imbalance=none", "imbalance_tau=1") == name_of()
+    assert name_of("model=linear_flow", "imbalance=class_weights", "imbalance_tau=0.75") == name_of("model=linear_flow")
+    changes = ["imbalance_tau=1", "imbalance=none", "model.flow.strain=true", "model.flow.normalisation=stretched"]
+    changes += ["model.flow.mirror_test=false", "model.network.penalty=1", "model.training.flip=false"]
+    assert len({name_of("model=linear_flow", *change) for change in [[], *([each] for each in changes)]}) == 8
+
+
 def test_clips_and_software_change_the_name():
     changes = [{"samples": "t"}, {"contents": ["a", "c"]}, {"preparation": 3}, {"faces": "2"}]
     assert len({name_of(), *(name_of(**change) for change in changes)}) == 5
@@ -77,7 +85,7 @@ def test_labels_of_other_datasets_have_no_say():
 def test_a_new_setting_at_its_default_is_left_out(monkeypatch):
     plain = experiment_of().plain
     before = study_content(plain, backend="dlib", tasks={}, datasets=())
-    monkeypatch.setattr("mefusion.studies.identity.ADDED", {"callbacks": {}, "trainer.brand_new": 3})
+    monkeypatch.setattr("mefusion.studies.identity.ADDED", ADDED | {"trainer.brand_new": 3})
     trainer = {**plain["trainer"], "brand_new": 3}
     assert study_content({**plain, "trainer": trainer}, backend="dlib", tasks={}, datasets=()) == before
     trainer = {**plain["trainer"], "brand_new": 4}

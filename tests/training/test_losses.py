@@ -139,6 +139,29 @@ def test_class_weights_by_hand():
     assert recognition_loss("class_weights", logits, [0, 1], [6, 3, 3]) == pytest.approx(expected)
 
 
+@pytest.mark.parametrize(
+    ("tau", "expected"), [(1, [2 / 3, 4 / 3, 4 / 3]), (0, [1, 1, 1]), (0.5, [0.8165, 1.1547, 1.1547])]
+)
+def test_tau_is_the_power_of_the_class_weights(tau, expected):
+    counts = torch.tensor([6, 3, 3])
+    task = Recognition.balanced(1.0, imbalance="class_weights", class_counts=counts, tau=tau)
+    assert task.class_weights.tolist() == pytest.approx(expected, abs=1e-4)
+
+
+def test_tau_is_the_factor_of_the_logit_adjustment():
+    # Shares 1/2, 1/4, 1/4; with tau 2 they count squared.
+    task = Recognition.balanced(1.0, imbalance="logit_adjustment", class_counts=torch.tensor([6, 3, 3]), tau=2)
+    assert task.adjustment.exp().tolist() == pytest.approx([1 / 4, 1 / 16, 1 / 16])
+
+
+def test_smoothed_labels_by_hand():
+    # Probabilities 1/2, 1/4, 1/4; a share of .3 is spread: .8 ln 2 + .1 ln 4 + .1 ln 4.
+    task = Recognition.balanced(1.0, imbalance="none", class_counts=torch.ones(3), smoothing=0.3)
+    logits = SimpleNamespace(logits=torch.tensor([[math.log(2), 0.0, 0.0]]))
+    loss = task.loss(logits, SimpleNamespace(label=torch.tensor([0])))
+    assert loss.item() == pytest.approx(0.8 * math.log(2) + 0.2 * math.log(4))
+
+
 def test_logit_adjustment_by_hand():
     # Equal logits and shares 1/2, 1/4, 1/4: the adjusted probabilities are the shares.
     loss = recognition_loss("logit_adjustment", [[1.0, 1.0, 1.0]] * 2, [0, 2], [6, 3, 3])

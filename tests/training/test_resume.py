@@ -50,9 +50,9 @@ def _as_found():
 def run(three):
     """Run `mefusion-train` in this process; returns the folder of the one fold."""
 
-    def run(output, *overrides):
+    def run(output, *overrides, small=SMALL):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(sys, "argv", ["mefusion-train", *three, *SMALL, f"output_dir={output}", *overrides])
+            patch.setattr(sys, "argv", ["mefusion-train", *three, *small, f"output_dir={output}", *overrides])
             train.main()
         (study,) = output.iterdir()
         return study / "folds" / "synthetic-sub02"
@@ -135,6 +135,24 @@ def test_a_training_of_so_many_steps_goes_on_to_the_same_bits(run, tmp_path, mon
     fold = run(tmp_path / "broken", *steps)
     assert torch.load(fold / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 6
     same_predictions(fold, run(tmp_path / "whole", *steps))
+
+
+def test_augmented_copies_and_one_cycle_of_the_learning_rate_go_on_where_they_were(run, tmp_path, monkeypatch):
+    # Four clips six times are three steps of eight an epoch.
+    small = ("model=flow_cnn", "model.training.copies=6", "model.training.batch_size=8", "model.training.max_epochs=3")
+    small += ("protocol.folds=[sub02]", "callbacks=[learning_rate]")
+    expected = run(tmp_path / "whole", small=small)
+    with monkeypatch.context() as patch:
+        stop_in(patch, "training_step", 8)
+        with pytest.raises(StopError):
+            run(tmp_path / "outputs", small=small)
+    fold = run(tmp_path / "outputs", small=small)
+    same_predictions(fold, expected)
+    log, expected_log = (pd.read_csv(path / "metrics.csv") for path in (fold, expected))
+    pd.testing.assert_frame_equal(log, expected_log)
+    rates = log["lr-AdamW"].dropna()
+    assert rates.iloc[0] != rates.iloc[-1]
+    assert rates.max() <= 2e-3
 
 
 def test_a_study_that_was_moved_goes_on_too(run, whole, tmp_path, monkeypatch):

@@ -127,7 +127,7 @@ def work_of(experiment: Experiment, study: Study, clips: ClipStore, run: Run) ->
     """What a fold has to do if its network learns, and if nothing stops it early."""
     settings, fold = experiment.settings, study.fold(run, clips.index)
     training, image_size = settings.model.training, settings.model.network["image_size"]
-    windows = len(EpochSampler(clips, clips.rows(fold.train), windows=training.windows, seed=0))
+    windows = len(EpochSampler(clips, clips.rows(fold.train), windows=training.windows, seed=0, copies=training.copies))
     batches = math.ceil(windows / training.batch_size)
     limit = settings.trainer.get("limit_train_batches", 1.0)
     batches = max(int(batches * limit) if isinstance(limit, float) else min(batches, limit), 1)
@@ -136,7 +136,10 @@ def work_of(experiment: Experiment, study: Study, clips: ClipStore, run: Run) ->
     steps = min([*limits, *[epochs * batches] * (epochs > 0)])
 
     def shown(subjects: Sequence[str]) -> int:
-        return len(TestWindows(clips, clips.rows(subjects), size=image_size, windows=training.windows))
+        mirrored = clips.view.mirrors_test
+        return len(
+            TestWindows(clips, clips.rows(subjects), size=image_size, windows=training.windows, mirrored=mirrored)
+        )
 
     validated = shown(fold.validation) if study.rule.validates else 0
     return Work(

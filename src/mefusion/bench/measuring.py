@@ -158,7 +158,7 @@ def random_batch(experiment: TrainSettings, batch_size: int) -> Batch:
     row = {"file": "clip.safetensors", "label": "a", "stride": 1, "apex_place": length // 2}
     with tempfile.TemporaryDirectory() as folder:
         save_arrays(Path(folder, "clip.safetensors"), random_clip(PreparationSettings(clip_length=length)), {})
-        view = make_view(model.view, image_size=size, dual_phase=dual)
+        view = make_view(model.view, image_size=size, dual_phase=dual, flow=model.flow)
         clips = ClipStore(pd.DataFrame([row]), Path(folder), classes=["a"], clip_length=length, view=view)
     batch = clips.batch([0] * batch_size, [clips.window(0, 0, clips.centre(size))] * batch_size)
     batch = batch.map(lambda tensor: tensor if tensor.dtype == torch.int64 else tensor.float())

@@ -104,9 +104,20 @@ def make_module(settings: TrainSettings, tasks: Mapping[str, Task], statistics: 
     network, counts = make_network(settings, tasks, len(statistics.class_counts)), statistics.class_counts
     recognition = tasks["recognition"]
     if type(recognition) is Recognition:
-        recognition = Recognition.balanced(recognition.weight, imbalance=settings.imbalance, class_counts=counts)
+        recognition = Recognition.balanced(
+            recognition.weight,
+            imbalance=settings.imbalance,
+            class_counts=counts,
+            tau=settings.imbalance_tau,
+            smoothing=settings.model.training.label_smoothing,
+        )
     all_tasks = {**tasks, "recognition": recognition}
     module = MERModule(network, all_tasks, settings.model.optimizer, mean_shape=settings.model.mean_shape)
+    if module.is_fitted and settings.imbalance not in (Imbalance.none, Imbalance.class_weights):
+        raise MefusionError(
+            f"imbalance={settings.imbalance} changes a training step by step, and model={settings.model.name} is "
+            "fitted at once: choose none or class_weights"
+        )
     module.initialise(statistics)
     return module
 

@@ -169,6 +169,7 @@ def load_clips(experiment: Experiment) -> ClipStore:
         settings.model.view,
         image_size=settings.model.image_size,
         dual_phase=settings.model.training.windows == Windows.dual_phase,
+        flow=settings.model.flow,
     )
     clips = ClipStore(
         labelled, folder, classes=labels.class_names(labelled), clip_length=settings.clip_length, view=view

@@ -15,6 +15,7 @@ from mefusion.datasets.schemes import Scheme
 from mefusion.preparation.settings import FaceSettings, MissingApex, ShortClips
 from mefusion.spotting.settings import SpottingSettings
 from mefusion.training.settings import Imbalance, OptimizerSettings, Rule, TrainingSettings
+from mefusion.windows.settings import FlowSettings
 
 
 @dataclass
@@ -82,6 +83,8 @@ class ModelSettings:
         optimizer: its settings.
         training: which windows are used, and for how long.
         task_weights: the tasks that the network has, with their weights.
+        flow: what a network of flow images sees.
+        imbalance, imbalance_tau: how classes are balanced, unless the study says otherwise.
         mean_shape: see `mefusion.training.module.MERModule`.
         compile: whether torch.compile is used.
         channels_last: see `mefusion.acceleration.channels_last`.
@@ -93,6 +96,9 @@ class ModelSettings:
     optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
     training: TrainingSettings = field(default_factory=TrainingSettings)
     task_weights: dict[str, float] = field(default_factory=dict)
+    flow: FlowSettings = field(default_factory=FlowSettings)
+    imbalance: Imbalance = Imbalance.none
+    imbalance_tau: float = 1.0
     mean_shape: bool = False
     compile: bool = False
     channels_last: bool = False
@@ -144,6 +150,7 @@ class TrainSettings(PrepareSettings):
         model: see `ModelSettings`.
         tasks: for each task `_target_` and its weight: None means the model's own weight, 0 leaves the task out.
         imbalance: how classes of different size are balanced.
+        imbalance_tau: how much, with `class_weights` and `logit_adjustment`, see `Recognition`.
         protocol: how subjects are split.
         trainer: Lightning's Trainer, `_target_` and its arguments.
         logger: loggers by name, each with `_target_` and its arguments.
@@ -158,6 +165,7 @@ class TrainSettings(PrepareSettings):
     model: ModelSettings = field(default_factory=ModelSettings)
     tasks: dict[str, Any] = field(default_factory=dict)
     imbalance: Imbalance = Imbalance.none
+    imbalance_tau: float = 1.0
     protocol: ProtocolSettings = field(default_factory=ProtocolSettings)
     trainer: dict[str, Any] = MISSING
     logger: dict[str, Any] = field(default_factory=dict)

@@ -7,7 +7,7 @@ weights are safetensors. A network is made of the classes of `mefusion.models`, 
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,10 @@ from mefusion.common.errors import MefusionError, first_line
 from mefusion.common.files import is_irregular, leads_outside, sha256
 from mefusion.datasets.schemes import Scheme
 from mefusion.faces.detectors import backend_version
+from mefusion.inference.inputs import InputMaker
 from mefusion.inference.plain import brief, check_names, typed
 from mefusion.preparation.settings import PreparationSettings
-from mefusion.windows.settings import Windows
+from mefusion.windows.settings import FlowSettings, Windows
 
 FORMAT = 1
 """Raise it when older versions of mefusion cannot read a bundle any more."""
@@ -70,6 +71,7 @@ class Bundle:
         mean, std: of the training subjects, one value for each channel.
         temperature: the clip's probabilities are raised to the power 1 / temperature, and divided by their sum.
         labels: the label scheme.
+        flow: what a network of flow images sees.
     """
 
     folder: Path
@@ -85,6 +87,7 @@ class Bundle:
     std: tuple[float, ...]
     temperature: float
     labels: Scheme
+    flow: FlowSettings = field(default_factory=FlowSettings)
 
 
 @dataclass(frozen=True)
@@ -231,8 +234,14 @@ def _bundle(folder: Path, content: Mapping[str, Any]) -> Bundle:
         preparation=preparation,
         temperature=temperature,
         labels=typed(Scheme, content["labels"], "labels"),
+        flow=typed(FlowSettings, content["flow"], "flow") if content.get("flow") else FlowSettings(),
         **values,
     )
+
+
+def input_maker(bundle: Bundle) -> InputMaker:
+    """What makes the inputs of a bundle's network."""
+    return InputMaker(bundle.preparation, bundle.view, bundle.image_size, bundle.windows, bundle.flow)
 
 
 def _check_arguments(value: Any) -> None:

@@ -186,6 +186,7 @@ def describe(study: TrainedStudy, score: Score | None) -> dict[str, Any]:
         "image_size": model["network"]["image_size"],
         "clip_length": config["clip_length"],
         "windows": model["training"]["windows"],
+        "flow": model.get("flow", {}),
         "preparation": facts["preparation"],
         "normalisation": {name: getattr(statistics, name).flatten().tolist() for name in ("mean", "std")},
         "class_counts": dict(zip(facts["classes"], statistics.class_counts.tolist(), strict=True)),

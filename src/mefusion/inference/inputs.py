@@ -1,7 +1,7 @@
 """Make a network's inputs from the frames of a clip, in memory, as `mefusion-prepare` and training do."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
@@ -14,8 +14,8 @@ from mefusion.preparation.arrays import FLOWS, random_clip
 from mefusion.preparation.checking import stride_of
 from mefusion.preparation.clips import prepare_frames, too_few_frames
 from mefusion.preparation.settings import PreparationSettings, ShortClips
-from mefusion.windows.cutting import centre_crop
-from mefusion.windows.settings import Windows
+from mefusion.windows.cutting import centre_crops
+from mefusion.windows.settings import FlowSettings, Windows
 from mefusion.windows.views import Arrays, View, Window, make_view
 
 
@@ -45,17 +45,19 @@ class InputMaker:
         view: a key of `mefusion.windows.views.VIEWS`.
         image_size: side of the inputs, px.
         windows: which windows of a clip.
+        flow: what a network of flow images sees.
     """
 
     preparation: PreparationSettings
     view: str
     image_size: int
     windows: Windows
+    flow: FlowSettings = field(default_factory=FlowSettings)
 
     def make_view(self) -> View:
         """The view that cuts the inputs."""
         dual_phase = self.windows == Windows.dual_phase
-        return make_view(self.view, image_size=self.image_size, dual_phase=dual_phase)
+        return make_view(self.view, image_size=self.image_size, dual_phase=dual_phase, flow=self.flow)
 
     def __call__(
         self,
@@ -114,8 +116,8 @@ class InputMaker:
         """
         length = self.preparation.clip_length
         spans = view.spans(stride, length, apex)[: 1 if self.windows == Windows.first else None]
-        crop = centre_crop(view.pictures(arrays).shape[-1], self.image_size)
-        return [view.window(arrays, span.times(length), crop) for span in spans]
+        crops = centre_crops(view.pictures(arrays).shape[-1], self.image_size, mirrored=view.mirrors_test)
+        return [view.window(arrays, span.times(length), crop) for span in spans for crop in crops]
 
 
 def _middle_landmarks(arrays: Arrays) -> np.ndarray | None:

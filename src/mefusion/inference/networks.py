@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +47,7 @@ def build_network(bundle: Bundle, network: type[nn.Module] | None = None) -> nn.
     found = _layout_of_file(path)
     try:
         with torch.device("meta"), _few_parts():
-            _require_same(path, _layout_of(kind(**bundle.arguments)), found)
+            _load(kind(**bundle.arguments), path, _without_memory(found), found)
     except MefusionError:
         raise
     except Exception as error:
@@ -57,8 +57,7 @@ def build_network(bundle: Bundle, network: type[nn.Module] | None = None) -> nn.
         made = kind(**bundle.arguments)
     except Exception as error:  # the class of an author can raise anything
         raise _cannot_be_built(bundle, kind, error) from error
-    _require_same(path, _layout_of(made), found)
-    made.load_state_dict(_load_weights(path))
+    _load(made, path, _load_weights(path), found)
     return made.eval()
 
 
@@ -108,6 +107,22 @@ def _layout_of_file(path: Path) -> Layout:
             return {name: ([*part.get_shape()], part.get_dtype()) for name, part in parts.items()}
     except (OSError, SafetensorError, ValueError, OverflowError) as error:
         raise _unreadable(path, error) from error
+
+
+def _without_memory(layout: Layout) -> dict[str, Tensor]:
+    types = {name: dtype for dtype, name in _DTYPES.items()}
+    return {name: torch.empty(shape, dtype=types.get(kind), device="meta") for name, (shape, kind) in layout.items()}
+
+
+def _load(network: nn.Module, path: Path, weights: Mapping[str, Tensor], found: Layout) -> None:
+    """Give a network its weights; one that is fitted at once takes their sizes with them.
+
+    Raises:
+        MefusionError: they are of another network.
+    """
+    with suppress(RuntimeError):  # then the layouts differ
+        network.load_state_dict(weights)
+    _require_same(path, _layout_of(network), found)
 
 
 def _require_same(path: Path, expected: Layout, found: Layout) -> None:

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from mefusion.acceleration import use_plain_layers
 from mefusion.common.errors import MefusionError
-from mefusion.inference.bundle import ONNX, Bundle
-from mefusion.inference.inputs import InputMaker
+from mefusion.inference.bundle import ONNX, Bundle, input_maker
+from mefusion.windows.settings import Normalisation
 from mefusion.windows.store import normalised
 from mefusion.windows.views import View
 
@@ -24,6 +24,15 @@ INPUT = "inputs"
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 CHECKED_BATCHES = (1, 3, 8)  # besides that of the example
 TOLERANCE = 1e-4  # of the logits
+
+
+_FLOW_VALUES = {
+    Normalisation.pixels: "the flow from onset to apex and its strain",
+    Normalisation.stretched: "the flow from onset to apex and its strain, each channel of an image stretched to its "
+    "range: flow -0.5 to 0.5, strain 0 to 1",
+    Normalisation.standardised: "the flow from onset to apex less its median, over its standard deviation, and its "
+    "strain over its standard deviation, each image by itself",
+}
 
 
 class Deployed(nn.Module):
@@ -66,7 +75,7 @@ def require_onnx() -> None:
 
 def deployed(network: nn.Module, bundle: Bundle) -> tuple[Deployed, Tensor]:
     """The network as it is exported, and an example of its inputs: a batch of two windows."""
-    view = _inputs(bundle).make_view()
+    view = input_maker(bundle).make_view()
     return Deployed(use_plain_layers(network), bundle, scale=view.scale).eval(), _example(bundle, view)
 
 
@@ -128,17 +137,14 @@ def _compare(model: Deployed, example: Tensor, path: Path) -> None:
             )
 
 
-def _inputs(bundle: Bundle) -> InputMaker:
-    return InputMaker(bundle.preparation, bundle.view, bundle.image_size, bundle.windows)
-
-
 def _example(bundle: Bundle, view: View) -> Tensor:
-    window = _inputs(bundle).example()
+    window = input_maker(bundle).example()
     return torch.from_numpy(view.collate([window, window])["inputs"]).float()
 
 
 def _how_to_use(bundle: Bundle, example: Tensor, outputs: dict[str, Tensor]) -> dict[str, Any]:
     frames = example.dim() == 5
+    mirror = " and their mirror images (columns reversed, flow to the right negated)" if bundle.flow.mirror_test else ""
     return {
         "file": ONNX,
         "opset": OPSET,
@@ -149,13 +155,11 @@ def _how_to_use(bundle: Bundle, example: Tensor, outputs: dict[str, Tensor]) -> 
             "axes": "window, frame in the order of time, channel, row, column"
             if frames
             else "window, channel (flow to the right px, flow downwards px, optical strain), row, column",
-            "values": "grey levels 0 to 255 of the aligned face"
-            if frames
-            else "the flow from onset to apex and its strain",
+            "values": "grey levels 0 to 255 of the aligned face" if frames else _FLOW_VALUES[bundle.flow.normalisation],
         },
         "normalisation": "inside the model: (inputs * scale - mean) / std; do not normalise before",
         "outputs": {name: ["batch", *value.shape[1:]] for name, value in outputs.items()},
-        "probabilities": "softmax of the logits; mean over the windows of a clip; then p^(1/temperature) / sum",
+        "probabilities": f"softmax of the logits; mean over a clip's windows{mirror}; then p^(1/temperature) / sum",
     }
 
 

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from mefusion.acceleration import use_cpu_layers
 from mefusion.common.errors import MefusionError, first_line
 from mefusion.evaluation.calibration import with_temperature
-from mefusion.inference.bundle import DESCRIPTION, Bundle, read_bundle, unusable
-from mefusion.inference.inputs import InputMaker, PreparedClip
+from mefusion.inference.bundle import DESCRIPTION, Bundle, input_maker, read_bundle, unusable
+from mefusion.inference.inputs import PreparedClip
 from mefusion.inference.networks import build_network
 from mefusion.windows.store import normalised
 
@@ -65,7 +65,7 @@ class Predictor:
         if self.device.type == "cpu":
             use_cpu_layers(network)
         self._network = network.to(self.device)
-        self.inputs = InputMaker(bundle.preparation, bundle.view, bundle.image_size, bundle.windows)
+        self.inputs = input_maker(bundle)
         self._view = self.inputs.make_view()
         self._mean, self._std = (
             torch.tensor(values, dtype=torch.float32, device=self.device)[:, None, None]

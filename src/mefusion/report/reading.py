@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Any
 from mefusion.common.errors import MefusionError
 from mefusion.common.mappings import flatten
 from mefusion.evaluation.measures import TaskReport
-from mefusion.studies.identity import DATA_SETTINGS_WITHOUT_EFFECT, SETTINGS_WITHOUT_EFFECT
+from mefusion.studies.identity import ADDED, DATA_SETTINGS_WITHOUT_EFFECT, SETTINGS_WITHOUT_EFFECT
 from mefusion.studies.record import read_config, task_reports
 from mefusion.studies.results import read_result
 
 if TYPE_CHECKING:
     import pandas as pd
+
+REFERENCES = ("linear_flow", "hoof_svm", "flow_cnn")
+"""Simple models, by name, that every network has to beat; the majority class, which every result has, is apart."""
 
 _WITHOUT_EFFECT = (*SETTINGS_WITHOUT_EFFECT, *(f"data.{name}" for name in DATA_SETTINGS_WITHOUT_EFFECT))
 
@@ -72,6 +75,7 @@ def read_study(directory: Path, partial: bool = False) -> ReportedStudy:
     settings = flatten({name: value for name, value in config.items() if name != "tasks"})
     weights = dict.fromkeys(config.get("tasks", {}), 0) | summary["provenance"]["tasks"]
     settings |= {f"tasks.{name}": weight for name, weight in weights.items()}
+    settings = settings | {name: value for name, value in flatten(ADDED).items() if name not in settings}
     unwanted = (*_WITHOUT_EFFECT, "model.task_weights")
     kept = {
         name: value for name, value in settings.items() if not any(f"{name}.".startswith(f"{key}.") for key in unwanted)
@@ -83,14 +87,14 @@ def swept_keys(studies: Sequence[ReportedStudy]) -> list[str]:
     """Names of the settings in which the studies differ, in the configuration's order.
 
     Settings that follow from the choice of a group are left out. For example, if two models differ, `model.name`
-    stands for all `model.` settings and task weights that follow from the model.
+    stands for all `model.` settings, task weights and balancing of classes that follow from the model.
     """
     keys = list(dict.fromkeys(key for study in studies for key in study.settings))
     columns = {key: [repr(study.setting(key)) for study in studies] for key in keys}
     swept = [key for key in keys if len({*columns[key]}) > 1]
     chosen = {key.removesuffix(".name") + ".": key for key in swept if key.endswith(".name")}
     if "model." in chosen:
-        chosen["tasks."] = chosen["model."]
+        chosen["tasks."] = chosen["imbalance"] = chosen["model."]
     return [
         key
         for key in swept
@@ -143,6 +147,29 @@ def find_reference(studies: Sequence[ReportedStudy], wanted: str) -> ReportedStu
         fits = f"fits {len(found)} studies" if found else "fits no study"
         raise MefusionError(f"--reference {wanted} {fits}; choose from {names}.")
     return found[0]
+
+
+def best_reference(study: ReportedStudy, studies: Sequence[ReportedStudy]) -> ReportedStudy | None:
+    """The study of a simple model with the best UF1 on the same clips.
+
+    Args:
+        study: that the reference stands beside.
+        studies: to choose from; those of the rule oracle cannot be a reference.
+
+    Returns:
+        None if there is none, or if the study itself is of a simple model.
+    """
+    if study.summary["provenance"]["model"] in REFERENCES:
+        return None
+    clips = study.summary["provenance"]["sample_list_hash"]
+    fitting = [
+        other
+        for other in studies
+        if other.summary["provenance"]["model"] in REFERENCES
+        and other.summary["provenance"]["sample_list_hash"] == clips
+        and not other.oracle
+    ]
+    return max(fitting, key=lambda other: other.summary["uf1"], default=None)
 
 
 def same_study_under_other_rule(study: ReportedStudy, studies: Sequence[ReportedStudy]) -> ReportedStudy | None:

@@ -8,7 +8,14 @@ from mefusion.evaluation import bootstrap, metrics
 from mefusion.evaluation.calibration import BINS, Calibration
 from mefusion.evaluation.measures import Measure
 from mefusion.report.document import Table
-from mefusion.report.reading import ReportedStudy, same_study_under_other_rule, swept_keys, swept_settings
+from mefusion.report.reading import (
+    REFERENCES,
+    ReportedStudy,
+    best_reference,
+    same_study_under_other_rule,
+    swept_keys,
+    swept_settings,
+)
 from mefusion.studies.record import left_out_phrase
 
 MEAN_OF_FOLDS = "UF1, mean of folds"
@@ -44,15 +51,29 @@ def results_table(studies: Sequence[ReportedStudy]) -> Table:
     """
     settings = _settings(studies)
     deviation = [_DEVIATION] if any("sd" in study.summary for study in studies) else []
-    titles = [*settings[0], "clips", "UF1", *deviation, f"UF1 {_INTERVAL}", "UAR", "ACC", "WF1", "majority UF1"]
+    references = [best_reference(study, studies) for study in studies]
+    beside = ["best reference UF1"] if any(references) else []
+    titles = [
+        *settings[0],
+        "clips",
+        "UF1",
+        *deviation,
+        f"UF1 {_INTERVAL}",
+        "UAR",
+        "ACC",
+        "WF1",
+        "majority UF1",
+        *beside,
+    ]
     rows = []
-    for study, own in zip(studies, settings, strict=True):
+    for study, own, reference in zip(studies, settings, references, strict=True):
         summary = study.summary
         sd = [_number(summary.get("sd", {}).get("uf1"), ".3f")] if deviation else []
         others = (summary["uar"], summary["acc"], summary["wf1"], summary["majority"]["uf1"])
         numbers = [
             *(str(summary["clips"]), f"{summary['uf1']:.3f}", *sd, _range(summary["intervals"].get("uf1"))),
             *(f"{value:.3f}" for value in others),
+            *([_named_score(reference)] if beside else []),
         ]
         rows.append([*own.values(), *numbers])
     return Table("Recognition, pooled over all folds", titles, rows, text_columns=len(settings[0]))
@@ -206,6 +227,11 @@ def results_notes(studies: Sequence[ReportedStudy]) -> list[str]:
         f"{_INTERVAL}: interval by bootstrap over the test subjects, {bootstrap.RESAMPLES} resamples. It shows how "
         "much the score depends on who was recorded. Majority UF1: UF1 of always predicting the most frequent class.",
     ]
+    if any(best_reference(study, studies) for study in studies):
+        lines.append(
+            f"Best reference: the best on the same clips of the simple models {', '.join(REFERENCES)}. A network that "
+            "does not score more has not shown that it is worth its effort."
+        )
     if few < 20:  # simulated: docs/results.md
         lines.append(
             f"An interval over {few} subjects is too narrow: less than 95 % of such intervals contain the true value."
@@ -266,6 +292,10 @@ def _mcnemar(found: dict[str, Any]) -> list[str]:
 def _tasks(study: ReportedStudy) -> str:
     weights = study.summary["provenance"]["tasks"]
     return ", ".join(name if weight == 1 else f"{name} x{weight:g}" for name, weight in weights.items() if weight)
+
+
+def _named_score(study: ReportedStudy | None) -> str:
+    return "-" if study is None else f"{study.summary['provenance']['model']} {study.summary['uf1']:.3f}"
 
 
 def _number(value: float | None, form: str) -> str:

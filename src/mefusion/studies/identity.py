@@ -36,7 +36,15 @@ CALLBACKS_WITHOUT_EFFECT = (
 )
 """Callbacks that only observe the training."""
 
-ADDED: Mapping[str, Any] = {"callbacks": {}}
+ADDED: Mapping[str, Any] = {
+    "callbacks": {},
+    "imbalance_tau": 1.0,
+    "model.flow": {"strain": True, "normalisation": "pixels", "mirror_test": False},
+    "model.optimizer.warmup": 0.15,
+    "model.training.copies": 1,
+    "model.training.label_smoothing": 0.0,
+    **dict.fromkeys((f"model.training.{name}" for name in ("rotation", "scale", "shift", "amplitude")), 0.0),
+}
 """Settings that version 0.1 did not have, each with the value that changes no result."""
 
 ALWAYS_COUNTED = ("casme2", "samm")
@@ -94,6 +102,8 @@ def study_content(
     }
     model = content["model"]
     del model["task_weights"]
+    for name in ("imbalance", "imbalance_tau"):  # those of the study count
+        model.pop(name, None)
     model["module"] = _old_module(model)
     for key, value in ADDED.items():
         if value == _find(content, key):

@@ -244,7 +244,12 @@ def _require_whole_epochs(rule: Rule, trainer: L.Trainer, data: FoldData) -> Non
 
 
 def _train(rule: Rule, run: Run, trainer: L.Trainer, module: MERModule, data: FoldData, resumed: Resumed | None) -> int:
-    """Train, and load the weights that the rule selects; returns the number of epochs that they were trained for."""
+    """Train, and load the weights that the rule selects; returns the number of epochs that they were trained for.
+
+    A network that is fitted at once has the same weights by every rule.
+    """
+    if module.is_fitted:
+        module.fit_network(data.whole_training())
     if not module.learns:
         return 0
     start = resumed.path if resumed else None
@@ -260,7 +265,7 @@ def _predict(trainer: L.Trainer, module: MERModule, data: FoldData, windows: Tes
     data.predicted = windows
     batches = trainer.predict(module, datamodule=data)
     prediction = Prediction.joined(batches, len(windows))  # type: ignore[arg-type]
-    assert prediction.clip.tolist() == [clip for clip, _ in windows.windows]  # each window once
+    assert prediction.clip.tolist() == [clip for clip, *_ in windows.windows]  # each window once
     return prediction
 
 

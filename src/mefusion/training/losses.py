@@ -54,30 +54,36 @@ class Recognition(Task):
         class_weights: [K], weight of a clip by its class; the average is then a weighted one.
         adjustment: [K], added to the logits in the loss only.
         focus: gamma of the focal loss (Lin et al. 2017): terms are multiplied by (1 - p)^gamma; 0 is cross-entropy.
+        smoothing: share of a label that is given to all classes alike; the focal loss takes none.
     """
 
     class_weights: Tensor | None = None
     adjustment: Tensor | None = None
     focus: float = 0.0
+    smoothing: float = 0.0
 
     @classmethod
-    def balanced(cls, weight: float, *, imbalance: Imbalance, class_counts: Tensor) -> "Recognition":
+    def balanced(
+        cls, weight: float, *, imbalance: Imbalance, class_counts: Tensor, tau: float = 1.0, smoothing: float = 0.0
+    ) -> "Recognition":
         """Recognition with a loss that balances classes of different size.
 
         Args:
             weight: of the task.
-            imbalance: `class_weights`: inverse to the number of clips of a class; `logit_adjustment`: the logarithm of
-                a class's share is added to its logit in training (Menon et al. 2021); `focal`: the focal loss; `none`
-                and `sampler` do not change the loss.
+            imbalance: `class_weights`: (mean number of clips of a class / that of the class)^tau; `logit_adjustment`:
+                tau times the logarithm of a class's share is added to its logit in training (Menon et al. 2021);
+                `focal`: the focal loss; `none` and `sampler` do not change the loss.
             class_counts: [K] clips of each class among the training subjects.
+            tau: power of the class weights, or factor of the adjustment; 0 balances nothing.
+            smoothing: of the labels.
         """
         # A class without training clips counts as half a clip, so that its weight is finite.
         counts = class_counts.float().clamp(min=0.5)
         if imbalance == Imbalance.class_weights:
-            return cls(weight, class_weights=counts.sum() / (len(counts) * counts))
+            return cls(weight, class_weights=(counts.sum() / (len(counts) * counts)) ** tau, smoothing=smoothing)
         if imbalance == Imbalance.logit_adjustment:
-            return cls(weight, adjustment=(counts / counts.sum()).log())
-        return cls(weight, focus=FOCUS if imbalance == Imbalance.focal else 0.0)
+            return cls(weight, adjustment=tau * (counts / counts.sum()).log(), smoothing=smoothing)
+        return cls(weight, focus=FOCUS if imbalance == Imbalance.focal else 0.0, smoothing=smoothing)
 
     def loss(self, output: Any, batch: Batch) -> Tensor:
         """See `Task.loss`."""
@@ -86,7 +92,7 @@ class Recognition(Task):
             entropy = F.cross_entropy(logits, batch.label, reduction="none")
             return ((1 - (-entropy).exp()) ** self.focus * entropy).mean()
         weights = None if self.class_weights is None else self.class_weights.to(logits)
-        return F.cross_entropy(logits, batch.label, weight=weights)
+        return F.cross_entropy(logits, batch.label, weight=weights, label_smoothing=self.smoothing)
 
 
 @dataclass(frozen=True)

@@ -105,6 +105,23 @@ class MERModule(L.LightningModule):
         if hasattr(self.network, "count"):
             self.network.count(statistics.class_counts)  # type: ignore[operator]
 
+    @property
+    def is_fitted(self) -> bool:
+        """Whether the network is fitted at once, by a method `fit`, and not trained step by step."""
+        return hasattr(self.network, "fit")
+
+    def fit_network(self, batch: Batch) -> None:
+        """Fit the network to all windows of the training subjects.
+
+        `fit(inputs, labels, weights)` gets `[n, ...]` normalised inputs, `[n]` class numbers and `[n]` weights: those
+        of the class that balance the loss; the windows of a clip share one weight, and all sum to the number of clips.
+        """
+        _, clip, windows = batch.clip.unique(return_inverse=True, return_counts=True)
+        weights = 1 / windows[clip]
+        if (classes := getattr(self.tasks["recognition"], "class_weights", None)) is not None:
+            weights = weights * classes[batch.label]
+        self.network.fit(batch.inputs, batch.label, weights * len(windows) / weights.sum())  # type: ignore[operator]
+
     def forward(self, inputs: Tensor) -> Any:
         """See the network's forward."""
         return self.network(inputs)
@@ -176,9 +193,15 @@ class MERModule(L.LightningModule):
         """Optimiser, and learning-rate schedule that is updated after each step."""
         optimizer = self.make_optimizer()
         scheduler: torch.optim.lr_scheduler.LRScheduler
-        if self.optimizer_settings.schedule == Schedule.cosine:
+        settings = self.optimizer_settings
+        if settings.schedule == Schedule.cosine:
             steps = int(self.trainer.estimated_stepping_batches)
             scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=steps)
+        elif settings.schedule == Schedule.one_cycle:
+            steps = int(self.trainer.estimated_stepping_batches)
+            scheduler = torch.optim.lr_scheduler.OneCycleLR(
+                optimizer, settings.lr, total_steps=steps, pct_start=settings.warmup
+            )
         else:
             scheduler = torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

@@ -43,10 +43,15 @@ class OptimizerName(StrEnum):
 
 
 class Schedule(StrEnum):
-    """The learning rate is constant, or falls to 0 along a half cosine over the whole training."""
+    """How the learning rate changes over the whole training.
+
+    `constant`; `cosine`: it falls to 0 along a half cosine; `one_cycle`: it first rises, along a half cosine too (Smith
+    and Topin 2019, as in `torch.optim.lr_scheduler.OneCycleLR`).
+    """
 
     constant = "constant"
     cosine = "cosine"
+    one_cycle = "one_cycle"
 
 
 @dataclass
@@ -58,20 +63,24 @@ class OptimizerSettings:
         weight_decay: of all parameters.
         name: which optimiser.
         schedule: how the learning rate changes.
+        warmup: share of the steps in which the learning rate rises, with `one_cycle`.
 
     Raises:
-        MefusionError: a number is below 0.
+        MefusionError: a number is below 0, or the warm-up is not a share.
     """
 
     lr: float = 1e-4
     weight_decay: float = 1e-3
     name: OptimizerName = OptimizerName.adamw
     schedule: Schedule = Schedule.constant
+    warmup: float = 0.15
 
     def __post_init__(self) -> None:
         for option in ("lr", "weight_decay"):
             if getattr(self, option) < 0:
                 raise MefusionError(f"model.optimizer.{option}={getattr(self, option)}: give a number from 0 up")
+        if not 0 < self.warmup < 1:
+            raise MefusionError(f"model.optimizer.warmup={self.warmup}: give a number between 0 and 1")
 
 
 @dataclass
@@ -81,7 +90,17 @@ class TrainingSettings(WindowSettings):
     Attributes:
         max_epochs: largest number of epochs; -1 means no limit.
         max_steps: largest number of steps; -1 means no limit. One of the two must be set.
+        label_smoothing: this share of a label is given to all classes alike.
+
+    Raises:
+        MefusionError: the label smoothing is not a share.
     """
 
     max_epochs: int = -1
     max_steps: int = -1
+    label_smoothing: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.label_smoothing < 1:
+            raise MefusionError(f"model.training.label_smoothing={self.label_smoothing}: choose from 0 to below 1")

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 
 from mefusion.common.errors import MefusionError
@@ -28,6 +29,10 @@ class Augmentation:
         brightness: a number from -brightness to brightness is added to the grey levels, the same for all frames of a
             window.
         noise: standard deviation of Gaussian noise, in grey levels; independent for each pixel.
+        rotation: largest angle by which a flow image is turned, degrees.
+        scale: a flow image is scaled by a number from 1 - scale to 1 + scale.
+        shift: largest distance by which a flow image is moved to each side, px of the image.
+        amplitude: flow and strain are multiplied by exp(amplitude x), with x of the standard normal distribution.
 
     Raises:
         MefusionError: a value is out of range.
@@ -39,30 +44,46 @@ class Augmentation:
     contrast: float = 0.0
     brightness: float = 0.0
     noise: float = 0.0
+    rotation: float = 0.0
+    scale: float = 0.0
+    shift: float = 0.0
+    amplitude: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("temporal_jitter", "brightness", "noise"):
+        for name in ("temporal_jitter", "brightness", "noise", "rotation", "shift", "amplitude"):
             if not 0 <= getattr(self, name) < 256:
                 raise MefusionError(f"model.training.{name}={getattr(self, name)}: choose from 0 to 255")
-        if not 0 <= self.contrast < 1:
-            raise MefusionError(f"model.training.contrast={self.contrast}: choose from 0 to below 1")
+        for name in ("contrast", "scale"):
+            if not 0 <= getattr(self, name) < 1:
+                raise MefusionError(f"model.training.{name}={getattr(self, name)}: choose from 0 to below 1")
 
     @property
     def changes_grey(self) -> bool:
         """Whether contrast, brightness or noise is on."""
         return bool(self.contrast or self.brightness or self.noise)
 
+    @property
+    def changes_flow(self) -> bool:
+        """Whether rotation, scale, shift or amplitude is on."""
+        return bool(self.rotation or self.scale or self.shift or self.amplitude)
+
     def check_view(self, view: "View") -> None:
         """Check that the windows of a view can be augmented in this way.
 
         Raises:
-            MefusionError: grey levels should change, but the inputs are no grey levels; or windows should move in
-                time, but the targets are prepared for fixed windows only.
+            MefusionError: grey levels should change, but the inputs are flow, or the other way round; or windows
+                should move in time, but the targets are prepared for fixed windows only.
         """
         if self.changes_grey and not view.grey:
             name = next(name for name in ("contrast", "brightness", "noise") if getattr(self, name))
             raise MefusionError(
                 f"model.training.{name}={getattr(self, name)} changes grey levels, but this model's input is flow: "
+                "give 0"
+            )
+        if self.changes_flow and view.grey:
+            name = next(name for name in ("rotation", "scale", "shift", "amplitude") if getattr(self, name))
+            raise MefusionError(
+                f"model.training.{name}={getattr(self, name)} changes flow images, but this model's input is frames: "
                 "give 0"
             )
         if self.temporal_jitter and not view.allows_temporal_jitter:
@@ -100,3 +121,26 @@ class Augmentation:
         if self.noise:
             changed += np.float32(self.noise) * rng.standard_normal(frames.shape, dtype=np.float32)
         return changed.clip(0, 255)
+
+    def change_flow(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Turn, scale and move a flow image about its centre, and change how strong its motion is.
+
+        The directions of the flow turn with the image, and a larger face moves by more pixels. What comes in from
+        outside repeats the edge.
+
+        Args:
+            image: [3, S, S]: horizontal flow, vertical flow and strain; 0 is no motion.
+            rng: draws the random numbers.
+
+        Returns:
+            float32 of the same shape.
+        """
+        angle, zoom = self.rotation * rng.uniform(-1, 1), 1 + self.scale * rng.uniform(-1, 1)
+        size = image.shape[-1]
+        matrix = cv2.getRotationMatrix2D(((size - 1) / 2, (size - 1) / 2), angle, zoom)
+        matrix[:, 2] += self.shift * rng.uniform(-1, 1, size=2)
+        pixels = np.ascontiguousarray(image.transpose(1, 2, 0), np.float32)
+        moved = cv2.warpAffine(pixels, matrix, (size, size), borderMode=cv2.BORDER_REPLICATE)
+        moved[..., :2] = moved[..., :2] @ matrix[:, :2].T
+        gain = np.float32(np.exp(self.amplitude * rng.standard_normal()))
+        return np.ascontiguousarray(gain * moved.transpose(2, 0, 1))

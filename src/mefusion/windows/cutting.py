@@ -1,6 +1,6 @@
 """Pixels and frames of a prepared clip that make a window."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -29,6 +29,12 @@ def centre_crop(canvas: int, size: int) -> Crop:
     """Crop of `size` px in the centre of prepared pictures of `canvas` px."""
     start = (canvas - size) // 2
     return Crop(top=start, left=start, size=size)
+
+
+def centre_crops(canvas: int, size: int, *, mirrored: bool) -> list[Crop]:
+    """Crops that a test window is predicted from: that in the centre, and its mirror image if `mirrored` is set."""
+    centre = centre_crop(canvas, size)
+    return [centre, replace(centre, flip=True)] if mirrored else [centre]
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,14 @@ class FoldData(L.LightningDataModule):
         self.store, self.fold, self.settings, self.image_size = store, fold, settings, image_size
         self.train_clips, self.test_clips = store.rows(fold.train), store.rows(fold.test)
         self._training = TrainingWindows(store, size=image_size, augmentation=settings, seed=seed)
-        self._sampler = EpochSampler(store, self.train_clips, windows=settings.windows, seed=seed, balanced=balanced)
+        self._sampler = EpochSampler(
+            store,
+            self.train_clips,
+            windows=settings.windows,
+            seed=seed,
+            copies=settings.copies,
+            balanced=balanced,
+        )
         self.validation_windows = self._windows(store.rows(fold.validation))
         self.predicted = self.test_windows = self._windows(self.test_clips)
         self.statistics = self._fit()
@@ -82,6 +89,8 @@ class FoldData(L.LightningDataModule):
             sums = sums + np.stack([count, *moments])
         mean = sums[1] / sums[0]
         std = np.sqrt(np.maximum(sums[2] / sums[0] - mean**2, 0))
+        if self.store.view.is_normalised:
+            mean, std = np.zeros_like(mean), np.ones_like(std)
         return Statistics(
             mean=_channels(mean),
             std=_channels(np.where(std > 0, std, 1)),
@@ -105,7 +114,18 @@ class FoldData(L.LightningDataModule):
         return self._in_order(self.predicted)
 
     def _windows(self, clips: np.ndarray) -> TestWindows:
-        return TestWindows(self.store, clips, size=self.image_size, windows=self.settings.windows)
+        return self._cut(clips, mirrored=self.store.view.mirrors_test)
+
+    def _cut(self, clips: np.ndarray, *, mirrored: bool) -> TestWindows:
+        return TestWindows(self.store, clips, size=self.image_size, windows=self.settings.windows, mirrored=mirrored)
+
+    def whole_training(self) -> Batch:
+        """All windows of the training subjects at once, normalised, for a network that is fitted to them.
+
+        They are in order, without random augmentation; with the augmentation `flip` each is there mirrored too.
+        """
+        windows = self._cut(self.train_clips, mirrored=self.settings.flip)
+        return self.normalise(windows.__getitems__(range(len(windows))))
 
     def _in_order(self, windows: TestWindows) -> DataLoader[Batch]:
         return DataLoader(

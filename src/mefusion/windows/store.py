@@ -12,7 +12,7 @@ from torch.utils.data import Dataset, Sampler
 
 from mefusion.common.errors import MefusionError
 from mefusion.windows.augmentation import Augmentation
-from mefusion.windows.cutting import Crop, Span, centre_crop
+from mefusion.windows.cutting import Crop, Span, centre_crop, centre_crops
 from mefusion.windows.settings import Windows
 from mefusion.windows.views import View, Window
 
@@ -145,11 +145,10 @@ class TrainingWindows(Dataset[Batch]):
         rngs = [np.random.default_rng((self.seed, epoch, number)) for epoch, number, _, _ in items]
         windows = [self._window(rng, clip, phase) for rng, (_, _, clip, phase) in zip(rngs, items, strict=True)]
         batch = self.store.batch([clip for _, _, clip, _ in items], windows)
-        if self.augmentation.changes_grey:  # after the targets, which are computed from the unchanged frames
-            changed = [
-                self.augmentation.change_grey(frames.numpy(), rng)
-                for frames, rng in zip(batch.inputs, rngs, strict=True)
-            ]
+        if self.augmentation.changes_grey or self.augmentation.changes_flow:
+            # After the targets, which are computed from the unchanged frames.
+            change = self.augmentation.change_grey if self.store.view.grey else self.augmentation.change_flow
+            changed = [change(inputs.numpy(), rng) for inputs, rng in zip(batch.inputs, rngs, strict=True)]
             batch.inputs = torch.from_numpy(np.stack(changed))
         return batch
 
@@ -168,16 +167,28 @@ class TrainingWindows(Dataset[Batch]):
 
 
 class TestWindows(Dataset[Batch]):
-    """Windows of the given clips, cut from the centre: all; only each clip's first if training uses only that."""
+    """Windows of the given clips, cut from the centre: all; only each clip's first if training uses only that.
+
+    If `mirrored` is set, each is there mirrored too.
+    """
 
     __test__ = False  # it is no test, though its name begins like those that pytest collects
 
-    def __init__(self, store: ClipStore, clips: np.ndarray, *, size: int, windows: Windows = Windows.all):
-        self.store, self.crop = store, store.centre(size)
+    def __init__(
+        self,
+        store: ClipStore,
+        clips: np.ndarray,
+        *,
+        size: int,
+        windows: Windows = Windows.all,
+        mirrored: bool = False,
+    ):
+        self.store = store
         self.windows = [
-            (int(clip), phase)
+            (int(clip), phase, crop)
             for clip in clips
             for phase in range(1 if windows == Windows.first else store.phases(clip))
+            for crop in centre_crops(store.canvas, size, mirrored=mirrored)
         ]
 
     def __len__(self) -> int:
@@ -186,7 +197,7 @@ class TestWindows(Dataset[Batch]):
     def __getitems__(self, items: Sequence[int]) -> Batch:
         """Batch of windows by their numbers."""
         chosen = [self.windows[item] for item in items]
-        return self.store.batch([clip for clip, _ in chosen], [self.store.window(*item, self.crop) for item in chosen])
+        return self.store.batch([clip for clip, *_ in chosen], [self.store.window(*item) for item in chosen])
 
 
 class EpochSampler(Sampler[tuple[int, int, int, int]]):
@@ -198,13 +209,23 @@ class EpochSampler(Sampler[tuple[int, int, int, int]]):
         windows: `random`: one random window of each clip; `all` and `dual_phase`: every window of each clip, as the
             view defines them; `first`: the first window of each clip.
         seed: seed of the order.
+        copies: how often each window is there.
         balanced: draw windows with replacement, with equal probability for each class; otherwise each window is drawn
             once.
     """
 
-    def __init__(self, store: ClipStore, clips: np.ndarray, *, windows: Windows, seed: int, balanced: bool = False):
+    def __init__(
+        self,
+        store: ClipStore,
+        clips: np.ndarray,
+        *,
+        windows: Windows,
+        seed: int,
+        copies: int = 1,
+        balanced: bool = False,
+    ):
         one = {Windows.random: [RANDOM_PHASE], Windows.first: [0]}.get(windows)
-        self.items = [(int(clip), phase) for clip in clips for phase in one or range(store.phases(clip))]
+        self.items = [(int(clip), phase) for clip in clips for phase in one or range(store.phases(clip))] * copies
         labels = store.labels[[clip for clip, _ in self.items]]
         share = 1 / np.bincount(labels)[labels] if len(labels) else labels
         self.probabilities = share / share.sum() if balanced else None

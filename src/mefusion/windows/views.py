@@ -12,7 +12,9 @@ from mefusion.clips.motion import dynamic_image, flow_image
 from mefusion.common.errors import MefusionError
 from mefusion.faces.alignment import LANDMARK_MIRROR
 from mefusion.windows.cutting import Crop, Span, Times, strided_spans
+from mefusion.windows.settings import FlowSettings, Normalisation
 
+SMALLEST_STD = 1e-6  # below it a channel counts as constant
 MARGIN = 4  # px; small frames are padded by this on each side, so that crops can be jittered
 
 Arrays = Mapping[str, np.ndarray]
@@ -27,12 +29,17 @@ class View(Protocol):
         scale: the inputs are multiplied by this before they are normalised.
         grey: whether the inputs are grey levels, 0..255.
         allows_temporal_jitter: whether the targets can be made for any frames of a clip.
+        is_normalised: whether the inputs are normalised already, so that the training subjects' mean and standard
+            deviation do not count.
+        mirrors_test: whether test windows are predicted mirrored too.
     """
 
     needs: ClassVar[tuple[str, ...]]
     scale: ClassVar[float]
     grey: ClassVar[bool]
     allows_temporal_jitter: ClassVar[bool]
+    is_normalised: bool
+    mirrors_test: bool
 
     def read(self, path: Path) -> Arrays:
         """Read the arrays of a prepared clip that the view needs; they are kept in memory."""
@@ -75,6 +82,7 @@ class Canvas:
     scale: ClassVar[float] = 1 / 255
     grey: ClassVar[bool] = True
     allows_temporal_jitter: ClassVar[bool] = False  # flow is prepared between frames that are a stride apart
+    is_normalised = mirrors_test = False
 
     def read(self, path: Path) -> Arrays:
         """See `View.read`."""
@@ -127,6 +135,7 @@ class Small:
     scale: ClassVar[float] = 1 / 255
     grey: ClassVar[bool] = True
     allows_temporal_jitter: ClassVar[bool] = True  # the dynamic image is computed from the window
+    is_normalised = mirrors_test = False
 
     def read(self, path: Path) -> Arrays:
         """See `View.read`."""
@@ -176,6 +185,7 @@ class FlowImage:
 
     Args:
         image_size: side S of the images, px; the whole canvas is resized to it.
+        settings: what the network sees of them.
     """
 
     needs: ClassVar[tuple[str, ...]] = ("onset_apex_flow",)
@@ -183,8 +193,10 @@ class FlowImage:
     grey: ClassVar[bool] = False
     allows_temporal_jitter: ClassVar[bool] = False  # only the flow from onset to apex is prepared
 
-    def __init__(self, image_size: int):
-        self.image_size = image_size
+    def __init__(self, image_size: int, settings: FlowSettings):
+        self.image_size, self.settings = image_size, settings
+        self.is_normalised = settings.normalisation != Normalisation.pixels
+        self.mirrors_test = settings.mirror_test
 
     def read(self, path: Path) -> Arrays:
         """See `View.read`."""
@@ -193,8 +205,13 @@ class FlowImage:
     def take(self, arrays: Arrays) -> Arrays:
         """See `View.take`."""
         if "flow_image" in arrays:
-            return {"flow_image": _resized(self.image_size, arrays["flow_image"])}
-        return {"flow_image": flow_image(arrays["onset_apex_flow"], size=self.image_size)}
+            image = _resized(self.image_size, arrays["flow_image"])
+        else:
+            image = flow_image(arrays["onset_apex_flow"], size=self.image_size)
+        image = _NORMALISED[self.settings.normalisation](image)
+        if not self.settings.strain:
+            image[2] = 0
+        return {"flow_image": image}
 
     def pictures(self, arrays: Arrays) -> np.ndarray:
         """See `View.pictures`."""
@@ -214,24 +231,29 @@ class FlowImage:
         return _stack(windows)
 
 
-VIEWS: dict[str, Callable[[int], View]] = {
-    "canvas": lambda image_size: Canvas(),
-    "small": lambda image_size: Small(),
+VIEWS: dict[str, Callable[[int, FlowSettings], View]] = {
+    "canvas": lambda image_size, flow: Canvas(),
+    "small": lambda image_size, flow: Small(),
     "flow_image": FlowImage,
 }
 
 
-def make_view(name: str, *, image_size: int, dual_phase: bool = False) -> View:
+def make_view(name: str, *, image_size: int, dual_phase: bool = False, flow: FlowSettings | None = None) -> View:
     """Make a view.
 
     Args:
         name: a key of `VIEWS`.
         image_size: side of the inputs, px.
         dual_phase: make `DualPhase`, the view `small` with two windows for each clip.
+        flow: what the view `flow_image` shows; None means the default.
 
     Raises:
-        MefusionError: there is no view of that name, or `dual_phase` is set for another view than `small`.
+        MefusionError: there is no view of that name, `dual_phase` is set for another view than `small`, or `flow` for
+            another view than `flow_image`.
     """
+    flow = flow or FlowSettings()
+    if flow != FlowSettings() and name != "flow_image":
+        raise MefusionError("model.flow is for models of flow images, such as model=ststnet: leave it out")
     if dual_phase:
         if name != "small":
             raise MefusionError(
@@ -241,7 +263,7 @@ def make_view(name: str, *, image_size: int, dual_phase: bool = False) -> View:
         return DualPhase()
     if name not in VIEWS:
         raise MefusionError(f"the view {name} is not known: choose from {', '.join(VIEWS)}")
-    return VIEWS[name](image_size)
+    return VIEWS[name](image_size, flow)
 
 
 def _load(path: Path, names: Sequence[str], others: Sequence[str] = ()) -> Arrays:
@@ -263,6 +285,29 @@ def _resized(size: int, image: np.ndarray) -> np.ndarray:
     if size != len(values):
         values = cv2.resize(values, (size, size), interpolation=cv2.INTER_LINEAR)
     return np.ascontiguousarray(values.transpose(2, 0, 1))
+
+
+def _stretched(image: np.ndarray) -> np.ndarray:
+    """Stretch each channel of an image [3, S, S] to its range, see `Normalisation`; a constant channel gives 0."""
+    low, high = (end(axis=(1, 2), keepdims=True) for end in (image.min, image.max))
+    middle = np.array([0.5, 0.5, 0], np.float32)[:, None, None]
+    span = high - low
+    return np.where(span > 0, (image - low) / np.where(span > 0, span, 1) - middle, 0).astype(np.float32)
+
+
+def _standardised(image: np.ndarray) -> np.ndarray:
+    """Standardise each channel of an image [3, S, S], see `Normalisation`; a constant flow gives 0."""
+    # The median, since most of a face does not move. Strain has a zero of its own.
+    middle = np.median(image, axis=(1, 2), keepdims=True) * np.array([1, 1, 0])[:, None, None]
+    std = image.std(axis=(1, 2), keepdims=True, dtype=np.float64)
+    return ((image - middle) / np.where(std > SMALLEST_STD, std, 1)).astype(np.float32)
+
+
+_NORMALISED = {
+    Normalisation.pixels: lambda image: image,
+    Normalisation.stretched: _stretched,
+    Normalisation.standardised: _standardised,
+}
 
 
 def _stack(windows: Sequence[Window]) -> dict[str, np.ndarray]:

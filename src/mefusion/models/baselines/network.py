@@ -46,7 +46,7 @@ class STSTNet(nn.Module):
         self, num_classes: int, *, tasks: Sequence[str] = TASKS, clip_length: int = 8, image_size: int = 28
     ) -> None:
         super().__init__()
-        _check_arguments(tasks, image_size, smallest=2)
+        check_arguments(tasks, image_size, smallest=2)
         self.image_size = image_size
         streams = (3, 5, 8)  # maps
         self.streams = nn.ModuleList(
@@ -75,7 +75,7 @@ class STSTNet(nn.Module):
         Raises:
             ValueError: The images are not of the size the network was built for.
         """
-        _check_images(images, self.image_size)
+        check_images(images, self.image_size)
         maps = torch.cat([stream(images) for stream in self.streams], dim=1)
         return BaselineOutput(logits=self.classifier(maps))
 
@@ -101,7 +101,7 @@ class OFFApexNet(nn.Module):
         self, num_classes: int, *, tasks: Sequence[str] = TASKS, clip_length: int = 8, image_size: int = 28
     ) -> None:
         super().__init__()
-        _check_arguments(tasks, image_size, smallest=4)
+        check_arguments(tasks, image_size, smallest=4)
         self.image_size = image_size
         self.features = nn.Sequential(
             nn.Conv2d(2, 6, 3, padding=1),
@@ -129,7 +129,7 @@ class OFFApexNet(nn.Module):
         Raises:
             ValueError: The images are not of the size the network was built for.
         """
-        _check_images(images, self.image_size)
+        check_images(images, self.image_size)
         return BaselineOutput(logits=self.classifier(self.features(images[:, FLOW])))
 
 
@@ -153,7 +153,7 @@ class SSSNet(nn.Module):
         self, num_classes: int, *, tasks: Sequence[str] = TASKS, clip_length: int = 8, image_size: int = 64
     ) -> None:
         super().__init__()
-        _check_arguments(tasks, image_size, smallest=16)
+        check_arguments(tasks, image_size, smallest=16)
         self.image_size = image_size
         self.features = nn.Sequential(
             nn.Conv2d(CHANNELS, 32, 5),
@@ -185,7 +185,7 @@ class SSSNet(nn.Module):
         Raises:
             ValueError: The images are not of the size the network was built for.
         """
-        _check_images(images, self.image_size)
+        check_images(images, self.image_size)
         return BaselineOutput(logits=self.classifier(self.features(images)))
 
 
@@ -206,7 +206,7 @@ class Majority(nn.Module):
         self, num_classes: int, *, tasks: Sequence[str] = TASKS, clip_length: int = 8, image_size: int = 28
     ) -> None:
         super().__init__()
-        _check_arguments(tasks, image_size, smallest=1)
+        check_arguments(tasks, image_size, smallest=1)
         self.register_buffer("counts", torch.ones(num_classes))
         self.counts: Tensor
 
@@ -219,12 +219,14 @@ class Majority(nn.Module):
         return BaselineOutput(logits=self.counts.log().expand(images.shape[0], -1))
 
 
-def _check_arguments(tasks: Sequence[str], image_size: int, *, smallest: int) -> None:
+def check_arguments(tasks: Sequence[str], image_size: int, *, smallest: int) -> None:
+    """Raise a ValueError if the tasks are others than recognition, or the images are too small."""
     check_option(tuple(tasks) == TASKS, "tasks", tasks, TASKS)
     check_option(image_size >= smallest, "image_size", image_size, f"{smallest} or more")
 
 
-def _check_images(images: Tensor, size: int) -> None:
+def check_images(images: Tensor, size: int) -> None:
+    """Raise a ValueError if the images are not `[b, 3, size, size]`."""
     if images.shape[1:] != (CHANNELS, size, size):
         raise ValueError(
             f"images of shape {list(images.shape)} are not allowed; allowed: [b, {CHANNELS}, {size}, {size}]"
