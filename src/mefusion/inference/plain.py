@@ -13,7 +13,7 @@ def typed(kind: Any, value: Any, place: str) -> Any:
     """A plain value as one of a type.
 
     Args:
-        kind: a dataclass, an enumeration, `str`, `int`, `float`, `list[...]`, `dict[str, ...]` or a union of them. Of a
+        kind: a dataclass, an enumeration, `str`, `int`, `bool`, `float`, `list[...]`, `dict[str, ...]` or a union of them. Of a
             dataclass, each field has to be there.
         value: from a JSON file.
         place: where it is, for messages, as `data.fps`.
@@ -35,7 +35,7 @@ def typed(kind: Any, value: Any, place: str) -> Any:
         return kind(value)
     if kind is float and type(value) in (int, float) and abs(value) < 2**53 and math.isfinite(value):
         return float(value)
-    if kind in (str, int) and type(value) is kind:
+    if kind in (str, int, bool) and type(value) is kind:
         return value
     raise ValueError(f"{place} is {brief(repr(value))}, not {getattr(kind, '__name__', kind)}")
 
