@@ -48,11 +48,11 @@ def quiet_sbatch() -> None:
 
 def _clear(folder: Path) -> None:
     """Remove what Submitit wrote for jobs that were refused; all of it if no job was submitted from the folder."""
-    if any(path.is_dir() for path in folder.iterdir()):
+    if any(path.is_dir() for path in folder.glob("*")):
         for script in folder.glob(".submission_file_*.sh"):
             script.unlink()
     else:
-        shutil.rmtree(folder)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def quiet_sacct() -> None:

@@ -144,6 +144,7 @@ def spotted_at(monkeypatch):
             rows = [
                 dict.fromkeys(EVENT_COLUMNS, 1)
                 | {"event": number, "onset_frame": onset, "apex_frame": onset, "offset_frame": offset, "kind": "micro"}
+                | {"speech": False}
                 for number, (onset, offset) in enumerate(found.get(folder.name, []), 1)
             ]
             events = pd.DataFrame(rows, columns=[*EVENT_COLUMNS])

@@ -25,6 +25,7 @@ CASES = {  # overrides -> what the sentence says
     "faces.enlarge=nan": "faces.enlarge=nan: give a finite number",
     "faces.folder=nowhere": "faces.folder=nowhere is read with faces=precomputed alone",
     "faces.enlarge=0": "faces.enlarge=0.0: give a number above 0",
+    "data=synthetic_long": "data=synthetic_long has recordings, which are for mefusion-spot",
     "seeds=[99999999999999999999999]": "give a number of at most 18 digits",
     "seeds=[0,18446744073709551616]": "give a number of at most 18 digits",
     "seeds=[-1]": "different whole numbers from 0 up",

@@ -30,8 +30,8 @@ class ToySource(OfficialSource):
     counts = {"three": Counts(2, {"negative": 2, "positive": 2, "surprise": 2})}
 
 
-YAML = """\
-_target_: test_own_dataset.ToySource
+YAML = f"""\
+_target_: {__name__}.ToySource
 name: toy
 root: ???
 allow_partial: false
@@ -65,7 +65,7 @@ def test_it_takes_few_lines_which_the_docs_show():
     code = inspect.getsource(ToySource)
     assert len(code.splitlines()) + len(YAML.splitlines()) < GOAL / 2
     assert code in DOCS.read_text()
-    assert YAML.replace("test_own_dataset", "mefusion.datasets.toy") in DOCS.read_text()
+    assert YAML.replace(__name__, "mefusion.datasets.toy") in DOCS.read_text()
 
 
 @pytest.mark.usefixtures("quick_flow")

@@ -332,7 +332,7 @@ def test_jobs_that_slurm_does_not_take_are_one_sentence(tiny, command, tmp_path,
     (sentence,) = done.stderr.strip().splitlines()
     assert sentence.startswith("mefusion-train: hydra/launcher=slurm: ")
     assert part in sentence
-    assert not list(tmp_path.rglob(".submission_file_*"))
+    assert not list(tmp_path.rglob(".submitit"))
 
 
 @pytest.mark.slow

@@ -111,7 +111,7 @@ def test_pictures_are_drawn_at_a_size_that_plays(shape, drawn):
 
 
 def test_words_of_many_regions_and_a_face_at_the_edge_stay_inside(recording):
-    long = recording.events.assign(regions="+".join(["mouth_lower"] * 8), onset_frame=0)
+    long = recording.events.assign(regions="+".join(["mouth_lower"] * 16), onset_frame=0)
     face = next(iterate_faces(recording.frames))
     face = Face(0, 1, face.box - face.box[[0, 1, 0, 1]] - 30, face.landmarks - 400)
     painter = Painter(load_columns(recording.frames, ["score"]), long)

@@ -30,11 +30,12 @@ def write(directory, *, data="samm_long", recognised=True):
     ).assign(action_units=None)
     spotted = pd.DataFrame(
         [
-            ("a1", 1, 1, 15, 20, 54, "micro", 2.0, "positive"),
-            ("a 2", 1, 1, 120, 150, 299, "macro", 1.5, "positive"),
-            ("b1", 1, 1, 500, 520, 540, "micro", 1.2, "negative"),
+            ("a1", 1, 1, 15, 20, 54, "micro", 2.0, False, "positive"),
+            ("a 2", 1, 1, 120, 150, 299, "macro", 1.5, False, "positive"),
+            ("b1", 1, 1, 500, 520, 540, "micro", 1.2, False, "negative"),
+            ("b1", 1, 2, 600, 650, 700, "micro", 3.0, True, "negative"),  # does not count
         ],
-        columns=["recording", "track", "event", "onset", "apex", "offset", "kind", "score", "prediction"],
+        columns=["recording", "track", "event", "onset", "apex", "offset", "kind", "score", "speech", "prediction"],
     )
     facts = {
         "study": directory.name,
@@ -88,6 +89,7 @@ def test_a_study_is_reported_in_every_form(study, capsys, no_pictures):
     assert "left out 1 of 4 recordings that could not be read (c1), with 1 expression" in printed
     assert "no recording is left of samm_long/s3" in printed
     assert "not recognised: 1 of 4 recordings" in printed
+    assert "not counted: 1 of the events, which are stretches of speech" in printed
     folder = study / "report"
     html, markdown, latex = ((folder / name).read_text() for name in ("report.html", "report.md", "tables.tex"))
     assert '<a href="../recordings/a1/page.html">a1</a>' in html

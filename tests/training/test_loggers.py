@@ -115,7 +115,7 @@ class Notes(Logger):
 
 def test_a_logger_of_one_s_own_is_told_where_it_is_and_the_settings(tmp_path):
     own = [
-        "+logger.notes._target_=test_loggers.Notes",
+        f"+logger.notes._target_={__name__}.Notes",
         "+logger.notes.place='{folder}'",
         "+logger.notes.words=[a,'{study}/{fold}']",
     ]

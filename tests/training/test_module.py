@@ -185,10 +185,10 @@ def test_weights_that_make_no_sense_are_named(override, sentence):
             "model.task_weights.smile: there is no such task; choose from recognition, flow",
         ),
         (
-            ["+tasks.smile._target_=test_module.Smile"],
+            [f"+tasks.smile._target_={__name__}.Smile"],
             "tasks.smile: model=mol_tiny has no such task, only recognition, f",
         ),
-        (["+tasks.smile._target_=test_module.Smile", "+tasks.smile.weight=2"], "give +model.task_weights.smile=1"),
+        ([f"+tasks.smile._target_={__name__}.Smile", "+tasks.smile.weight=2"], "give +model.task_weights.smile=1"),
     ],
 )
 def test_a_task_that_is_not_known_is_refused(overrides, sentence):
@@ -225,7 +225,7 @@ class Smile(Recognition):
 
 
 def test_a_task_of_one_s_own_is_built_from_its_class():
-    own = ["+tasks.smile._target_=test_module.Smile", "+tasks.smile.focus=2", "+model.task_weights.smile=3"]
+    own = [f"+tasks.smile._target_={__name__}.Smile", "+tasks.smile.focus=2", "+model.task_weights.smile=3"]
     assert resolve_tasks(settings_of(*own))["smile"] == Smile(weight=3.0, focus=2)
 
 

@@ -17,6 +17,9 @@ from mefusion.datasets.reading.source import Source
 from mefusion.preparation.clips import cache_folder
 from mefusion.preparation.settings import PreparationSettings
 
+RECORDINGS = "mefusion.datasets.recordings."
+"""The module of the sources of recordings, which are not cut into clips."""
+
 
 @dataclass(frozen=True)
 class Preparation:
@@ -96,6 +99,8 @@ def plan_preparation(options: PrepareSettings) -> Preparation:
     Raises:
         MefusionError: a value is not allowed.
     """
+    if str(options.data.get("_target_")).startswith(RECORDINGS):
+        raise MefusionError(f"data={options.data.get('name')} has recordings, which are for mefusion-spot: name clips")
     source: Source = make("data", options.data, Source)  # type: ignore[type-abstract]
     require_folder_name("data.name", source.name)
     faces = options.faces

@@ -13,8 +13,8 @@ def typed(kind: Any, value: Any, place: str) -> Any:
     """A plain value as one of a type.
 
     Args:
-        kind: a dataclass, an enumeration, `str`, `int`, `bool`, `float`, `list[...]`, `dict[str, ...]` or a union of them. Of a
-            dataclass, each field has to be there.
+        kind: a dataclass, an enumeration, `str`, `int`, `bool`, `float`, `list[...]`, `dict[str, ...]` or a union of
+            them. Of a dataclass, each field has to be there.
         value: from a JSON file.
         place: where it is, for messages, as `data.fps`.
 

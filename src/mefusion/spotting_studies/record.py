@@ -13,10 +13,11 @@ from mefusion.common.files import is_irregular, write_table, write_text
 from mefusion.datasets.reading.recordings import EVENT_DTYPES, RECORDING_DTYPES
 from mefusion.evaluation.predictions import PROBABILITY, some
 from mefusion.evaluation.spotting import KINDS, kind_of_duration, score_spotting
+from mefusion.spotting.recording import expressions_of
 from mefusion.spotting_studies.work import Job
 
 DESCRIPTION, SCORES = "spotting.json", "scores.json"
-SPOTTED_COLUMNS = ("recording", "track", "event", "onset", "apex", "offset", "kind", "score")
+SPOTTED_COLUMNS = ("recording", "track", "event", "onset", "apex", "offset", "kind", "score", "speech")
 """Columns of `spotted.csv`: a row for each event, its frames by their index in the recording, from 0."""
 
 
@@ -74,7 +75,7 @@ def gather(jobs: Sequence[Job], recordings: pd.DataFrame) -> pd.DataFrame:
         events = pd.read_csv(job.folder / "events.csv")
         named = [name for name in events if name == "prediction" or name.startswith(PROBABILITY)]
         frames = {name: events[f"{name}_frame"] for name in ("onset", "apex", "offset")}
-        table = events[["track", "event", "kind", "score", *named]].assign(recording=job.recording, **frames)
+        table = events[["track", "event", "kind", "score", "speech", *named]].assign(recording=job.recording, **frames)
         if job.fps is not None:
             lengths = table["offset"] - table["onset"] + 1
             table["kind"] = [kind_of_duration(length / job.fps) for length in lengths]
@@ -102,8 +103,9 @@ def score_study(
         spotted: from `gather`.
 
     Returns:
-        What `mefusion.evaluation.spotting.score_spotting` returns for the recordings that could be read, with `study`
-        and `left_out`: of how many recordings which could not.
+        What `mefusion.evaluation.spotting.score_spotting` returns for the recordings that could be read, with `study`;
+        `speech`, the number of stretches of speech among the events, which do not count; and `left_out`: of how many
+        recordings which could not.
     """
     gone = {row["recording"] for row in facts["left_out"]}
     kept = recordings[~recordings["recording"].isin(gone)]
@@ -112,10 +114,11 @@ def score_study(
     if by:
         known = known.assign(emotion=known["label"])
         spotted = spotted.assign(prediction=spotted.get("prediction"))
-    found = score_spotting(spotted, known, kept, classes=by["classes"] if by else ())
+    counted = expressions_of(spotted)
+    found = score_spotting(counted, known, kept, classes=by["classes"] if by else ())
     left_out = {"recordings": sorted(gone), "of": len(recordings), "expressions": len(truth) - len(known)}
     left_out["lost_subjects"] = sorted({*recordings["subject"]} - {*kept["subject"]})
-    scores = {"study": facts["study"], **found, "left_out": left_out}
+    scores = {"study": facts["study"], **found, "speech": len(spotted) - len(counted), "left_out": left_out}
     write_table(directory / "recordings.csv", recordings)
     write_table(directory / "truth.csv", truth)
     write_table(directory / "spotted.csv", spotted)
@@ -185,8 +188,10 @@ def headline(facts: Mapping[str, Any], scores: Mapping[str, Any]) -> str:
 
 
 def not_scored(facts: Mapping[str, Any], scores: Mapping[str, Any]) -> list[str]:
-    """What a study's scores leave out, a phrase each: recordings that could not be read, and those not recognised."""
+    """What a study's scores leave out, a phrase each: speech, and recordings not read or not recognised."""
     told = []
+    if speech := scores.get("speech"):
+        told.append(f"not counted: {speech} of the events, which are stretches of speech")
     if gone := scores["left_out"]["recordings"]:
         phrase = f"left out {len(gone)} of {scores['left_out']['of']} recordings that could not be read ({some(gone)})"
         count = scores["left_out"]["expressions"]
