@@ -151,9 +151,9 @@ def test_help_names_the_groups_and_their_options(program, command, tmp_path):
     ):
         assert line in shown
     if program == "mefusion-train":
-        models = "fdp, fdp_released, fdp_tiny, majority, mol, mol_released, mol_tiny, off_apexnet, sssnet, ststnet"
+        models = "fdp, fdp_released, fdp_tiny, flow_cnn, hoof_svm, linear_flow, majority, mol, mol_released, mol_tiny"
         for line in (
-            f"model: {models}",
+            f"model: {models}, off_apexnet, sssnet, ststnet",
             "tasks: all, recognition",
             "trainer: cpu, ddp, gpu, smoke",
             "logger: csv, tensorboard, wandb",
