@@ -69,7 +69,7 @@ def test_the_table_has_each_event_with_probabilities_and_warnings():
     assert "<p>c &lt; d</p>" in text
     rows = [re.findall(r"<td>(.*?)</td>", row) for row in text.split("<tr>")]
     assert rows[-2] == ["1", "0:01.00 to 0:01.25", "micro", "happy &amp; &lt;b&gt;", "0.75", "0.25", ""]
-    warning = "A blink hides 50 % of its frames. It looks like speech. not recognised: too short"
+    warning = "A blink hides 50 % of its frames. It looks like speech. not recognised: too short."
     assert rows[-1] == ["2", "1:02.50 to 1:04.00", "macro", "", "", "", warning]
 
 

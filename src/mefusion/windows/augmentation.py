@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 
 from mefusion.common.errors import MefusionError
@@ -135,6 +134,8 @@ class Augmentation:
         Returns:
             float32 of the same shape.
         """
+        import cv2  # here, since every command reads the settings in this module when it starts
+
         angle, zoom = self.rotation * rng.uniform(-1, 1), 1 + self.scale * rng.uniform(-1, 1)
         size = image.shape[-1]
         matrix = cv2.getRotationMatrix2D(((size - 1) / 2, (size - 1) / 2), angle, zoom)
