@@ -1,0 +1,79 @@
+"""A set of rendered motion, subject by subject."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mefusion.synthetic.expressions import BLINK, displacement
+from mefusion.synthetic.motion.faces import FramedFace, Framing, random_face
+from mefusion.synthetic.motion.mixtures import draw_expression
+from mefusion.synthetic.motion.nuisances import GRID, as_images, measured
+from mefusion.synthetic.motion.settings import MotionSettings
+from mefusion.synthetic.portraits import load_portraits
+
+PORTRAIT_SIZE = 256
+FLOOR = (0.0, 0.4)
+CROPS = 2  # of each subject
+TILT, SHIFT = 0.03, 0.02
+BLINKS, BLINK_REACH = 0.35, 0.8 * 1.2  # share of clips; largest motion of the lids, up or down
+
+
+@dataclass(frozen=True)
+class SubjectMotion:
+    """The clips of a pseudo-subject.
+
+    Attributes:
+        emotions: of each clip, [n].
+        action_units: of each clip, [n].
+        exact: flow of the expressions alone, [n, 2, G, G] float32 px; the landmark that moves most moves by
+            `settings.amplitude`.
+        flow: the same with blink, head and errors of measurement, [n, 2, G, G] float32 px.
+        images: [n, S, S, 3] uint8: flow to the right, flow downwards, strain, each stretched to 0..255.
+    """
+
+    emotions: Sequence[str]
+    action_units: Sequence[tuple[int, ...]]
+    exact: np.ndarray
+    flow: np.ndarray
+    images: np.ndarray
+
+
+def subject_motion(settings: MotionSettings, number: int) -> SubjectMotion:
+    """Make the clips of one subject of a set; every call gives the same clips."""
+    rng = np.random.default_rng((settings.seed, number))
+    portraits = load_portraits(settings.portraits, PORTRAIT_SIZE)
+    landmarks = random_face(portraits[number % len(portraits)].landmarks, rng, size=PORTRAIT_SIZE)
+    emotions = [emotion for emotion in settings.emotions for _ in range(settings.clips_per_class)]
+    expressions = [draw_expression(emotion, rng) for emotion in emotions]
+    motion = np.stack([expression.motion for expression in expressions])
+    size = max(GRID, settings.size)
+    exact = np.empty((len(emotions), 2, size, size), np.float32)
+    lids = np.empty_like(exact)
+    for crop in range(CROPS):
+        face = FramedFace(landmarks, _framing(settings, rng), portrait_size=PORTRAIT_SIZE, size=size)
+        exact[crop::CROPS] = settings.amplitude * face.flow(motion[crop::CROPS])
+        floor = rng.uniform(*FLOOR, (len(exact[crop::CROPS]), 1, 1, 1)).astype(np.float32)
+        weight = floor + (1 - floor) * face.texture
+        exact[crop::CROPS] *= weight
+        lids[crop::CROPS] = weight * face.flow(displacement(BLINK)[None])
+    blinks = (rng.random(len(emotions)) < BLINKS) * rng.uniform(-BLINK_REACH, BLINK_REACH, len(emotions))
+    moved = exact + settings.noise * blinks.astype(np.float32)[:, None, None, None] * lids
+    flow = measured(moved, rng, level=settings.noise)
+    return SubjectMotion(
+        emotions=emotions,
+        action_units=[expression.action_units for expression in expressions],
+        exact=exact,
+        flow=flow,
+        images=as_images(flow, size=settings.size),
+    )
+
+
+def _framing(settings: MotionSettings, rng: np.random.Generator) -> Framing:
+    return Framing(
+        eyes=rng.uniform(*settings.eyes),
+        mouth=rng.uniform(*settings.mouth),
+        interocular=rng.uniform(*settings.interocular),
+        tilt=rng.normal(0, TILT),
+        shift=rng.normal(0, SHIFT),
+    )
