@@ -13,7 +13,7 @@ from mefusion.synthetic.motion.settings import MotionSettings
 from mefusion.synthetic.portraits import load_portraits
 
 PORTRAIT_SIZE = 256
-FLOOR = (0.0, 0.4)
+FLOOR = (0.0, 1.0)
 CROPS = 2  # of each subject
 TILT, SHIFT = 0.03, 0.02
 BLINKS, BLINK_REACH = 0.35, 0.8 * 1.2  # share of clips; largest motion of the lids, up or down
@@ -48,18 +48,14 @@ def subject_motion(settings: MotionSettings, number: int) -> SubjectMotion:
     expressions = [draw_expression(emotion, rng) for emotion in emotions]
     motion = np.stack([expression.motion for expression in expressions])
     size = max(GRID, settings.size)
-    exact = np.empty((len(emotions), 2, size, size), np.float32)
-    lids = np.empty_like(exact)
-    for crop in range(CROPS):
-        face = FramedFace(landmarks, _framing(settings, rng), portrait_size=PORTRAIT_SIZE, size=size)
-        exact[crop::CROPS] = settings.amplitude * face.flow(motion[crop::CROPS])
-        floor = rng.uniform(*FLOOR, (len(exact[crop::CROPS]), 1, 1, 1)).astype(np.float32)
-        weight = floor + (1 - floor) * face.texture
-        exact[crop::CROPS] *= weight
-        lids[crop::CROPS] = weight * face.flow(displacement(BLINK)[None])
-    blinks = (rng.random(len(emotions)) < BLINKS) * rng.uniform(-BLINK_REACH, BLINK_REACH, len(emotions))
-    moved = exact + settings.noise * blinks.astype(np.float32)[:, None, None, None] * lids
-    flow = measured(moved, rng, level=settings.noise)
+    crops = [
+        FramedFace(landmarks, _framing(settings, rng), portrait_size=PORTRAIT_SIZE, size=size) for _ in range(CROPS)
+    ]
+    faces = [crops[clip % CROPS] for clip in range(len(emotions))]
+    exact = settings.amplitude * np.concatenate(
+        [face.flow(each[None]) for face, each in zip(faces, motion, strict=True)]
+    )
+    flow = add_nuisances(exact, faces, rng, noise=settings.noise)
     return SubjectMotion(
         emotions=emotions,
         action_units=[expression.action_units for expression in expressions],
@@ -67,6 +63,20 @@ def subject_motion(settings: MotionSettings, number: int) -> SubjectMotion:
         flow=flow,
         images=as_images(flow, size=settings.size),
     )
+
+
+def add_nuisances(
+    exact: np.ndarray, faces: Sequence[FramedFace], rng: np.random.Generator, *, noise: float
+) -> np.ndarray:
+    """Add to the flow of expressions [n, 2, S, S] px what lids, skin, head and optical flow do; 0 adds nothing."""
+    if not noise:
+        return exact
+    blinks = (rng.random(len(exact)) < BLINKS) * rng.uniform(-BLINK_REACH, BLINK_REACH, len(exact))
+    lids = np.concatenate([face.flow(displacement(BLINK)[None]) for face in faces])
+    texture = np.stack([face.texture for face in faces])[:, None]
+    floor = rng.uniform(*FLOOR, (len(exact), 1, 1, 1)).astype(np.float32)
+    moved = exact + noise * blinks.astype(np.float32)[:, None, None, None] * lids
+    return measured(moved * (floor + (1 - floor) * texture), rng, level=noise)
 
 
 def _framing(settings: MotionSettings, rng: np.random.Generator) -> Framing:

@@ -7,8 +7,8 @@ from scipy.ndimage import gaussian_filter
 from mefusion.clips.motion import optical_strain
 
 GRID = 56  # px; the lengths below are for a picture of this side
-LEVEL = 0.8  # of all nuisances
-GAIN, GAIN_LENGTH = 0.6, 5.0
+LEVEL = 0.5  # of noise and head
+GAIN, GAIN_LENGTH = (0.3, 0.9), 4.5
 NOISE = ((2.5, 0.05), (6.0, 0.12), (16.0, 0.12))  # length in px, and standard deviation
 NOISE_SPREAD = 0.6  # log-normal, from clip to clip
 REST = 0.12  # standard deviation of the affine motion that alignment leaves of the head's
@@ -32,9 +32,11 @@ def measured(flow: np.ndarray, rng: np.random.Generator, *, level: float) -> np.
     """
     if not level:
         return flow
-    count, size, level = len(flow), flow.shape[-1], LEVEL * level
+    count, size = len(flow), flow.shape[-1]
     scale = size / GRID
-    gain = np.exp(GAIN * level * smooth_noise(rng, (count, 1, size, size), GAIN_LENGTH * scale))
+    asked, level = level, LEVEL * level
+    spans = min(asked, 1) * rng.uniform(*GAIN, (count, 1, 1, 1)).astype(np.float32)
+    gain = np.exp(spans * smooth_noise(rng, (count, 1, size, size), GAIN_LENGTH * scale))
     spread = level * np.exp(rng.normal(0, NOISE_SPREAD, (count, 1, 1, 1))).astype(np.float32)
     noise = sum(std * smooth_noise(rng, flow.shape, length * scale) for length, std in NOISE)
     axis = np.linspace(-1, 1, size, dtype=np.float32)
