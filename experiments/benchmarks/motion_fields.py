@@ -64,9 +64,7 @@ def made_fields(count: int) -> Mapping[str, np.ndarray]:
     fields: dict[str, list[np.ndarray]] = {"exact": [], "generated": [], "measured": []}
     for start in range(0, count, CLIPS_OF_SUBJECT):
         subject = Subject(portrait, seed=start)
-        face = FramedFace(
-            subject.landmarks, framing_of(subject.landmarks), portrait_size=PORTRAIT_SIZE, size=GRID
-        )
+        face = FramedFace(subject.landmarks, framing_of(subject.landmarks), portrait_size=PORTRAIT_SIZE, size=GRID)
         numbers = range(start, min(start + CLIPS_OF_SUBJECT, count))
         motions = np.stack([draw_expression(emotions[number % 3], rng).motion for number in numbers])
         exact = face.flow(motions)
@@ -98,33 +96,29 @@ def orientations(fields: np.ndarray) -> list[float]:
     return [float(each) for each in share / share.sum()]
 
 
-def table(fields: Mapping[str, np.ndarray]) -> dict[str, list[float]]:
-    """What each kind of field looks like."""
-    exact = fields["exact"]
-    rows: dict[str, list[float]] = {}
-    for name, each in fields.items():
-        length = np.abs(each)
-        agreement = [np.corrcoef(a.ravel(), b.ravel())[0, 1] for a, b in zip(each, exact, strict=True)]
-        kinds = {
-            "correlation with the exact motion": [float(np.mean(agreement))],
-            "median of the motion / its sd": [float(np.median(length, axis=(2, 3)).mean())],
-            "largest motion / its sd": [float(length.max(axis=(2, 3)).mean())],
-            "kurtosis": [float((each**4).mean(axis=(2, 3)).mean())],
-        }
-        kinds |= {f"to the {side}": [share] for side, share in zip(("right", "bottom", "left", "top"), orientations(each), strict=True)}
-        kinds |= {f"power at {band} cycles": [share] for band, share in zip(BANDS, spectrum(each), strict=True)}
-        for kind, value in kinds.items():
-            rows.setdefault(kind, []).extend(value)
-    return rows
+def facts(fields: np.ndarray, exact: np.ndarray) -> dict[str, float]:
+    """What fields [n, 2, 28, 28] look like, and how far they agree with the exact ones."""
+    length = np.abs(fields)
+    agreement = [np.corrcoef(a.ravel(), b.ravel())[0, 1] for a, b in zip(fields, exact, strict=True)]
+    sides = zip(("right", "bottom", "left", "top"), orientations(fields), strict=True)
+    return {
+        "correlation with the exact motion": float(np.mean(agreement)),
+        "median of the motion / its sd": float(np.median(length, axis=(2, 3)).mean()),
+        "largest motion / its sd": float(length.max(axis=(2, 3)).mean()),
+        "kurtosis": float((fields**4).mean(axis=(2, 3)).mean()),
+        **{f"motion to the {side}": share for side, share in sides},
+        **{f"power at {band} cycles": share for band, share in zip(BANDS, spectrum(fields), strict=True)},
+    }
 
 
 def main() -> None:
     """Print the table."""
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 90
     fields = made_fields(count)
-    print(f"{'':36}" + "".join(f"{name:>12}" for name in fields))
-    for kind, values in table(fields).items():
-        print(f"{kind:36}" + "".join(f"{value:12.4f}" for value in values))
+    columns = {name: facts(each, fields["exact"]) for name, each in fields.items()}
+    print(f"{count} clips".ljust(36) + "".join(f"{name:>12}" for name in columns))
+    for fact in columns["exact"]:
+        print(f"{fact:36}" + "".join(f"{column[fact]:12.3f}" for column in columns.values()))
 
 
 if __name__ == "__main__":

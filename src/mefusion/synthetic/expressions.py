@@ -38,9 +38,9 @@ ACTION_UNITS: Mapping[int, Mapping[int, tuple[float, float]]] = {
          8: (0, 1), 7: (0, 0.9), 6: (0, 0.7), 5: (0, 0.4)},
 }  # fmt: skip
 
-# The same after a comparison with mean flow of real expressions: in a smile the cheek goes mostly outwards, a raised cheek
-# lifts the lower lid and lowers the upper one, and the upper lid follows a lowered brow. `data=synthetic_motion` uses these;
-# the pictures of `data=synthetic` are rendered with `ACTION_UNITS`, so that the sets and scores that exist stay the same.
+# The same, corrected after a look at the mean flow of real expressions: in a smile the cheek goes mostly outwards, a
+# raised cheek moves both lids, and the upper lid follows a lowered brow. `data=synthetic_motion` uses these. The pictures
+# of `data=synthetic` are rendered with `ACTION_UNITS`, so that its sets and their scores stay the same.
 CORRECTED_UNITS: Mapping[int, Mapping[int, tuple[float, float]]] = {
     **ACTION_UNITS,
     4: {21: (-0.4, 0.9), 20: (-0.4, 0.9), 19: (-0.3, 0.8), 18: (-0.1, 0.5), 17: (0, 0.3), FOREHEAD: (0, 0.3),

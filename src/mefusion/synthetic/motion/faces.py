@@ -3,22 +3,17 @@
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.spatial.distance import cdist
 
 from mefusion.faces.alignment import LANDMARK_MIRROR, eye_centres
 from mefusion.synthetic.expressions import CONTROL_MIRROR
-from mefusion.synthetic.render import SKIN, control_points, random_identity
+from mefusion.synthetic.render import control_points, random_identity
 from mefusion.synthetic.warps import spline_basis
 
 MOUTH = slice(48, 68)
-SMOOTHING = 3e-5
-TEXTURED = [*range(17, 27), *range(31, 36), *range(36, 68)]
-TEXTURE_WIDTH = 0.18
-
-
-def texture(points, landmarks, *, width):
-    d = np.linalg.norm(points[:, None] - landmarks[None, TEXTURED], axis=-1).min(1) / width
-    n = int(np.sqrt(len(points)))
-    return np.exp(-0.5 * d**2).reshape(n, n).astype(np.float32)
+FEATURES = [*range(17, 27), *range(31, 68)]  # brows, nostrils, eyes, mouth
+FEATURE_WIDTH = 0.18  # how far skin moves with them, in distances between the eyes
+SMOOTHING = 3e-5  # a tenth of what pictures need: lids and brows part more sharply, since no picture can fold here
 
 
 @dataclass(frozen=True)
@@ -59,6 +54,11 @@ class FramedFace:
         framing: where the face is in the picture.
         portrait_size: side of the portrait, px.
         size: side of the cropped picture, px.
+
+    Attributes:
+        size: side of the picture, px.
+        landmarks: [68, 2] px of the picture.
+        features: how near each pixel is to brows, eyes, nostrils or mouth, [size, size], 1 there and 0 far from them.
     """
 
     def __init__(self, landmarks: np.ndarray, framing: Framing, *, portrait_size: int, size: int):
@@ -77,7 +77,8 @@ class FramedFace:
         back = np.linalg.inv(self._to_crop @ level)
         points = (pixels - centre) @ back.T + middle
         self.landmarks = (landmarks - middle) @ (self._to_crop @ level).T + centre - 0.5
-        self.texture = texture(pixels - 0.5, self.landmarks, width=TEXTURE_WIDTH * framing.interocular * size)
+        gaps = cdist(pixels - 0.5, self.landmarks[FEATURES]).min(axis=1) / (FEATURE_WIDTH * framing.interocular * size)
+        self.features = np.exp(-0.5 * gaps**2).reshape(size, size).astype(np.float32)
         basis = spline_basis(
             control_points(landmarks, portrait_size),
             np.concatenate([points, landmarks]),

@@ -13,10 +13,10 @@ from mefusion.synthetic.motion.settings import MotionSettings
 from mefusion.synthetic.portraits import load_portraits
 
 PORTRAIT_SIZE = 256
-FLOOR = (0.0, 1.0)
 CROPS = 2  # of each subject
 TILT, SHIFT = 0.03, 0.02
-BLINKS, BLINK_REACH = 0.35, 0.8 * 1.2  # share of clips; largest motion of the lids, up or down
+BLINKS, BLINK_REACH = 0.35, 0.96  # share of clips; largest motion of the lids, up or down
+FAR_SKIN = (0.0, 1.0)  # how much of its motion skin far from the features shows, from clip to clip
 
 
 @dataclass(frozen=True)
@@ -72,18 +72,16 @@ def add_nuisances(
     if not noise:
         return exact
     blinks = (rng.random(len(exact)) < BLINKS) * rng.uniform(-BLINK_REACH, BLINK_REACH, len(exact))
-    lids = np.concatenate([face.flow(displacement(BLINK)[None]) for face in faces])
-    texture = np.stack([face.texture for face in faces])[:, None]
-    floor = rng.uniform(*FLOOR, (len(exact), 1, 1, 1)).astype(np.float32)
-    moved = exact + noise * blinks.astype(np.float32)[:, None, None, None] * lids
-    return measured(moved * (floor + (1 - floor) * texture), rng, level=noise)
+    closing = {id(face): face.flow(displacement(BLINK)[None])[0] for face in faces}
+    lids = np.stack([closing[id(face)] for face in faces])
+    near = np.stack([face.features for face in faces])[:, None]
+    far = rng.uniform(*FAR_SKIN, (len(exact), 1, 1, 1)).astype(np.float32)
+    shown = 1 - min(noise, 1) * (1 - far) * (1 - near)
+    return measured((exact + noise * blinks.astype(np.float32)[:, None, None, None] * lids) * shown, rng, level=noise)
 
 
 def _framing(settings: MotionSettings, rng: np.random.Generator) -> Framing:
-    return Framing(
-        eyes=rng.uniform(*settings.eyes),
-        mouth=rng.uniform(*settings.mouth),
-        interocular=rng.uniform(*settings.interocular),
-        tilt=rng.normal(0, TILT),
-        shift=rng.normal(0, SHIFT),
+    eyes, mouth, interocular = (
+        rng.uniform(low, high) for low, high in (settings.eyes, settings.mouth, settings.interocular)
     )
+    return Framing(eyes, mouth, interocular, tilt=rng.normal(0, TILT), shift=rng.normal(0, SHIFT))

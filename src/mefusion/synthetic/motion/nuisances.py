@@ -7,11 +7,10 @@ from scipy.ndimage import gaussian_filter
 from mefusion.clips.motion import optical_strain
 
 GRID = 56  # px; the lengths below are for a picture of this side
-LEVEL = 0.5  # of noise and head
-GAIN, GAIN_LENGTH = (0.3, 0.9), 4.5
-NOISE = ((2.5, 0.05), (6.0, 0.12), (16.0, 0.12))  # length in px, and standard deviation
+GAIN, GAIN_LENGTH = (0.3, 0.9), 4.5  # standard deviation of its logarithm, from clip to clip; px
+NOISE = ((2.5, 0.025), (6.0, 0.06), (16.0, 0.06))  # length in px, and standard deviation
 NOISE_SPREAD = 0.6  # log-normal, from clip to clip
-REST = 0.12  # standard deviation of the affine motion that alignment leaves of the head's
+REST = 0.06  # standard deviation of the affine motion that alignment leaves of the head's
 MEDIAN, MEDIAN_SHARE = 5, 0.7
 BLUR = (0.6, 1.5)  # px
 
@@ -19,13 +18,13 @@ BLUR = (0.6, 1.5)  # px
 def measured(flow: np.ndarray, rng: np.random.Generator, *, level: float) -> np.ndarray:
     """Make exact flow look like measured flow, on a face whose head has moved a little.
 
-    Where skin is flat, optical flow sees less of the motion than where it has texture: a gain that varies smoothly. It
-    adds smooth errors, outliers of which a median filter leaves little, and blur.
+    Where skin has no texture, optical flow sees less of its motion: a gain that varies over the face. Flow adds smooth
+    errors and blur, and some pipelines a median filter.
 
     Args:
         flow: [n, 2, S, S] px, of which the expression's largest motion is about 1.
         rng: source of all random choices.
-        level: of gain, noise and head; 0 changes nothing.
+        level: how much of it; 0 changes nothing.
 
     Returns:
         [n, 2, S, S] float32.
@@ -34,9 +33,8 @@ def measured(flow: np.ndarray, rng: np.random.Generator, *, level: float) -> np.
         return flow
     count, size = len(flow), flow.shape[-1]
     scale = size / GRID
-    asked, level = level, LEVEL * level
-    spans = min(asked, 1) * rng.uniform(*GAIN, (count, 1, 1, 1)).astype(np.float32)
-    gain = np.exp(spans * smooth_noise(rng, (count, 1, size, size), GAIN_LENGTH * scale))
+    strength = min(level, 1) * rng.uniform(*GAIN, (count, 1, 1, 1)).astype(np.float32)
+    gain = np.exp(strength * smooth_noise(rng, (count, 1, size, size), GAIN_LENGTH * scale))
     spread = level * np.exp(rng.normal(0, NOISE_SPREAD, (count, 1, 1, 1))).astype(np.float32)
     noise = sum(std * smooth_noise(rng, flow.shape, length * scale) for length, std in NOISE)
     axis = np.linspace(-1, 1, size, dtype=np.float32)
@@ -54,8 +52,11 @@ def smooth_noise(rng: np.random.Generator, shape: tuple[int, ...], length: float
     """Gaussian fields of mean 0 and standard deviation 1, smooth over `length` px, float32."""
     white = rng.standard_normal(shape, dtype=np.float32)
     # Smoothing of sigma s leaves 1 / (2 s sqrt(pi)) of white noise's standard deviation.
-    return 2 * length * np.sqrt(np.pi, dtype=np.float32) * gaussian_filter(
-        white, (*[0] * (len(shape) - 2), length, length), mode="wrap", truncate=3
+    return (
+        2
+        * length
+        * np.sqrt(np.pi, dtype=np.float32)
+        * gaussian_filter(white, (*[0] * (len(shape) - 2), length, length), mode="wrap", truncate=3)
     )
 
 

@@ -20,7 +20,7 @@ class MotionSettings:
         clips_per_class: number of clips of each emotion for each subject.
         size: side of the images, px; one of `SIZES`.
         amplitude: motion of the landmark that moves most, where the nuisances are those of 1. Smaller is harder.
-        noise: the nuisances are multiplied by this; 0 gives the expression's motion alone.
+        noise: how much of the nuisances (blinks, head, errors of the flow); 0 gives the expression's motion alone.
         eyes, mouth: smallest and largest height of the eyes and of the mouth in the image, 0 (top) to 1.
         interocular: smallest and largest distance between the eyes, in widths of the image.
         seed: seed of subjects and clips.
@@ -32,9 +32,9 @@ class MotionSettings:
     size: int = 28
     amplitude: float = 1.0
     noise: float = 1.0
-    eyes: Sequence[float] = (0.18, 0.28)
-    mouth: Sequence[float] = (0.60, 0.70)
-    interocular: Sequence[float] = (0.50, 0.62)
+    eyes: Sequence[float] = (0.18, 0.40)
+    mouth: Sequence[float] = (0.60, 0.74)
+    interocular: Sequence[float] = (0.34, 0.62)
     seed: int = 0
     portraits: str | None = None
 
