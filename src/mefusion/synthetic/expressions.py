@@ -39,7 +39,7 @@ ACTION_UNITS: Mapping[int, Mapping[int, tuple[float, float]]] = {
 }  # fmt: skip
 
 # The same, corrected after a look at the mean flow of real expressions: in a smile the cheek goes mostly outwards, a
-# raised cheek moves both lids, and the upper lid follows a lowered brow. `data=synthetic_motion` uses these. The pictures
+# raised cheek moves both lids, the upper lid follows a lowered brow. `data=synthetic_motion` uses these. The pictures
 # of `data=synthetic` are rendered with `ACTION_UNITS`, so that its sets and their scores stay the same.
 CORRECTED_UNITS: Mapping[int, Mapping[int, tuple[float, float]]] = {
     **ACTION_UNITS,

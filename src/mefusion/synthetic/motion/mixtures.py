@@ -7,7 +7,7 @@ import numpy as np
 
 from mefusion.synthetic.expressions import CONTROL_MIRROR, CORRECTED_UNITS, displacement
 
-# emotion -> action units that occur together -> their probability
+# emotion -> action units that occur together -> how often, as weights that need not sum to 1
 MIXTURES: Mapping[str, Mapping[tuple[int, ...], float]] = {
     "negative": {
         (4,): 0.26, (4, 7): 0.16, (4, 9): 0.08, (4, 10): 0.04, (9, 10): 0.05, (9,): 0.04, (10,): 0.04, (14,): 0.12,
