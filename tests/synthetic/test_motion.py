@@ -101,7 +101,9 @@ def test_lids_open_and_close(landmarks, unit, opens):
 
 def test_a_face_is_where_its_framing_says(landmarks):
     face = framed(landmarks)
-    left, right, mouth = (face.landmarks[part].mean(axis=0) + 0.5 for part in (range(36, 42), range(42, 48), range(48, 68)))
+    left, right, mouth = (
+        face.landmarks[part].mean(axis=0) + 0.5 for part in (range(36, 42), range(42, 48), range(48, 68))
+    )
     assert (left + right)[1] / 2 == pytest.approx(0.35 * 56)
     assert (left + right)[0] / 2 == pytest.approx(0.5 * 56)
     assert right[0] - left[0] == pytest.approx(0.5 * 56)
