@@ -146,7 +146,7 @@ def test_help_names_the_groups_and_their_options(program, command, tmp_path):
     shown = command(program, "--help", cwd=tmp_path).stdout
     for line in (
         "data: cas_me_2, cas_me_2_long, cas_me_3, cas_me_3_long, casme2, flow_images, manifest, megc2019, pooled, "
-        "samm, samm_long, smic, synthetic, synthetic_long",
+        "samm, samm_long, smic, synthetic, synthetic_long, synthetic_motion",
         "faces: default, dlib, face_alignment, none, precomputed",
         "labels: five, four, objective, seven, three, three_wide, values",
     ):

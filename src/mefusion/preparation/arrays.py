@@ -11,7 +11,7 @@ from mefusion.faces.alignment import alignment_matrix, fill_missing, stabilised_
 from mefusion.faces.detectors import FaceBackend
 from mefusion.preparation.settings import Alignment, FaceSettings, MissingApex, PreparationSettings
 
-FLOW_IMAGE = (28, 28, 3)
+FLOW_IMAGE_SIDES = (28, 56, 112)  # px
 FLOWS = ("flow", "onset_apex_flow")  # arrays of a prepared clip
 
 
@@ -108,18 +108,19 @@ def flow_image_arrays(image: np.ndarray) -> dict[str, np.ndarray]:
     """Make the arrays of a clip that is a flow image.
 
     Args:
-        image: [28, 28, 3] uint8.
+        image: [S, S, 3] uint8, S one of `FLOW_IMAGE_SIDES`.
 
     Returns:
-        `flow_image` [3, 28, 28] uint8: flow to the right, flow downwards, and strain.
+        `flow_image` [3, S, S] uint8: flow to the right, flow downwards, and strain.
 
     Raises:
         MefusionError: the image has another size.
     """
-    if image.shape != FLOW_IMAGE:
-        height, width, _ = image.shape
+    height, width, _ = image.shape
+    if height != width or width not in FLOW_IMAGE_SIDES:
+        sides = " or ".join(f"{side}x{side}" for side in FLOW_IMAGE_SIDES)
         raise MefusionError(
-            f"the image has {width}x{height} pixels: a clip must be a flow image of 28x28, a folder of frames or a "
+            f"the image has {width}x{height} pixels: a clip must be a flow image of {sides}, a folder of frames or a "
             "video file"
         )
     return {"flow_image": image.transpose(2, 0, 1)}

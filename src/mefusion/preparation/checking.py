@@ -7,6 +7,7 @@ import pandas as pd
 
 from mefusion.clips.cache import ClipHeader, load_arrays, read_header, save_clip
 from mefusion.common.errors import MefusionError
+from mefusion.preparation.arrays import FLOW_IMAGE_SIDES
 from mefusion.preparation.settings import PreparationSettings
 
 METADATA = ("state", "content", "n_frames", "apex", "apex_place", "note")
@@ -86,7 +87,9 @@ def _fault(header: ClipHeader, settings: PreparationSettings) -> str | None:
 def _expected_arrays(header: ClipHeader, settings: PreparationSettings) -> Mapping[str, tuple[str, tuple[int, ...]]]:
     """Type and shape of each array, see `prepare_clip` and `flow_image_arrays`."""
     if "flow_image" in header.arrays:
-        return {"flow_image": ("U8", (3, 28, 28))}
+        shapes = [(3, side, side) for side in FLOW_IMAGE_SIDES]
+        found = header.arrays["flow_image"][1]
+        return {"flow_image": ("U8", found if found in shapes else shapes[0])}
     stride = stride_of(int(header.metadata["n_frames"]), settings)
     frames, canvas, small = stride * settings.clip_length, settings.canvas, settings.small
     arrays: dict[str, tuple[str, tuple[int, ...]]] = {

@@ -40,7 +40,7 @@ def crop_portrait(image: np.ndarray, landmarks: np.ndarray, *, size: int) -> Por
     return Portrait(picture, landmarks * scale + matrix[:, 2])
 
 
-def _controls(landmarks: np.ndarray, size: int) -> np.ndarray:
+def control_points(landmarks: np.ndarray, size: int) -> np.ndarray:
     """Control points: the 72 that action units move, then points on the picture's border, which do not move."""
     cheeks = [(landmarks[a] + landmarks[b] + landmarks[c]) / 3 for a, b, c in ((36, 31, 4), (45, 35, 12))]
     up = np.array(eye_centres(landmarks)).mean(0) - landmarks[33]
@@ -66,15 +66,15 @@ class Subject:
             image = image[:, ::-1]
             landmarks = (landmarks * (-1, 1) + (size - 1, 0))[LANDMARK_MIRROR]
         self.size = size
-        self.landmarks = landmarks + _identity(landmarks, rng)
-        backward = spline_basis(_controls(self.landmarks, size), pixel_grid(size).reshape(-1, 2), scale=size)
+        self.landmarks = landmarks + random_identity(landmarks, rng)
+        backward = spline_basis(control_points(self.landmarks, size), pixel_grid(size).reshape(-1, 2), scale=size)
         shift = np.zeros((backward.shape[1], 2), np.float32)
         shift[:68] = landmarks - self.landmarks
         source = pixel_grid(size) + (backward @ shift).reshape(size, size, 2)
         warped = cv2.remap(np.ascontiguousarray(image), source, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
         self.image = _appearance(warped, rng)
         self._skin = spline_basis(
-            _controls(self.landmarks, size), pixel_grid(size).reshape(-1, 2), scale=size, smoothing=SKIN
+            control_points(self.landmarks, size), pixel_grid(size).reshape(-1, 2), scale=size, smoothing=SKIN
         )
 
     def field(self, motion: np.ndarray) -> np.ndarray:
@@ -94,7 +94,7 @@ class Subject:
         return float(np.linalg.norm(alignment_matrix(self.landmarks, size=144)[0, :2]))
 
 
-def _identity(landmarks: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def random_identity(landmarks: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Smooth random displacement [68, 2] px: similar for neighbouring landmarks, and mostly symmetric."""
     left, right = eye_centres(landmarks)
     unit = np.linalg.norm(right - left)

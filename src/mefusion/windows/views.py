@@ -283,7 +283,8 @@ def _resized(size: int, image: np.ndarray) -> np.ndarray:
     """
     values = image.transpose(1, 2, 0).astype(np.float32) / 255 - np.array([0.5, 0.5, 0], np.float32)
     if size != len(values):
-        values = cv2.resize(values, (size, size), interpolation=cv2.INTER_LINEAR)
+        way = cv2.INTER_AREA if size < len(values) else cv2.INTER_LINEAR
+        values = cv2.resize(values, (size, size), interpolation=way)
     return np.ascontiguousarray(values.transpose(2, 0, 1))
 
 

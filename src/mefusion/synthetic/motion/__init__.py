@@ -1,0 +1,1 @@
+"""Motion of faces without pictures: flow images of expressions from action units alone."""
