@@ -167,7 +167,9 @@ def articulation(times: np.ndarray, landmarks: np.ndarray, moments: np.ndarray) 
 
 
 def sync(times: np.ndarray, landmarks: np.ndarray, sound: np.ndarray, moments: np.ndarray) -> float:
-    """Largest correlation, within 0.2 s, of the inner lips' speed with the loudness of the voice.
+    """Largest correlation, within 0.2 s, of the inner lips' speed with the loudness of the voice, both at 1 to 6 Hz.
+
+    The speed has a sign: it is positive while the lips part.
 
     Args:
         times: of the frames, s from the sound's start.
@@ -175,7 +177,7 @@ def sync(times: np.ndarray, landmarks: np.ndarray, sound: np.ndarray, moments: n
         sound: float32 at `RATE`.
         moments: at which the curves are taken, at `CURVE_RATE`.
     """
-    speed = np.abs(np.gradient(_opening(times, landmarks, moments, upper=62, lower=66)))
+    speed = np.gradient(_opening(times, landmarks, moments, upper=62, lower=66))
     mouth, voice = _band(speed, SYNC_BAND), _band(loudness(sound, len(moments)), SYNC_BAND)
     shifts = range(-round(LAG * CURVE_RATE), round(LAG * CURVE_RATE) + 1)
     return max(

@@ -81,11 +81,8 @@ def _extract(settings: "AnnotateSettings", output: Path, *, quiet: bool) -> bool
         segments=settings.segments,
         allow_broken=settings.allow_broken,
     )
-    done = extract(
-        Path(settings.source.path), output, chosen, settings.identity, workers=settings.workers, quiet=quiet
-    )
-    for problem in done.problems:
-        print(f"{PROGRAM}: {problem}", file=sys.stderr, flush=True)
+    done = extract(Path(settings.source.path), output, chosen, settings.identity, workers=settings.workers, quiet=quiet)
+    _tell(done.problems)
     if not quiet:
         seconds = sum(segment.end - segment.start for segment in done.segments)
         people = len({segment.subject for segment in done.segments})
@@ -98,7 +95,19 @@ def _extract(settings: "AnnotateSettings", output: Path, *, quiet: bool) -> bool
 
 
 def _export(settings: "AnnotateSettings", output: Path, *, quiet: bool) -> bool:
-    return False
+    """Stage export; whether a video could not be read any more."""
+    from mefusion.annotation.export import export
+
+    done = export(output, None, {}, settings.export, workers=settings.workers, quiet=quiet)
+    _tell(done.problems)
+    if not quiet:
+        print(f"{done.clips} clips in {output / 'manifest.csv'}, without emotions: nothing is labelled yet", flush=True)
+    return bool(done.problems)
+
+
+def _tell(problems: Sequence[str]) -> None:
+    for problem in problems:
+        print(f"{PROGRAM}: {problem}", file=sys.stderr, flush=True)
 
 
 def _parser() -> argparse.ArgumentParser:

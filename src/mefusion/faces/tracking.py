@@ -101,7 +101,8 @@ class FaceTracker:
         followed = [piece for piece in self._pieces if self.wanted in ("largest", "all", piece.person)]
         now = self._detected == frame.time
         return [
-            Face(piece.person, piece.number, piece.box, piece.landmarks, now and piece.missed == 0) for piece in followed
+            Face(piece.person, piece.number, piece.box, piece.landmarks, now and piece.missed == 0)
+            for piece in followed
         ]
 
     def _is_other_scene(self, grey: np.ndarray) -> bool:

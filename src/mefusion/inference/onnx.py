@@ -151,7 +151,9 @@ def _how_to_use(bundle: Bundle, example: Tensor, outputs: dict[str, Tensor]) -> 
             "axes": "window, frame in the order of time, channel, row, column"
             if frames
             else "window, channel (flow to the right px, flow downwards px, optical strain), row, column",
-            "values": "grey levels 0 to 255 of the aligned face" if frames else "the flow from onset to apex and its strain",
+            "values": "grey levels 0 to 255 of the aligned face"
+            if frames
+            else "the flow from onset to apex and its strain",
         },
         "normalisation": "inside the model: (inputs * scale - mean) / std; do not normalise before",
         "outputs": {name: ["batch", *value.shape[1:]] for name, value in outputs.items()},

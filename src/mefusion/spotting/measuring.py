@@ -2,16 +2,25 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 
 from mefusion.clips.stream import Frame
-from mefusion.faces.tracking import Face, FaceTracker
+from mefusion.faces.tracking import Face
 from mefusion.spotting.eyes import eye_aspect, mouth_opening
 from mefusion.spotting.motion import OWNERS, Reference
 
 RENEW = 200  # measured frames after which the reference is taken anew
 LONGEST_GAP = 0.25  # s; nothing is interpolated over longer gaps between frames
+
+
+class Follower(Protocol):
+    """Gives the faces of frames, one frame after the other, as `mefusion.faces.tracking.FaceTracker` does."""
+
+    def update(self, frame: Frame) -> list[Face]:
+        """The faces in the next frame."""
+        ...
 
 
 @dataclass
@@ -87,7 +96,7 @@ class Segment:
     curves: list[Curve] = field(default_factory=list)
 
 
-def measure(frames: Iterable[Frame], tracker: FaceTracker, *, rate: float) -> Segment:
+def measure(frames: Iterable[Frame], tracker: Follower, *, rate: float) -> Segment:
     """Measure frames, one at a time.
 
     Args:
