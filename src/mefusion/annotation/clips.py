@@ -147,17 +147,31 @@ def _events(
         ]
     else:
         moved = np.nan_to_num(motion.displacement[:, NO_MOUTH], nan=-1.0).max(axis=1)
-        spans = [window_around((motion.first + int(moved.argmax())) / spotting.rate, times, settings.window_s)]
+        moments = (motion.first + np.arange(len(moved))) / spotting.rate
+        spans = [window_around(moments, moved, times, settings.window_s)]
     return [
         dict(zip(("onset", "apex", "offset"), (int(np.abs(times - t).argmin()) for t in span), strict=True))
         for span in spans
     ]
 
 
-def window_around(apex: float, times: np.ndarray, length: float) -> tuple[float, float, float]:
-    """Onset, apex and offset, s: a window of a length around the apex, moved to lie between the first and last time."""
-    onset = max(min(apex - length / 2, float(times[-1]) - length), float(times[0]))
-    return onset, apex, min(onset + length, float(times[-1]))
+def window_around(
+    moments: np.ndarray, moved: np.ndarray, times: np.ndarray, length: float
+) -> tuple[float, float, float]:
+    """Onset, apex and offset, s: a window around the largest displacement.
+
+    The apex is looked for where the window lies within the clip, since curves are less exact at their ends.
+
+    Args:
+        moments: of the curve, s.
+        moved: its displacements.
+        times: of the clip's frames, s.
+        length: of the window, s; a shorter clip is taken whole.
+    """
+    half = min(length, float(times[-1] - times[0])) / 2
+    inside = (moments >= times[0] + half - 1e-6) & (moments <= times[-1] - half + 1e-6)
+    apex = float(moments[inside][moved[inside].argmax()]) if inside.any() else float(times[0] + times[-1]) / 2
+    return apex - half, apex, apex + half
 
 
 class _Reader:
