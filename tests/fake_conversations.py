@@ -80,6 +80,12 @@ def quiet_settings(**changes: object) -> RecordingSettings:
     return RecordingSettings(**({"faces": 2, "fps": 25.0, "width": 640, "height": 320} | still | changes))
 
 
+def monologue(path: Path, *, seed: int = 0, **changes: object) -> Path:
+    """One face that speaks from 0.3 to 3 s."""
+    small = {"faces": 1, "width": 320, "height": 240, "face_size": 224, "seconds": 3.4, "head_motion": 0.3}
+    return write_media(path, *converse([(0, 0.3, 3.0)], quiet_settings(**(small | changes)), seed=seed))
+
+
 def write_media(
     path: Path,
     pictures: Sequence[np.ndarray] | Recording,
@@ -87,6 +93,7 @@ def write_media(
     *,
     fps: float = 25.0,
     sound_start: float = 0.0,
+    pixels: str = "yuv420p",
 ) -> Path:
     """Write H.264 and AAC.
 
@@ -96,6 +103,7 @@ def write_media(
         sound: at `RATE`; None means no sound.
         fps: of pictures.
         sound_start: time stamp of the first sample, s.
+        pixels: yuv444p allows odd sizes.
     """
     times = pictures.times if isinstance(pictures, Recording) else np.arange(len(pictures)) / fps
     images = (frame.image for frame in pictures.frames()) if isinstance(pictures, Recording) else iter(pictures)
@@ -105,7 +113,7 @@ def write_media(
         done = 0
         for number, image in enumerate(images):
             if number == 0:
-                video.height, video.width, video.pix_fmt = *image.shape[:2], "yuv420p"
+                video.height, video.width, video.pix_fmt = *image.shape[:2], pixels
                 video.codec_context.time_base = TICKS
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
             frame.pts, frame.time_base = round(times[number] / TICKS), TICKS
@@ -123,7 +131,7 @@ def write_media(
 def _encode(container, audio, sound, done, until, start):
     while done < min(until, len(sound)):
         block = sound[done : done + 1024]
-        frame = av.AudioFrame.from_ndarray(block[None], format="fltp", layout="mono")
+        frame = av.AudioFrame.from_ndarray(block[None].astype(np.float32), format="fltp", layout="mono")
         frame.rate, frame.time_base = RATE, Fraction(1, RATE)
         frame.pts = done + round(start * RATE)
         container.mux(audio.encode(frame))

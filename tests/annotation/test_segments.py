@@ -1,3 +1,5 @@
+import itertools
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -37,4 +39,4 @@ def test_segments_have_allowed_lengths_and_lie_in_one_scene(edges, cuts):
         assert SETTINGS.shortest - 1e-6 <= end - start <= SETTINGS.longest + 1e-6
         assert not any(start + 1e-9 < cut < end - 1e-9 for cut in cuts)
     assert found == sorted(found)
-    assert all(one[1] <= other[0] + 1e-9 for one, other in zip(found[:-1], found[1:], strict=True))
+    assert all(one[1] <= other[0] + 1e-9 for one, other in itertools.pairwise(found))
