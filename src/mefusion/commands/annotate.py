@@ -38,13 +38,14 @@ def annotate(overrides: Sequence[str], *, quiet: bool = False) -> int:
         quiet: whether only errors are printed.
 
     Returns:
-        0, or 1 if a video could not be read.
+        0, or 1 if a video could not be read, or a segment has no answer that it could have.
 
     Raises:
-        MefusionError: a setting is not allowed, a package is not installed, or another process annotates there.
+        MefusionError: a setting is missing or not allowed, a package is not installed, or another process annotates there.
     """
     from omegaconf import OmegaConf
 
+    from mefusion.annotation.labelling.settings import require_server
     from mefusion.common.errors import MefusionError
     from mefusion.common.files import try_lock, write_text
     from mefusion.configuration.cli import compose, configuration_folder
@@ -55,14 +56,20 @@ def annotate(overrides: Sequence[str], *, quiet: bool = False) -> int:
     settings: AnnotateSettings = typed_settings(config)
     output = Path(settings.output_dir)
     failed = False
+    if settings.stage in (Stage.all, Stage.label) and not settings.dry_run:
+        require_server(settings.api)  # before hours of extraction
     with try_lock(output) as alone:
         if not alone:
             raise MefusionError(f"another process annotates in {output}: wait for it, or give another output_dir")
         write_text(output / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
         if settings.stage in (Stage.all, Stage.extract):
             failed |= _extract(settings, output, quiet=quiet)
-        if settings.stage in (Stage.all, Stage.export):
+        if settings.stage in (Stage.all, Stage.label):
+            failed |= _label(settings, output, quiet=quiet)
+        if settings.stage in (Stage.all, Stage.export) and not settings.dry_run:
             failed |= _export(settings, output, quiet=quiet)
+        if settings.stage == Stage.evaluate:
+            _evaluate(settings, output, quiet=quiet)
     return int(failed)
 
 
@@ -94,15 +101,93 @@ def _extract(settings: "AnnotateSettings", output: Path, *, quiet: bool) -> bool
     return bool(done.problems)
 
 
+def _label(settings: "AnnotateSettings", output: Path, *, quiet: bool) -> bool:
+    """Stage label; whether an answer is missing that could be had."""
+    import importlib.util
+
+    from mefusion.annotation.consistency import write_consistency
+    from mefusion.annotation.contents import VideoContents
+    from mefusion.annotation.extraction import read_segments
+    from mefusion.annotation.labelling.settings import LabelSettings
+    from mefusion.common.errors import MefusionError
+
+    for package in ("openai", "pydantic"):
+        if importlib.util.find_spec(package) is None:
+            raise MefusionError(f"stage=label needs the package {package}: pip install 'mefusion[annotate]'")
+    from mefusion.annotation.labelling.labelling import label_segments
+
+    chosen = LabelSettings(
+        api=settings.api,
+        request=settings.request,
+        budget=settings.budget,
+        vocabulary=settings.vocabulary,
+        runs=settings.runs,
+        dry_run=settings.dry_run,
+    )
+    segments = read_segments(output)
+    if not segments:
+        raise MefusionError(f"{output} has no segments: run stage=extract with source.path=DIR first")
+    request = settings.request
+    contents = VideoContents(
+        output, size=request.size, picture=request.picture, fps=request.fps, least=request.least, most=request.most
+    )
+    done = label_segments(segments, contents, chosen, output, lambda text: None if quiet else print(text, flush=True))
+    _tell(done.problems)
+    if settings.dry_run:
+        return bool(done.problems)
+    found = write_consistency(output, segments, chosen.labels, settings.runs)
+    if not quiet:
+        counts = ", ".join(f"{count} {status}" for status, count in done.statuses.items())
+        print(
+            f"{done.answers} of {done.calls} calls are answered: {counts}; {done.requests} requests, {done.usd:.2f} USD"
+        )
+        if found and found["kappa"] is not None:
+            print(f"Fleiss' kappa of {settings.runs} runs {found['kappa']:.2f}. {found['meaning']}", flush=True)
+    return bool(done.problems)
+
+
 def _export(settings: "AnnotateSettings", output: Path, *, quiet: bool) -> bool:
     """Stage export; whether a video could not be read any more."""
     from mefusion.annotation.export import export
+    from mefusion.annotation.extraction import read_segments
+    from mefusion.annotation.labelling.table import read_labels
 
-    done = export(output, None, {}, settings.export, workers=settings.workers, quiet=quiet)
+    labels = read_labels(output, [*settings.vocabulary.labels], settings.runs, read_segments(output))
+    labelled = len(labels) > 0
+    done = export(
+        output,
+        labels if labelled else None,
+        settings.mapping.by_label(),
+        settings.export,
+        workers=settings.workers,
+        quiet=quiet,
+    )
     _tell(done.problems)
     if not quiet:
-        print(f"{done.clips} clips in {output / 'manifest.csv'}, without emotions: nothing is labelled yet", flush=True)
+        told = f"labels of a model, not truth; {done.rejected} segments rejected, see {output / 'rejected.csv'}"
+        print(
+            f"{done.clips} clips in {output / 'manifest.csv'}, "
+            + (told if labelled else "without emotions: nothing is labelled yet"),
+            flush=True,
+        )
     return bool(done.problems)
+
+
+def _evaluate(settings: "AnnotateSettings", output: Path, *, quiet: bool) -> None:
+    """Stage evaluate."""
+    from mefusion.annotation.evaluation import describe, evaluate_run
+    from mefusion.annotation.extraction import read_segments
+
+    found = evaluate_run(
+        output,
+        read_segments(output),
+        [*settings.vocabulary.labels],
+        settings.mapping.by_label(),
+        settings.runs,
+        settings.evaluate,
+    )
+    if not quiet:
+        print("\n".join(describe(found)), flush=True)
 
 
 def _tell(problems: Sequence[str]) -> None:

@@ -11,6 +11,15 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
+from mefusion.annotation.labelling.settings import (
+    ApiSettings,
+    BudgetSettings,
+    EvaluateSettings,
+    MappingSettings,
+    RequestSettings,
+    VocabularySettings,
+    require_runs,
+)
 from mefusion.annotation.settings import (
     ExportSettings,
     IdentitySettings,
@@ -112,6 +121,9 @@ class AnnotateSettings:
         workers: number of videos at once; None means one for each core.
         allow_broken: whether a video that cannot be read to its end is used up to there.
         vad, speaker, identity, transcript, segments, export: see `mefusion.annotation.settings`.
+        api, request, budget, vocabulary, mapping, evaluate: see `mefusion.annotation.labelling.settings`.
+        runs: how often the model is asked about each segment.
+        dry_run: whether stage label tells calls, bytes and the bound of the cost, and sends nothing.
     """
 
     source: AnnotateSource = field(default_factory=AnnotateSource)
@@ -125,6 +137,17 @@ class AnnotateSettings:
     transcript: TranscriptSettings = field(default_factory=TranscriptSettings)
     segments: SegmentSettings = field(default_factory=SegmentSettings)
     export: ExportSettings = field(default_factory=ExportSettings)
+    api: ApiSettings = field(default_factory=ApiSettings)
+    request: RequestSettings = field(default_factory=RequestSettings)
+    budget: BudgetSettings = field(default_factory=BudgetSettings)
+    vocabulary: VocabularySettings = field(default_factory=VocabularySettings)
+    mapping: MappingSettings = field(default_factory=MappingSettings)
+    evaluate: EvaluateSettings = field(default_factory=EvaluateSettings)
+    runs: int = 5
+    dry_run: bool = False
+
+    def __post_init__(self) -> None:
+        require_runs(self.runs)
 
 
 @dataclass
