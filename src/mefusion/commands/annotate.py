@@ -41,7 +41,8 @@ def annotate(overrides: Sequence[str], *, quiet: bool = False) -> int:
         0, or 1 if a video could not be read, or a segment has no answer that it could have.
 
     Raises:
-        MefusionError: a setting is missing or not allowed, a package is not installed, or another process annotates there.
+        MefusionError: a setting is missing or not allowed, a package is not installed, or another process annotates
+            there.
     """
     from omegaconf import OmegaConf
 
