@@ -24,8 +24,8 @@ def ran(*arguments):
     ("arguments", "sentence"),
     [
         (["stage=extract"], "there is no recording: give source.path=DIR"),
-        (["stage=guess"], "stage: choose from all, extract, label, export, evaluate"),
-        (["source.path=none", "stage=extract"], "none is not there"),
+        (["stage=guess"], "stage=guess: choose from all, extract, label, export, evaluate"),
+        (["source.path=none", "stage=extract"], "source.path=none is not there"),
         (["vad=magic"], "vad=magic"),
         (["vad.threshold=2"], "vad.threshold=2.0: give a number between 0 and 1"),
         (["segments.longest=1"], "segments.longest=1.0: give seconds above segments.shortest"),
