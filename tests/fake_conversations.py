@@ -47,6 +47,13 @@ def voice(loud: np.ndarray, *, pitch: float = 120.0, seed: int = 0) -> np.ndarra
     return (0.3 * sound / max(float(np.abs(sound).max()), 1e-9)).astype(np.float32)
 
 
+def babble(seconds: float, *, seed: int = 0) -> np.ndarray:
+    """A voice without pauses and without a face."""
+    times = np.arange(round(25 * seconds) + 3) / 25
+    opened = opening(times, Span("speech", 1, len(times) - 3), np.random.default_rng(seed))
+    return voice(np.interp(np.arange(round(seconds * RATE)) / RATE, times[1 : len(opened) + 1], opened), seed=seed)
+
+
 def converse(
     turns: Sequence[tuple[int, float, float]], settings: RecordingSettings, *, seed: int = 0
 ) -> tuple[Recording, np.ndarray]:

@@ -6,19 +6,25 @@ import numpy as np
 import pandas as pd
 import pytest
 import skimage.data
-from fake_conversations import RATE, converse, monologue, quiet_settings, voice, write_media
+from fake_conversations import RATE, babble, converse, monologue, quiet_settings, write_media
 from fake_videos import turn_metadata, write_sound, write_video
 
 from mefusion.annotation.extraction import extract, read_segments
 from mefusion.annotation.media import read_sound
-from mefusion.annotation.settings import ExtractSettings, IdentitySettings, SpeakerSettings, VadSettings
+from mefusion.annotation.settings import ExtractSettings, IdentitySettings, SpeakerSettings
 from mefusion.annotation.tracks import read_track_rows
 from mefusion.commands.annotate import annotate
 
 MEDIA = Path("/work/shared/media")
-TALK = voice(np.where(np.arange(3 * RATE) % 4000 < 3000, 0.8, 0.05))
+TALK = babble(3)
 PORTRAIT = np.ascontiguousarray(skimage.data.astronaut()[:240, 60:380])
 EMPTY = np.full((120, 160, 3), 120, np.uint8)
+
+
+def moved_out(step):
+    """The portrait on its way out of the picture."""
+    shift = min(40 * step, 319)
+    return np.ascontiguousarray(np.pad(PORTRAIT, ((0, 0), (shift, 0), (0, 0)), mode="edge")[:, :320])
 
 
 def run(source, output, *settings):
@@ -92,7 +98,7 @@ def test_each_failure_is_said_and_the_others_go_on(talk, tmp_path, capsys):
     write_media(source / "noise.mp4", [EMPTY] * 30, 0.05 * np.random.default_rng(0).standard_normal(3 * RATE), fps=10)
     write_media(source / "nobody.mp4", [EMPTY] * 30, TALK, fps=10)
     write_media(source / "still.mp4", [PORTRAIT] * 30, TALK, fps=10)
-    write_media(source / "leaves.mp4", [PORTRAIT] * 15 + [np.zeros_like(PORTRAIT)] * 15, TALK, fps=10)
+    write_media(source / "leaves.mp4", [*[PORTRAIT] * 15, *map(moved_out, range(15))], TALK, fps=10)
     (source / "talk.mp4").write_bytes(talk.read_bytes())
     assert run(source, tmp_path / "out") == 1
     printed = capsys.readouterr()
@@ -189,8 +195,17 @@ def test_a_track_ends_at_a_cut(tmp_path, all_is_speech):
 def test_real_videos_without_speech_are_rejected(tmp_path):
     assert run(MEDIA, tmp_path / "out") == 0
     assert rejected(tmp_path / "out")["reason"].tolist() == ["no speech"] * 3
-    settings = ExtractSettings(vad=VadSettings(threshold=0.02), speaker=SpeakerSettings(articulation=0.0))
-    extract(MEDIA / "face_noface.mov", tmp_path / "all", settings, IdentitySettings(), workers=1, quiet=True)
+
+
+@pytest.mark.skipif(not MEDIA.is_dir(), reason="the videos are not here")
+def test_faces_of_real_videos_are_followed(tmp_path, all_is_speech):
+    settings = ExtractSettings(speaker=SpeakerSettings(articulation=0.0))
+    extract(MEDIA, tmp_path, settings, IdentitySettings(), workers=1, quiet=True)
+    assert [segment.name for segment in read_segments(tmp_path)] == ["face_noface-001", "single_face-001"]
+    reasons = rejected(tmp_path).set_index("segment")["reason"]
+    assert reasons.to_dict() == {"face_noface-002": "no face", "no_face-001": "no face"}
+    facts = json.loads((tmp_path / "videos" / "face_noface" / "media.json").read_text())
+    assert facts["cuts"] == pytest.approx([2.43], abs=0.01)
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ from mefusion.annotation.extraction import read_segments, write_rejected
 from mefusion.annotation.running import run_on_videos
 from mefusion.annotation.segments import Segment
 from mefusion.annotation.settings import ExportSettings
+from mefusion.common.errors import MefusionError
 from mefusion.common.files import remove_leftovers, write_table, write_text
 
 DATASET = "annotated"
@@ -65,6 +66,8 @@ def export(
     Raises:
         MefusionError: nothing was extracted.
     """
+    if not any(output.glob("videos/*/DONE")):
+        raise MefusionError(f"{output} has no extracted video: run stage=extract with source.path=DIR first")
     segments = read_segments(output)
     remove_leftovers(output)
     known = {} if labels is None else {str(row["segment"]): row for row in labels.to_dict("records")}

@@ -68,21 +68,17 @@ def extract(
     Raises:
         MefusionError: there is no video, or a package is not installed.
     """
+    if not source.exists():
+        raise MefusionError(f"source.path={source} is not there: give a folder of videos, or one video")
     _require_packages(settings)
     videos = [Video(name, path, output / "videos" / name, settings) for name, path in list_recordings([source]).items()]
     remove_leftovers(output)
-    problems, waiting, lengths = [], [], []
-    for video in videos:
-        try:
-            if not video.done:
-                lengths.append(_length(video))
-                waiting.append(video)
-        except MefusionError as error:
-            problems.append(str(error))
+    waiting = [video for video in videos if not video.done]
+    lengths = [_length(video) for video in waiting]
     done = run_on_videos(
         extract_video, waiting, seconds=lengths, description="Extracting", workers=workers, quiet=quiet
     )
-    problems += [result for _, result in done if isinstance(result, str)]
+    problems = [result for _, result in done if isinstance(result, str)]
     find_subjects(output, identity)
     media = {folder.name: facts for folder, facts in _done_videos(output)}
     rejected = [{"video": name, **row} for name, facts in media.items() for row in facts["rejected"]]

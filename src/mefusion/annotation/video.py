@@ -92,8 +92,8 @@ def extract_video(video: Video, say: Callable[[float], None]) -> None:
     Raises:
         MefusionError: the video cannot be read, or not to its end.
     """
-    identity = video.identity
     kinds = {"video"} if video.path.is_dir() else streams_of(video.path)
+    identity = video.identity
     shutil.rmtree(video.folder, ignore_errors=True)
     video.folder.mkdir(parents=True, exist_ok=True)
     facts: dict[str, Any] = {"path": str(video.path), "identity": identity, "problems": []}
