@@ -67,13 +67,18 @@ def parse_answer(text: str, labels: Sequence[str]) -> dict[str, Any]:
         InvalidAnswerError: there is none, or it breaks a rule.
     """
     try:
-        answer = Answer.model_validate(_first_object(text))
+        found = _first_object(text)
+        json.dumps(found, ensure_ascii=False).encode()  # half a character cannot be written to a table
+        answer = Answer.model_validate(found)
+    except UnicodeEncodeError as error:
+        raise InvalidAnswerError("a text holds half a character") from error
     except ValidationError as error:
         first = error.errors()[0]
-        raise InvalidAnswerError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+        place = " ".join(".".join(map(str, first["loc"])).split())
+        raise InvalidAnswerError(f"{place[:100]}: {first['msg']}") from error
     given = [emotion.label for emotion in answer.emotions]
     if unknown := [label for label in given if label not in labels]:
-        raise InvalidAnswerError(f"the label {unknown[0]!r} is not in the vocabulary")
+        raise InvalidAnswerError(f"the label {unknown[0][:60]!r} is not in the vocabulary")
     if len({*given}) < len(given):
         raise InvalidAnswerError("a label is given twice")
     found = answer.model_dump()
