@@ -1,5 +1,6 @@
 """Stage evaluate: the model's labels beside those of people: MELD, IEMOCAP, or a table of one's own."""
 
+import functools
 import json
 import re
 from collections import Counter
@@ -102,8 +103,8 @@ def evaluate_run(
     """
     truth, left_out = read_truth(settings)
     judgements: dict[str, list[Judgement]] = {}
-    for each in read_judgements(folder, labels, runs, segments):
-        judgements.setdefault(each.segment, []).append(each)
+    for judgement in read_judgements(folder, labels, runs, segments):
+        judgements.setdefault(judgement.segment, []).append(judgement)
     if not judgements:
         raise MefusionError(f"{folder} has no answers: run stage=label first")
     classes, seen = _classes(truth, labels, mapping)
@@ -117,8 +118,17 @@ def evaluate_run(
             lost[_why_lost(segment, own)] += 1
         cases.append((seen(each.label), own))
     answered = len(truth) - sum(lost.values())
-    single = [_scores(cases, classes, lambda own, run=run: _single(own, run, labels, seen)) for run in range(runs)]
-    voted = _scores(cases, classes, lambda own: seen(found) if (found := majority(own, labels)) else None)
+
+    def in_run(run: int, own: Sequence[Judgement]) -> str | None:
+        named = [dominant(one.intensities, labels) for one in own if one.run == run and one.status == Status.ok]
+        return seen(named[0]) if named else None
+
+    def by_majority(own: Sequence[Judgement]) -> str | None:
+        named = majority(own, labels)
+        return None if named is None else seen(named)
+
+    single = [_scores(cases, classes, functools.partial(in_run, run)) for run in range(runs)]
+    voted = _scores(cases, classes, by_majority)
     result = {
         "notice": NOTICE,
         "truth": str(settings.truth),
@@ -158,7 +168,7 @@ def describe(result: Mapping[str, Any]) -> list[str]:
 def _scores(
     cases: Sequence[tuple[str, list[Judgement]]],
     classes: Sequence[str],
-    predict: Callable[[list[Judgement]], str | None],
+    predict: Callable[[Sequence[Judgement]], str | None],
 ) -> dict[str, Any]:
     pairs = [(label, predict(own)) for label, own in cases]
     known = [(label, found) for label, found in pairs if found is not None]
@@ -175,13 +185,6 @@ def _scores(
         "uar": float(metrics.recall_per_class(matrix)[support > 0].mean()),
         "confusion": matrix.tolist(),
     }
-
-
-def _single(own: Sequence[Judgement], run: int, labels: Sequence[str], seen: Callable[[str], str]) -> str | None:
-    for each in own:
-        if each.run == run and each.status == Status.ok:
-            return seen(dominant(each.intensities, labels))
-    return None
 
 
 def _spread(values: Sequence[float | None]) -> dict[str, float | None]:

@@ -5,15 +5,21 @@ What stands there is not asked again, however the run ended; it is also what the
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from mefusion.common.errors import MefusionError
-from mefusion.common.files import is_irregular, told_if_unwritable
+from mefusion.common.files import is_irregular, told_if_unwritable, write_text
 
 FILE = "answers.jsonl"
+
+ASKED_FILE = "asked.json"
+"""How stage label asked the last time; answers that were given to another way of asking are kept, and do not count."""
+
+WAY = ("model", "prompt", "vocabulary", "temperature")
+"""What tells ways of asking apart: keys of a line."""
 
 FIELDS = (
     *("key", "segment", "start", "end", "run", "try", "status", "raw", "answer", "error"),
@@ -39,6 +45,27 @@ FINAL = (Status.ok, Status.unusable, Status.refused)
 """What is not asked again."""
 
 Line = dict[str, Any]
+
+
+def write_way(folder: Path, way: Mapping[str, Any]) -> None:
+    """Note how the model is asked from now on; `way` has the keys `WAY`."""
+    write_text(folder / ASKED_FILE, json.dumps({name: way[name] for name in WAY}) + "\n")
+
+
+def read_way(folder: Path, lines: Sequence[Line]) -> Line:
+    """How the model was asked the last time: as `asked.json` has it, or the last try.
+
+    Raises:
+        MefusionError: the file is damaged.
+    """
+    path = folder / ASKED_FILE
+    if not path.exists():
+        return {name: lines[-1].get(name) for name in WAY}
+    try:
+        way = json.loads(path.read_text(encoding="utf-8"))
+        return {name: way[name] for name in WAY}
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise MefusionError(f"{path} is damaged: run stage=label again") from error
 
 
 class AnswerFile:
@@ -87,6 +114,11 @@ def read_answers(folder: Path) -> list[Line]:
     """
     path = folder / FILE
     return list(_lines(path)) if path.exists() else []
+
+
+def is_annotation_run(folder: Path) -> bool:
+    """Whether a folder is that of an annotation run."""
+    return (folder / FILE).is_file() or any(folder.glob("videos/*/media.json"))
 
 
 def _lines(path: Path) -> Iterator[Line]:

@@ -113,7 +113,7 @@ def _read(completion: Any) -> Reply:
         return Reply(Status.failed, error=f"the server's answer has no choices{told}")
     choice = choices[0]
     usage, message = completion.usage, choice.message
-    facts = {
+    facts: dict[str, Any] = {
         "model": _text(completion.model),
         "fingerprint": _text(completion.system_fingerprint),
         "tokens": None if usage is None else (int(usage.prompt_tokens), int(usage.completion_tokens)),

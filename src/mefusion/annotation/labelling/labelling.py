@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mefusion.annotation.labelling.answer import InvalidAnswerError, parse_answer
-from mefusion.annotation.labelling.answers import FINAL, NOTICE, AnswerFile, Line, Status, read_answers
+from mefusion.annotation.labelling.answers import FINAL, NOTICE, AnswerFile, Line, Status, read_answers, write_way
 from mefusion.annotation.labelling.budget import Budget
 from mefusion.annotation.labelling.client import Client, Reply, api_key
 from mefusion.annotation.labelling.request import Asker, Contents, Message
@@ -97,6 +97,13 @@ class _Labeller:
         self._segments, self._contents, self._settings, self._say = segments, contents, settings, say
         self._asker = Asker.of(settings)
         self._file = AnswerFile(folder, api_key())
+        self._way = {
+            "model": settings.api.model,
+            "prompt": self._asker.prompt.hash,
+            "vocabulary": settings.vocabulary.name,
+            "temperature": settings.api.temperature,
+        }
+        write_way(folder, self._way)
         self._budget = Budget(settings.budget, self._file.lines)
         self._done = _done(self._file.lines)
         self._invalid = Counter(line["key"] for line in self._file.lines if line["status"] == Status.invalid)
@@ -141,12 +148,12 @@ class _Labeller:
         failed: list[str] = []
         for run in range(self._settings.runs):
             if self._stopped is None:
-                status, error = await self._answer(segment, message, run)
+                status, why = await self._answer(segment, message, run)
                 if status is not None:
                     self._result.statuses[status] += 1
                     self._result.answers += status != Status.failed
                 if status == Status.failed:
-                    failed.append(error)
+                    failed.append(why)
         if failed:
             count = f" in {len(failed)} of {self._settings.runs} runs" if self._settings.runs > 1 else ""
             self._result.problems.append(f"{segment.name} has no answer{count} after {TRIES} tries: {failed[-1]}")
@@ -214,12 +221,9 @@ class _Labeller:
             "raw": reply.text,
             "answer": answer,
             "error": error,
-            "model": api.model,
+            **self._way,
             "model_returned": reply.model,
             "fingerprint": reply.fingerprint,
-            "prompt": self._asker.prompt.hash,
-            "vocabulary": self._settings.vocabulary.name,
-            "temperature": api.temperature,
             "seed": None if api.seed is None else api.seed + run,
             "tokens_in": reply.tokens[0] if reply.tokens else None,
             "tokens_out": reply.tokens[1] if reply.tokens else None,

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from mefusion.annotation.labelling.answers import FINAL, Line, Status, read_answers
+from mefusion.annotation.labelling.answers import FINAL, Line, Status, read_answers, read_way
 from mefusion.annotation.segments import Segment
 from mefusion.common.errors import MefusionError
 
@@ -49,7 +49,7 @@ def dominant(intensities: Mapping[str, float], labels: Sequence[str]) -> str:
 def read_judgements(
     folder: Path, labels: Sequence[str], runs: int, segments: Sequence[Segment] | None = None
 ) -> list[Judgement]:
-    """What each run says of each segment: the answers of the model and prompt that were used last.
+    """What each run says of each segment: the answers to the way of asking that was used last.
 
     Args:
         folder: of the run.
@@ -63,12 +63,16 @@ def read_judgements(
     lines = read_answers(folder)
     if not lines:
         return []
-    last = _set_of(lines[-1])
+    way = read_way(folder, lines)
     known = None if segments is None else {segment.name: segment for segment in segments}
     chosen: dict[tuple[str, int], Line] = {}
     for line in lines:
         place = (line["segment"], line["run"])
-        if _set_of(line) != last or line["run"] >= runs or not _is_same(line, known):
+        if (
+            any(line.get(name) != value for name, value in way.items())
+            or line["run"] >= runs
+            or not _is_same(line, known)
+        ):
             continue
         before = chosen.get(place)
         if before is None or before["key"] != line["key"] or before["status"] not in FINAL:
@@ -77,7 +81,7 @@ def read_judgements(
     for judgement in found:
         if unknown := [label for label in judgement.intensities if label not in labels]:
             raise MefusionError(
-                f"the answers are of vocabulary={lines[-1].get('vocabulary')}, and {unknown[0]} is not in the one that "
+                f"the answers are of vocabulary={way['vocabulary']}, and {unknown[0]} is not in the one that "
                 "is set: give that vocabulary, or run stage=label"
             )
     return found
@@ -140,10 +144,6 @@ def _judgement(line: Line) -> Judgement:
         rationale=answer.get("rationale", ""),
         reason=answer.get("reject_reason") or line.get("error") or "",
     )
-
-
-def _set_of(line: Line) -> tuple[Any, ...]:
-    return tuple(line.get(name) for name in ("model", "prompt", "vocabulary", "temperature"))
 
 
 def _is_same(line: Line, known: Mapping[str, Segment] | None) -> bool:
