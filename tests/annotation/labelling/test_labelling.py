@@ -240,6 +240,13 @@ def test_half_a_last_line_is_dropped_and_a_damaged_one_is_named(server, tmp_path
         label(server, "good-half", tmp_path, segments=2)
 
 
+def test_each_try_has_another_seed_and_equal_words_are_asked_about_for_each_segment(server, tmp_path):
+    name = "labelx2-seeds"
+    label(server, name, tmp_path, segments=2, seed=5, modalities=[Modality.transcript], concurrency=1)
+    assert [request["body"]["seed"] for request in seen(server, name)["requests"]] == [5, 1005, 2005, 5]
+    assert [line["segment"] for line in read_answers(tmp_path)] == ["v0-000"] * 3 + ["v1-001"]
+
+
 def test_a_video_that_cannot_be_read_is_named_and_the_others_go_on(server, tmp_path):
     class Broken(FakeContents):
         def pictures(self, segment):

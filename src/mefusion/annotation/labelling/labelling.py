@@ -205,7 +205,7 @@ class _Labeller:
             await self._budget.release(bound)
             return None, {}
         began, utc = time.monotonic(), datetime.now(UTC)
-        reply = await self._client.ask(self._asker.body(message, run))
+        reply = await self._client.ask(self._asker.body(message, run, number))
         usd = bound if reply.billed else 0.0
         if reply.tokens is not None:
             usd = self._budget.price(*reply.tokens)
@@ -224,7 +224,7 @@ class _Labeller:
             **self._way,
             "model_returned": reply.model,
             "fingerprint": reply.fingerprint,
-            "seed": None if api.seed is None else api.seed + run,
+            "seed": self._asker.seed(run, number),
             "tokens_in": reply.tokens[0] if reply.tokens else None,
             "tokens_out": reply.tokens[1] if reply.tokens else None,
             "usd": usd,

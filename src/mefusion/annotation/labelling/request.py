@@ -18,6 +18,7 @@ from mefusion.annotation.labelling.settings import ApiSettings, LabelSettings, M
 from mefusion.annotation.segments import Segment
 
 RATE = 16_000
+TRY_STEP = 1000  # of the seed; there are fewer runs
 OVERHEAD = 200  # tokens of a message that are no text of ours
 
 
@@ -39,7 +40,7 @@ class Message:
 
     Attributes:
         parts: of the user's message.
-        hash: of their content.
+        hash: of the segment's name and their content.
         size: bytes of pictures and sound, as files.
         tokens: upper bound of what the model reads, the instructions excluded.
     """
@@ -99,15 +100,22 @@ class Asker:
         if Modality.transcript in sent:
             parts.append(_text(say_transcript(segment.transcript)))
         tokens += OVERHEAD + sum(len(part.get("text", "")) for part in parts)
-        digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+        # With the name: two segments may be the same to a model that is sent words alone.
+        digest = hashlib.sha256(json.dumps([segment.name, *parts], sort_keys=True).encode()).hexdigest()
         return Message(parts, digest, size, tokens)
 
-    def body(self, message: Message, run: int) -> dict[str, Any]:
+    def seed(self, run: int, number: int) -> int | None:
+        """The seed of a try: with that of the try before, a wrong answer would come again."""
+        seed = self.settings.api.seed
+        return None if seed is None else seed + run + TRY_STEP * (number - 1)
+
+    def body(self, message: Message, run: int, number: int) -> dict[str, Any]:
         """Arguments of a chat completion.
 
         Args:
             message: of the segment.
             run: its number, from 0.
+            number: of the try, from 1.
         """
         api = self.settings.api
         body: dict[str, Any] = {
@@ -120,8 +128,8 @@ class Asker:
         }
         if api.temperature is not None:
             body["temperature"] = api.temperature
-        if api.seed is not None:
-            body["seed"] = api.seed + run
+        if (seed := self.seed(run, number)) is not None:
+            body["seed"] = seed
         if api.structured:
             schema = {"name": "emotions", "strict": True, "schema": self.schema}
             body["response_format"] = {"type": "json_schema", "json_schema": schema}

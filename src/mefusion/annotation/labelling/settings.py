@@ -87,7 +87,7 @@ class ApiSettings:
         modalities: what is sent of a segment.
         structured: whether the server is given the answer's JSON schema; otherwise the prompt alone asks for JSON.
         temperature: of sampling; None leaves it to the server.
-        seed: of sampling, run n gets `seed + n`; None sends none.
+        seed: of sampling; each run, and each further try, gets another one that follows from it. None sends none.
         max_tokens: limit of an answer's length.
         token_limit: what the server calls that limit.
         concurrency: number of segments at once.
