@@ -2,9 +2,11 @@
 
 import json
 
+import numpy as np
 import pandas as pd
 import pytest
 from fake_conversations import monologue
+from fake_videos import write_video
 from misbehaving_server import seen, serving
 
 from mefusion.annotation.labelling.answers import read_answers
@@ -71,6 +73,14 @@ def test_a_recording_becomes_labelled_clips_and_a_page(server, extracted, tmp_pa
     assert "It is not accuracy" in page
 
 
+def test_recordings_without_speech_leave_nothing_to_ask(server, tmp_path, capsys):
+    write_video(tmp_path / "mute.mp4", [np.zeros((64, 64, 3), np.uint8)] * 5)
+    assert ran(*settings(server, "good-none", tmp_path / "out"), f"source.path={tmp_path}") == 0
+    assert "0 of 0 calls are answered" in capsys.readouterr().out
+    assert report([str(tmp_path / "out")]) == 0
+    assert "Nothing was asked yet" in (tmp_path / "out" / "report" / "report.html").read_text()
+
+
 def test_a_server_that_fails_is_an_exit_code_of_1(server, extracted, capsys):
     assert ran(*settings(server, "401", extracted), "stage=label", "api.temperature=0.5") == 1
     assert "says 401: sentence of 401" in capsys.readouterr().err
@@ -92,7 +102,10 @@ def test_the_last_way_of_asking_counts_though_all_of_it_was_answered_before(serv
     [
         (["stage=label"], "api.base_url is not given"),
         (["stage=label", "api.base_url=http://localhost/v1"], "api.model is not given"),
-        (["stage=label", "api.base_url=http://localhost/v1", "api.model=m"], "has no segments: run stage=extract"),
+        (
+            ["stage=label", "api.base_url=http://localhost/v1", "api.model=m"],
+            "has no extracted video: run stage=extract",
+        ),
         (["source.path=videos"], "api.base_url is not given"),
         (["api.base_url=http://u:p@host/v1"], "OPENAI_API_KEY"),
         (["api.key=secret"], "api.key"),

@@ -126,8 +126,8 @@ def _label(settings: "AnnotateSettings", output: Path, *, quiet: bool) -> bool:
         dry_run=settings.dry_run,
     )
     segments = read_segments(output)
-    if not segments:
-        raise MefusionError(f"{output} has no segments: run stage=extract with source.path=DIR first")
+    if not any(output.glob("videos/*/DONE")):
+        raise MefusionError(f"{output} has no extracted video: run stage=extract with source.path=DIR first")
     request = settings.request
     contents = VideoContents(
         output, size=request.size, picture=request.picture, fps=request.fps, least=request.least, most=request.most

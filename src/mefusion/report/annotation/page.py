@@ -77,7 +77,7 @@ def face_pictures(segment: Segment, folder: Path) -> list[np.ndarray]:
         if clip.is_file():
             return [cv2.resize(image, (SIDE, SIDE), interpolation=cv2.INTER_AREA) for image in _spread(clip)]
         return segment_pictures(segment, folder, count=PICTURES, size=SIDE, picture="face")
-    except MefusionError:
+    except (MefusionError, OSError):  # a folder or file of the run was deleted
         return []
 
 

@@ -12,7 +12,7 @@ import yaml
 
 from mefusion.annotation.consistency import measure_consistency
 from mefusion.annotation.extraction import read_segments
-from mefusion.annotation.labelling.answers import Status, read_answers
+from mefusion.annotation.labelling.answers import Status, read_answers, read_way
 from mefusion.annotation.labelling.table import read_judgements, read_labels
 from mefusion.annotation.segments import Segment
 from mefusion.common.errors import MefusionError
@@ -24,7 +24,7 @@ class AnnotationRun:
 
     Attributes:
         folder: of the run.
-        model, address, vocabulary: who was asked, where, and with which labels.
+        model, vocabulary: who was asked the last time, and with which labels.
         segments: with a speaker.
         labels: a row of `read_labels` for each segment that was asked about, by its name.
         distribution: number of segments of each dominant emotion, in the vocabulary's order; none is left out.
@@ -37,7 +37,6 @@ class AnnotationRun:
 
     folder: Path
     model: str
-    address: str
     vocabulary: str
     segments: Sequence[Segment]
     labels: Mapping[str, Mapping[str, Any]]
@@ -59,20 +58,22 @@ def read_run(folder: Path) -> AnnotationRun:
     names = [*config["vocabulary"]["labels"]]
     runs, segments = int(config["runs"]), read_segments(folder)
     table = read_labels(folder, names, runs, segments)
-    labels = {row["segment"]: row for row in table.to_dict("records")}
+    # pandas has NaN where there is no dominant emotion.
+    labels = {
+        row["segment"]: row | {"dominant": row["dominant"] if isinstance(row["dominant"], str) else None}
+        for row in table.to_dict("records")
+    }
     judgements = read_judgements(folder, names, runs, segments)
     videos = {segment.name: segment.video for segment in segments}
     counts = Counter(row["dominant"] for row in labels.values() if row["dominant"])
     lines = read_answers(folder)
-    last = lines[-1] if lines else {}
     rejected = _read_rejected(folder / "rejected.csv", segments, labels)
     length = {segment.name: segment.end - segment.start for segment in segments}
     kept = [length[name] for name, row in labels.items() if row["dominant"]]
     found = rejected[(rejected["stage"] == "extract") & rejected["segment"].notna()]
     return AnnotationRun(
         folder=folder,
-        model=str(last.get("model") or "-"),
-        address=str(config.get("api", {}).get("base_url") or "-"),
+        model=str(read_way(folder, lines)["model"] if lines else "-"),
         vocabulary=str(config["vocabulary"]["name"]),
         segments=segments,
         labels=labels,
