@@ -16,5 +16,5 @@ def test_notebook_has_parameters_and_no_output(path):
     assert not any("def " in "".join(cell["source"]) for cell in cells)  # logic is in the package, where it is tested
 
 
-def test_all_three_are_there():
-    assert [path.stem for path in NOTEBOOKS] == ["01_data", "02_results", "03_ablation"]
+def test_all_are_there():
+    assert [path.stem for path in NOTEBOOKS] == ["01_data", "02_results", "03_ablation", "04_recording"]

@@ -7,12 +7,15 @@ import pandas as pd
 import pytest
 import skimage.data
 from fake_conversations import RATE, babble, converse, monologue, quiet_settings, write_media
+from fake_networks import write_network
 from fake_videos import turn_metadata, write_sound, write_video
 
 from mefusion.annotation.extraction import extract, read_segments
 from mefusion.annotation.media import read_sound
 from mefusion.annotation.settings import ExtractSettings, IdentitySettings, SpeakerSettings
+from mefusion.annotation.speaker import face_picture
 from mefusion.annotation.tracks import read_track_rows
+from mefusion.clips.stream import read_frames
 from mefusion.commands.annotate import annotate
 
 MEDIA = Path("/work/shared/media")
@@ -148,6 +151,20 @@ def test_sound_that_begins_late_is_where_it_is_seen(tmp_path):
     (segment,) = read_segments(tmp_path / "out")
     assert segment.start == pytest.approx(1.2, abs=0.15)
     assert segment.sync > 0.5
+
+
+def test_a_network_sees_the_faces_of_a_segment(talk, tmp_path):
+    path = write_network(tmp_path / "asd.onnx")
+    assert run(talk, tmp_path / "out", "speaker=onnx", f"speaker.path={path}") == 0
+    (row,) = pd.read_parquet(tmp_path / "out" / "videos" / "talk" / "segments.parquet").to_dict("records")
+    rows = read_track_rows(tmp_path / "out" / "videos" / "talk" / "tracks.parquet", row["start"], row["end"])
+    frames = [frame.grey for frame in read_frames(talk, rows["frame"])]
+    boxes = rows[["left", "top", "right", "bottom"]].to_numpy(float)
+    seen = [face_picture(grey, box) for grey, box in zip(frames, boxes, strict=True)]
+    assert row["network"] == pytest.approx(np.mean(seen) - 100, abs=1)
+    high = run(talk, tmp_path / "none", "speaker=onnx", f"speaker.path={path}", f"speaker.score={row['network'] + 1}")
+    assert high == 0
+    assert rejected(tmp_path / "none")["reason"].tolist() == ["nobody articulates"]
 
 
 @pytest.fixture

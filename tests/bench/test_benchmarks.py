@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from fake_conversations import monologue
 
 from mefusion.configuration.cli import configuration_folder
 
@@ -58,3 +59,42 @@ def test_what_a_video_keeps_of_rendered_motion_is_told(capsys, monkeypatch):
     }
     assert sorted(kept) == [12, 14, 16, 18, 23]
     assert kept[16] < error + 0.05
+
+
+@pytest.mark.slow
+def test_the_speed_of_spotting_is_told_with_where_the_time_goes():
+    script = configuration_folder("experiments") / "benchmarks" / "spotting.py"
+    done = subprocess.run([sys.executable, script, "4", "--minutes"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found = re.search(r"one face: (\d+) frames/s with .*page, (\d+) with the overlay, ([0-9.]+) times", done.stdout)
+    assert int(found[1]) >= 30
+    assert float(found[3]) < 2
+    parts = {part: float(each) for part, each in re.findall(r"^([a-z ]+) \| ([0-9.]+)$", done.stdout, re.MULTILINE)}
+    assert [*parts][-2:] == ["page", "overlay"]
+    assert parts["flow"] == max(parts[part] for part in parts if part != "overlay")
+
+
+@pytest.mark.slow
+def test_the_scores_of_spotting_are_those_of_subjects_on_which_nothing_was_chosen(capsys, monkeypatch):
+    script = configuration_folder("experiments") / "benchmarks" / "spotting_accuracy.py"
+    benchmark = runpy.run_path(str(script))
+    assert benchmark["REPORTED_SEED"] != benchmark["DEVELOPMENT_SEED"]
+    seeds, scored = [], benchmark["scores_of_row"]
+    known = benchmark["main"].__globals__
+    monkeypatch.setitem(known, "scores_of_row", lambda *row, **how: seeds.append(how["seed"]) or scored(*row, **how))
+    quiet = {"seconds": 6, "macro_per_minute": 0, "speech_per_minute": 0, "amplitude": 3.0}
+    monkeypatch.setitem(known, "ROWS", {"small": quiet})
+    benchmark["main"](["--subjects", "1"])
+    told = capsys.readouterr().out
+    assert re.findall(r"^small \| 1, 0 \| (\w+) \|", told, re.MULTILINE) == ["displacement", "published", "apex_score"]
+    assert seeds == [benchmark["REPORTED_SEED"]]
+
+
+@pytest.mark.slow
+def test_the_processor_time_of_annotation_is_told_by_stage(tmp_path):
+    script = configuration_folder("experiments") / "benchmarks" / "annotation.py"
+    times = runpy.run_path(str(script))["measure"](monologue(tmp_path / "talk.mp4"), tmp_path / "out")
+    parts = ("speech", "detection and landmarks", "embedding", "speaker")
+    assert 0 < sum(times[part] for part in parts) < times["extraction"]
+    assert times["export"] > times["motion and writing"] > 0
+    assert times["decoding alone"] > 0

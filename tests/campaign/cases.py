@@ -38,6 +38,7 @@ class Case:
         environment: variables of the environment; None removes one.
         alone: whether it runs in a process of its own from the start, instead of being forked with its imports done.
         limits: resource limits of the process, by the names of the module `resource`.
+        may_go: file names of what is damaged so that nothing of it is left, and that the commands may remove.
     """
 
     kind: str
@@ -50,6 +51,7 @@ class Case:
     environment: Mapping[str, str | None] = field(default_factory=dict)
     alone: bool = False
     limits: Mapping[str, int] = field(default_factory=dict)
+    may_go: tuple[str, ...] = ()
 
     @property
     def title(self) -> str:

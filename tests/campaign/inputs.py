@@ -39,7 +39,7 @@ def run_case(case: Case, place: Path, templates: Templates, server: Server) -> V
         case.name,
         outcome,
         why,
-        lost=sorted(before - files_below(place)),
+        lost=sorted(name for name in before - files_below(place) if Path(name).name not in case.may_go),
         left=[name for name in temporary_files(place) if name not in hidden],
         orphans=[process.command for one in done for process in one.left],
         done=done,

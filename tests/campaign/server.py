@@ -28,13 +28,20 @@ def preload() -> dict[str, Main]:
 
     import mefusion.acceleration
     import mefusion.commands.check
+    import mefusion.commands.export
+    import mefusion.commands.predict
     import mefusion.commands.prepare
+    import mefusion.commands.spot
     import mefusion.commands.train
     import mefusion.configuration.building
     import mefusion.configuration.composition
     import mefusion.configuration.processes
+    import mefusion.inference.clips
+    import mefusion.inference.events
+    import mefusion.inference.export
     import mefusion.report.command
     import mefusion.report.content
+    import mefusion.report.recording.result
     import mefusion.report.writers
     import mefusion.studies.study  # noqa: F401
 

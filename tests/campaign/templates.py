@@ -69,6 +69,31 @@ def download(folder: Path, run: Run) -> None:
     write_small("casme2", folder / "download", subjects=2, clips_per_class=1, frames=(12, 12))
 
 
+def recordings(folder: Path, run: Run) -> None:
+    """videos/face.mp4, a second of a rendered face, and its result outputs/spot/face; an empty folder data."""
+    from mefusion.synthetic.recordings import RecordingSettings, write_recording
+
+    sys.path.append(str(Path(__file__).parents[1]))  # where `fake_videos` of the tests is
+    still = {"micro_per_minute": 0, "macro_per_minute": 0, "blinks_per_minute": 0, "speech_per_minute": 0}
+    write_recording(folder / "videos" / "face.mp4", RecordingSettings(seconds=1, width=320, height=256, **still))
+    (folder / "data").mkdir(exist_ok=True)
+    run("mefusion-spot", "videos/face.mp4", "--no-overlay")
+
+
+def bundles(folder: Path, run: Run) -> None:
+    """The same, and study/, trained on all subjects of a prepared set, its bundle/, and clips/ with a manifest."""
+    recordings(folder, run)
+    prepared(folder, run)
+    run("mefusion-train", *DATA, *SMALL, "protocol=all", "output_dir=outputs/all")
+    (study,) = folder.glob("outputs/all/mol_tiny*")
+    study.rename(folder / "study")
+    run("mefusion-export", "study", "--to", "bundle")
+    (made,) = folder.glob("data/synthetic/*/manifest.csv")
+    rows = pd.read_csv(made, dtype=str).iloc[:1]
+    shutil.copytree(made.parent / rows["path"][0], folder / "clips" / rows["path"][0])
+    rows.to_csv(folder / "clips" / "manifest.csv", index=False)
+
+
 TEMPLATES = {
     "empty": empty,
     "prepared": prepared,
@@ -76,6 +101,8 @@ TEMPLATES = {
     "interrupted": interrupted,
     "own": own,
     "download": download,
+    "recordings": recordings,
+    "bundles": bundles,
 }
 OF_A_PLACE = ("own",)
 """Templates whose caches have names that depend on where they are."""

@@ -119,3 +119,20 @@ def test_a_folder_of_images_is_a_recording(tmp_path):
 def test_chosen_frames_are_read_in_one_pass(tmp_path):
     path = write_video(tmp_path / "a.mp4", numbered(20))
     assert [frame.number for frame in read_frames(path, [3, 17, 5, 99])] == [3, 5, 17]
+
+
+@pytest.mark.parametrize("fps", [0, -30, float("nan"), 1e9])
+def test_a_rate_that_is_none_is_refused(tmp_path, fps):
+    with pytest.raises(MefusionError, match="give the frame rate of the images"):
+        Stream(tmp_path, fps)
+
+
+def test_a_file_without_permission_is_said_so(tmp_path, monkeypatch):
+    path = write_video(tmp_path / "a.mp4", numbered(3))
+
+    def refuse(name):
+        raise PermissionError(13, "Permission denied", name)
+
+    monkeypatch.setattr("mefusion.clips.stream.av.open", refuse)
+    with pytest.raises(MefusionError, match=r"a\.mp4 cannot be opened: change its permissions"):
+        Stream(path).facts()

@@ -3,10 +3,12 @@ import os
 import cv2
 import numpy as np
 import pytest
+from fake_videos import turn_metadata, write_video
 from PIL import Image
 
 from mefusion.clips.inspection import inspect_clip
-from mefusion.clips.video import frame_place, frames_past_end, list_frames, read_clip, read_image
+from mefusion.clips.stream import Stream
+from mefusion.clips.video import _read_video_with_av, frame_place, frames_past_end, list_frames, read_clip, read_image
 from mefusion.common.errors import MefusionError
 
 
@@ -192,3 +194,15 @@ def test_frames_past_the_end(tmp_path, offset, past):
     assert frames_past_end(tmp_path, count=3, onset=2, offset=offset) == past
     # A video of 7 frames, counted from 0.
     assert frames_past_end(tmp_path / "a.avi", count=5, onset=2, offset=offset) == past
+
+
+@pytest.mark.parametrize("degrees", [90, 180, 270])
+def test_a_clip_of_a_phone_is_read_as_it_is_displayed(tmp_path, degrees):
+    frames = np.zeros((3, 64, 96, 3), np.uint8)
+    frames[:, :20, :40] = 200
+    path = write_video(tmp_path / "a.mp4", frames)
+    plain = read_clip(path)[0]
+    turn_metadata(path, degrees)
+    for clip in (read_clip(path), _read_video_with_av(path, None, None), [f.image for f in Stream(path).frames()]):
+        assert len(clip) == 3
+        np.testing.assert_allclose(clip[0].astype(int), np.rot90(plain, k=-degrees // 90), atol=2)

@@ -1,15 +1,19 @@
+import json
+import signal
 import subprocess
 import sys
+import time
 
+import av
 import numpy as np
 import pandas as pd
 import pytest
 from fake_recordings import Event, write_recording
-from fake_videos import write_sound
+from fake_videos import write_sound, write_video
 
 from mefusion.commands.predict import main as predict
+from mefusion.commands.spot import KEPT, split_arguments
 from mefusion.commands.spot import main as spot
-from mefusion.commands.spot import split_arguments
 
 EVENTS = [Event(1, 20, 25, 31, ("mouth_lower",), 4.0)]
 
@@ -55,6 +59,90 @@ def test_quiet_prints_errors_only(videos, tmp_path, capsys):
     assert not (tmp_path / "face" / "overlay.mp4").exists()
 
 
+def test_what_was_drawn_is_not_drawn_again(videos, tmp_path, capsys, monkeypatch):
+    line = [videos / "face.mp4", "--output", tmp_path]
+    assert ran(spot, *line) == 0
+    said = capsys.readouterr().out.splitlines()[-1]
+    drawn = []
+    monkeypatch.setattr("mefusion.report.recording.result.write_page", lambda path, *rest: drawn.append(path.name))
+    monkeypatch.setattr("mefusion.report.recording.result.write_overlay", lambda path, *rest: drawn.append(path.name))
+    assert ran(spot, *line) == 0
+    assert capsys.readouterr().out.splitlines() == [said]
+    assert drawn == []
+    (tmp_path / "face" / "overlay.mp4").unlink()
+    assert ran(spot, *line, "--no-overlay") == 0
+    assert drawn == []
+    assert ran(spot, *line) == 0
+    assert drawn == ["page.html", "overlay.mp4"]
+
+
+def test_a_recording_that_is_cut_off_is_used_as_far_as_it_goes_and_told(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    video = write_video(tmp_path / "a.mkv", rng.integers(0, 255, (90, 64, 64, 3), dtype=np.uint8))
+    whole = video.read_bytes()
+    video.write_bytes(whole[: len(whole) // 2])
+    for _ in range(2):  # the second time, it is read from disk
+        assert ran(spot, video, "--no-overlay", "--output", tmp_path / "out") == 1
+        printed = capsys.readouterr()
+        assert printed.err.startswith(f"mefusion-spot: {video} is damaged or cut off: it ends after 1.")
+        assert printed.err.count("\n") == 1
+        assert "no face in any frame" in printed.out
+    frames = pd.read_parquet(tmp_path / "out" / "a" / "frames.parquet")
+    assert 10 < len(frames) < 80
+
+
+@pytest.mark.parametrize(
+    ("codec", "form", "shape"),
+    [("ffv1", "gray", (33, 65)), ("ffv1", "bgr0", (33, 65, 3)), ("libx264", "yuv420p10le", (48, 64, 3))],
+)
+def test_grey_odd_and_deep_pictures_are_recordings(tmp_path, capsys, codec, form, shape):
+    with av.open(str(tmp_path / "a.mkv"), "w") as container:
+        stream = container.add_stream(codec, rate=30)
+        (stream.height, stream.width), stream.pix_fmt = shape[:2], form
+        picture = np.full(shape, 80, np.uint8)
+        for _ in range(5):
+            frame = av.VideoFrame.from_ndarray(picture, format="gray" if len(shape) == 2 else "rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    assert ran(spot, tmp_path / "a.mkv", "--output", tmp_path) == 0
+    assert "no face in any frame" in capsys.readouterr().out
+    with av.open(str(tmp_path / "a" / "overlay.mp4")) as container:
+        assert sum(1 for _ in container.decode(video=0)) == 5
+
+
+def test_a_single_frame_is_a_recording_and_names_do_not_collide(tmp_path, capsys):
+    for folder in ("x", "y"):
+        (tmp_path / folder).mkdir()
+        write_video(tmp_path / folder / "a.mp4", np.zeros((1, 48, 64, 3), np.uint8))
+    assert ran(spot, tmp_path / "x", tmp_path / "y", "--face", "7", "--output", tmp_path / "out") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2
+    assert all("in 0.0 s; face 7 in no frame; " in line for line in lines)
+    pages = [path.read_text() for path in (tmp_path / "out").glob("a-*/page.html")]
+    assert len(pages) == 2
+    assert all("Face 7 was not found in this recording" in page for page in pages)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process")
+def test_after_ctrl_c_the_same_command_goes_on(tmp_path):
+    video = write_video(tmp_path / "long.mkv", np.zeros((520, 32, 64, 3), np.uint8), 4.0)
+    command = [sys.executable, "-m", "mefusion.commands.spot", str(video), "--no-overlay", "--output", str(tmp_path)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    part = tmp_path / "long" / ".parts" / "00000.json"
+    while process.poll() is None and not part.exists():
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err == f"mefusion-spot: stopped by Ctrl-C; {KEPT}\n"
+    assert part.exists()
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1].startswith("long.mkv: 0 micro- and 0 macro-expressions in 129.8 s; no face")
+    assert len(pd.read_parquet(tmp_path / "long" / "frames.parquet")) == 520
+    assert json.loads((tmp_path / "long" / "recording.json").read_text())["complete"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -85,13 +173,13 @@ def test_predict_needs_recordings_or_clips(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("program", ["spot", "predict", "export"])
+@pytest.mark.parametrize("program", ["spot", "predict", "export", "demo"])
 def test_help_answers_without_torch(program):
     code = (
         f"import sys; sys.argv = ['mefusion-{program}', '--help']\n"
         f"from mefusion.commands.{program} import main\n"
         "try:\n    main()\nexcept SystemExit:\n    pass\n"
-        "assert not {'torch', 'pandas', 'hydra'} & {*sys.modules}"
+        "assert not {'torch', 'pandas', 'hydra', 'gradio'} & {*sys.modules}"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

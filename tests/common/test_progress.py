@@ -26,3 +26,13 @@ def test_without_a_terminal_there_is_a_line_every_half_minute(clock, capsys):
 def test_short_work_prints_nothing(clock, capsys):
     assert list(progress.track("abc", total=3, description="Preparing")) == ["a", "b", "c"]
     assert capsys.readouterr().out == ""
+
+
+def test_a_recording_whose_first_frame_takes_long_has_no_speed_yet(clock, capsys):
+    with progress.seconds_shown(total=100, description="talk.mp4", quiet=False) as say:
+        clock[0] += 40
+        say(0.0)
+        assert capsys.readouterr().out == ""
+        clock[0] += 20
+        say(50.0)
+    assert capsys.readouterr().out == "talk.mp4: 50 of 100 s, about 0 min left\n"

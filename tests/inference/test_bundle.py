@@ -87,7 +87,7 @@ def test_a_changed_word_is_found(bundle):
         ({"classes": ["a", "a", "b"]}, "classes must be different names"),
         ({"classes": "abc"}, "has no usable 'classes'"),
         ({"classes": ["a", "b"]}, "2 classes, and a network of 3"),
-        ({"temperature": 0}, "the temperature must be above 0"),
+        ({"temperature": 0}, "temperature is 0.0, not from 0.01 to 100"),
         ({"temperature": True}, "has no usable 'temperature'"),
         ({"windows": "some"}, "'some' is not a valid Windows"),
         ({"view": "x-ray"}, "the view x-ray is not known"),

@@ -15,8 +15,9 @@ from mefusion.common.errors import MefusionError
 from mefusion.faces.detectors import make_backend
 from mefusion.inference import events as recognition
 from mefusion.inference.clips import predict_clips
-from mefusion.inference.events import differences, recognise_events
+from mefusion.inference.events import recognise_events
 from mefusion.inference.export import export_study
+from mefusion.inference.likeness import differences as unlike
 from mefusion.spotting.recording import spot_recording
 from mefusion.spotting.settings import SpottingSettings
 
@@ -77,6 +78,10 @@ def test_an_event_is_recognised_as_the_clip_that_it_is(tiny, tmp_path, drawn, sp
     assert probabilities(found, predictor) == pytest.approx(probabilities(clips, predictor), abs=1e-6)
     assert found["prediction"].tolist() == clips["prediction"].tolist()
     assert found["bundle"].unique().tolist() == [predictor.name]
+    # The manifest has no frame rate, and the clip's landmarks are read back from the aligned picture.
+    rate = "30 frames/s, trained on 50"
+    assert [text.removeprefix(rate).removeprefix("; ") for text in found["warnings"]] == clips["warnings"].tolist()
+    assert all(text.startswith(rate) for text in found["warnings"])
     pd.testing.assert_frame_equal(found[spotted.events.columns], spotted.events)
 
 
@@ -137,20 +142,23 @@ def face(drawn):
 
 
 def test_what_is_unlike_the_training_is_told(face, predictor):
-    frame, landmarks = face
+    frame, (landmarks,) = face
     fps = predictor.facts["data"]["fps"][0]
-    like = differences(predictor, [frame], landmarks, fps=fps)
-    assert not [text for text in like if "frames/s" in text or "blurred" in text or "turned" in text]
-    assert "200 frames/s, trained on 50" in differences(predictor, [frame], landmarks, fps=200)
-    small = frame[::3, ::3]
-    told = differences(predictor, [small], landmarks / 3, fps=fps)
-    assert any("px between the eyes, trained on" in text for text in told)
-    assert "the face is smaller than the network's pictures of 144 px" in told
 
-    assert "the face is blurred" in differences(predictor, [cv2.GaussianBlur(frame, (0, 0), 4)], landmarks, fps=fps)
+    def told(picture, points, rate=fps):
+        return unlike(predictor.facts["data"], predictor.inputs.preparation, picture, points, rate)
+
+    like = told(frame, landmarks)
+    assert not [text for text in like if "frames/s" in text or "blurred" in text or "turned" in text]
+    assert told(frame, landmarks, None) == like
+    assert "200 frames/s, trained on 50" in told(frame, landmarks, 200)
+    small = told(frame[::3, ::3], landmarks / 3)
+    assert any("px between the eyes, trained on" in text for text in small)
+    assert "the face is smaller than the network's pictures of 144 px" in small
+    assert "the face is blurred" in told(cv2.GaussianBlur(frame, (0, 0), 4), landmarks)
     turned = landmarks.copy()
-    turned[:, 30, 0] += 0.8 * (turned[:, 45, 0] - turned[:, 30, 0])
-    assert "the face is turned to the side" in differences(predictor, [frame], turned, fps=fps)
+    turned[30, 0] += 0.8 * (turned[45, 0] - turned[30, 0])
+    assert "the face is turned to the side" in told(frame, turned)
 
 
 def test_a_network_of_cropped_faces_is_refused(spotted, drawn, predictor):

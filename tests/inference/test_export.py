@@ -6,9 +6,11 @@ import re
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from imitations import write_small
 from trained import train_study
 
 import mefusion
@@ -66,7 +68,19 @@ def test_a_bundle_says_what_it_is(trained, tested, tmp_path, capsys):
     card = (tmp_path / "b" / "README.md").read_text()
     assert f"| these settings | {result['uf1']:.3f} |" in card
     assert f"| always the most frequent class | {result['majority']['uf1']:.3f} |" in card
-    for word in ("lies", "hiring", "consent", "diagnosis", "law enforcement", "personal data", "not calibrated"):
+    part = result["per_class"]["positive"]
+    assert f"| positive | {part['clips']} | {part['f1']:.3f} | {part['recall']:.3f} |" in card
+    forbidden = (
+        "lies",
+        "hiring",
+        "consent",
+        "diagnosis",
+        "law enforcement",
+        "personal data",
+        "skin colour",
+        "licences",
+    )
+    for word in (*forbidden, "not calibrated", "rendered by a computer: they show no people"):
         assert word in card
     assert told["files"]["model.safetensors"] in card
     code = re.search(r"```python\n(.*?)```", card, re.DOTALL)[1]
@@ -100,7 +114,11 @@ def test_the_temperature_comes_from_the_validation_subjects_of_the_scores(tiny, 
         fitted.append(fit_temperature(table[columns].to_numpy(), table["label"].map(told["classes"].index).to_numpy()))
     assert told["temperature"] == sorted(fitted)[1]
     assert told["calibration"]["runs"] == 3
-    assert "median over the 3 trainings" in (tmp_path / "b" / "README.md").read_text()
+    card = (tmp_path / "b" / "README.md").read_text()
+    assert "median over the 3 trainings" in card
+    worse = told["calibration"]["error_after"] >= told["calibration"]["error_before"]
+    assert ("it made them no better" in card) == worse
+    assert ("is a limit of the search" in card) == (told["temperature"] < 0.202 or told["temperature"] > 4.95)
 
 
 # What is refused.
@@ -141,6 +159,21 @@ def test_a_score_that_was_selected_on_test_subjects_is_refused(tiny, trained, tm
         MefusionError, match="rule=oracle, which selects on the test subjects: its scores are no results"
     ):
         export_study(trained, to=tmp_path / "b", scores=other)
+
+
+def test_a_study_of_ready_made_flow_images_is_refused(tmp_path, command):
+    def picture(row, number):
+        return np.full((28, 28, 3), number % 256, np.uint8)
+
+    write_small("flow_images", tmp_path / "new", picture, subjects=2, clips_per_class=1)
+
+    class Flow:
+        overrides = ["data=flow_images", "data.root=new", "data.allow_partial=true", "workers=1"]
+
+    assert command("mefusion-prepare", *Flow.overrides, cwd=tmp_path).returncode == 0
+    study = train_study(tmp_path, Flow, "protocol=all", "model=majority")
+    with pytest.raises(MefusionError, match=r"ready-made flow images, .*: train on the frames themselves"):
+        export_study(study, to=tmp_path / "b")
 
 
 def test_changed_weights_and_an_unfinished_training_are_refused(tiny, tmp_path):

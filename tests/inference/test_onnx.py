@@ -119,7 +119,7 @@ def test_a_bundle_says_how_to_feed_its_onnx_file(tiny, tmp_path):
         "dtype": "float32",
         "shape": ["batch", 3, 28, 28],
         "axes": "window, channel (flow to the right px, flow downwards px, optical strain), row, column",
-        "values": "of the flow from onset to apex",
+        "values": "the flow from onset to apex and its strain",
     }
     assert told["onnx"]["outputs"] == {"logits": ["batch", 3]}
     assert {*told["files"]} == {"model.safetensors", "model.onnx"}

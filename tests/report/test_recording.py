@@ -201,7 +201,7 @@ def test_the_page_needs_nothing_else_and_escapes_names(page):
 def test_an_event_in_words_with_its_warnings_and_probabilities(page, recording):
     first = recording.events.iloc[0].to_dict()
     assert describe(first) == (
-        "micro, 0.37 s, brow left and brow right, 2.0 times the threshold, 3.0 % of the inter-ocular distance"
+        "0.37 s; moves brow (left, right), by 3.0 % of the distance between the eyes, 2.0 times the threshold"
     )
     named = {
         "prediction": ["happiness", None],

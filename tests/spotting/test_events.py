@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mefusion.spotting import events
-from mefusion.spotting.events import Interval, displacement_from_rest, intervals_of, merge, smooth
+from mefusion.spotting.events import Interval, displacement_from_rest, intervals_of, mark_speech, merge, smooth
 from mefusion.spotting.motion import OWNERS, REGIONS
 from mefusion.spotting.settings import SpottingSettings
 
@@ -62,6 +62,15 @@ def test_a_recording_that_begins_in_an_expression_gives_one_event_not_its_rest()
     assert event.offset == pytest.approx(1.5, abs=0.2)
 
 
+def test_a_short_recording_begins_at_rest_even_if_it_shows_an_expression_most_of_the_time():
+    times = np.arange(0, 2.4, 1 / RATE)
+    curve = curve_of("mouth_left", 8.0 * (times > 0.6))
+    away = displacement_from_rest(smooth(curve, SETTINGS), RATE, begins=True)
+    (event,) = intervals_of(away, 0, events.thresholds_of(np.zeros(len(REGIONS)), SETTINGS), SETTINGS)
+    assert event.onset == pytest.approx(0.6, abs=0.1)
+    assert event.offset == pytest.approx(2.4, abs=0.05)
+
+
 def test_fast_noise_is_taken_out_and_nothing_is_shifted():
     times = np.arange(0, 10, 1 / RATE)
     slow = np.sin(2 * np.pi * 0.5 * times)
@@ -92,6 +101,17 @@ def test_intervals_that_overlap_by_a_third_of_the_shorter_are_joined():
     assert joined.regions == ("brow_left", "mouth_left")
     assert (joined.apex, joined.score, joined.strength) == (1.0, 2.0, 4.0)
     assert len(merge([interval(0, 1), interval(0.8, 1.6)])) == 2  # .2 of .8
+
+
+def test_what_a_mouth_does_while_it_speaks_is_one_stretch_of_speech():
+    words = [interval(3.0 + at, 3.2 + at, "mouth_lower", score=1 + at) for at in (0, 0.3, 0.6)]
+    smile, brow = interval(3.7, 5.0, "mouth_left"), interval(3.2, 3.6, "brow_left")
+    marked = mark_speech([*words, smile, brow], [(2.9, 4.0)])
+    (speech,) = [each for each in marked if each.speech]
+    assert (speech.onset, speech.offset, speech.score) == (2.9, 4.0, 1.6)
+    assert [each for each in marked if not each.speech] == [smile, brow]  # neither joins the speech
+    assert len(merge(marked)) == 3
+    assert mark_speech([smile], []) == [smile]
 
 
 @given(st.lists(st.tuples(st.floats(0, 50), st.floats(0.1, 5)), max_size=12))

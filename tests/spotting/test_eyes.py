@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from mefusion.spotting.eyes import SPEECH_TURNS, blinks, eye_aspect, mouth_opening, turns_per_second
+from mefusion.spotting.eyes import blinks, eye_aspect, mouth_opening, speech_spans
 
 
 def landmarks_with(height, opening=0.0):
@@ -45,9 +45,13 @@ def test_moments_without_a_face_are_no_blink():
     assert not blinks(aspect, 30).any()
 
 
-def test_a_speaking_mouth_turns_often_and_a_smile_does_not():
-    times = np.arange(0, 2, 1 / 30)
+def test_a_mouth_that_opens_again_and_again_speaks_and_a_smile_or_noise_does_not():
+    times = np.arange(0, 8, 1 / 30)
     noise = np.random.default_rng(0).normal(0, 0.3, len(times))
-    assert turns_per_second(6 + 5 * np.sin(2 * np.pi * 4 * times) + noise, 30) == pytest.approx(8, abs=1.5)
-    assert turns_per_second(3 * np.exp(-((times - 1) ** 2) / 0.1) + noise, 30) < SPEECH_TURNS / 2
-    assert turns_per_second(np.array([1.0, 2.0]), 30) == 0
+    talk = np.where((times > 3) & (times < 5), 2.5 - 2.5 * np.cos(2 * np.pi * 4 * times), 0)
+    ((begin, end),) = speech_spans(6 + talk + noise, 30)
+    assert begin == pytest.approx(3, abs=0.15)
+    assert end == pytest.approx(5, abs=0.15)
+    assert speech_spans(9 * np.exp(-((times - 4) ** 2) / 0.1) + noise, 30) == []
+    assert speech_spans(2 * noise, 30) == []
+    assert speech_spans(np.array([1.0, 2.0]), 30) == []

@@ -3,7 +3,7 @@ from PIL import Image
 
 from mefusion.common.errors import MefusionError
 from mefusion.spotting.listing import list_recordings
-from mefusion.spotting.settings import SpottingSettings
+from mefusion.spotting.settings import SpottingSettings, Thresholds
 
 
 def test_files_folders_and_images_are_recordings(tmp_path):
@@ -44,3 +44,9 @@ def test_no_recording_is_one_sentence(tmp_path):
 def test_settings_that_make_no_sense_are_refused_by_name(setting, value):
     with pytest.raises(MefusionError, match=f"{setting}={value}"):
         SpottingSettings(**{setting: value})
+
+
+@pytest.mark.parametrize(("name", "value"), [("brow", 0), ("keep", -1), ("noise", -1), ("nose", float("nan"))])
+def test_thresholds_that_make_no_sense_are_refused_by_name(name, value):
+    with pytest.raises(MefusionError, match=f"spotting.thresholds.{name}={value}"):
+        SpottingSettings(thresholds=Thresholds(**{name: value}))

@@ -1,4 +1,5 @@
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -153,6 +154,14 @@ def test_a_damaged_result_is_one_sentence(spotted, tmp_path):
     (tmp_path / "recording.json").write_text(json.dumps({"complete": True}))
     with pytest.raises(MefusionError, match="has no finished result of mefusion-spot"):
         read_spotted(tmp_path)
+    for name, place in (("frames.parquet", 2000), ("events.csv", 3)):
+        copy = tmp_path / name
+        shutil.copytree(spotted.folder, copy)
+        content = bytearray((copy / name).read_bytes())
+        content[place] ^= 1
+        (copy / name).write_bytes(content)
+        with pytest.raises(MefusionError, match="has no finished result of mefusion-spot"):
+            read_spotted(copy)
 
 
 def test_python_gives_the_same_tables(drawn, spotted):

@@ -54,6 +54,10 @@ def test_who_only_looks_changes_no_name_and_who_takes_part_does():
     assert name_of(*patient) != name_of(*patient[:2])
 
 
+def test_what_is_kept_beside_the_result_changes_no_name():
+    assert name_of("keep_weights=true") == name_of()
+
+
 def test_clips_and_software_change_the_name():
     changes = [{"samples": "t"}, {"contents": ["a", "c"]}, {"preparation": 3}, {"faces": "2"}]
     assert len({name_of(), *(name_of(**change) for change in changes)}) == 5

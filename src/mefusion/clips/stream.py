@@ -8,10 +8,11 @@ from pathlib import Path
 import av
 import numpy as np
 
-from mefusion.clips.video import VIDEOS, list_frames, read_image
+from mefusion.clips.video import VIDEOS, displayed, list_frames, read_image
 from mefusion.common.errors import MefusionError
 from mefusion.common.files import is_irregular
 
+FASTEST = 10_000.0  # frames/s
 FOLDER_RATE = 30.0  # frames/s of a folder of images, if nobody says it
 CUT_OFF = 1.0  # s; a video that ends so much before its stated length is cut off
 PREROLL = 0.5  # s; reading starts this much before a given time, since time stamps of key frames may be late
@@ -64,11 +65,18 @@ class Stream:
         path: a video file, or a folder of numbered images.
         fps: rate of a folder's images, frames/s; a video has its own time stamps.
         problem: after the iteration: why frames at the end could not be read; None if all could.
+
+    Raises:
+        MefusionError: the rate is none.
     """
 
     path: Path
     fps: float = FOLDER_RATE
     problem: str | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 < self.fps <= FASTEST:
+            raise MefusionError(f"fps={self.fps}: give the frame rate of the images, above 0 and at most {FASTEST:g}")
 
     def facts(self) -> VideoFacts:
         """Size, rate and length, from the first frame and the file's header.
@@ -140,7 +148,7 @@ class Stream:
                 if (after and time < after[1] - 1e-6) or time <= last:  # not yet there; or a time stamp twice
                     continue
                 number, last = number + 1, time
-                yield Frame(number, time, functools.partial(_picture, decoded))
+                yield Frame(number, time, functools.partial(displayed, decoded))
 
 
 def read_frames(path: str | Path, numbers: Iterable[int] | None = None, *, fps: float = FOLDER_RATE) -> Iterator[Frame]:
@@ -193,6 +201,8 @@ def open_media(path: Path) -> "av.container.InputContainer":
     require_recording(path)
     try:
         return av.open(str(path))
+    except PermissionError as error:
+        raise MefusionError(f"{path} cannot be opened: change its permissions") from error
     except (av.FFmpegError, OSError, ValueError) as error:
         raise MefusionError(f"{path} cannot be read as a video: replace the file") from error
 
@@ -248,11 +258,6 @@ def _time(decoded: "av.VideoFrame", number: int, stream: "av.video.stream.VideoS
     if decoded.time is not None:
         return float(decoded.time)
     return number / float(stream.average_rate or FOLDER_RATE)
-
-
-def _picture(decoded: "av.VideoFrame", form: str) -> np.ndarray:
-    picture = decoded.to_ndarray(format=form)
-    return np.rot90(picture, k=decoded.rotation // 90) if decoded.rotation % 360 else picture
 
 
 def _read_file(path: Path, form: str) -> np.ndarray:

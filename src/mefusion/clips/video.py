@@ -7,12 +7,16 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
 from mefusion.common.errors import MefusionError
 from mefusion.common.files import is_irregular, told_if_unwritable
+
+if TYPE_CHECKING:
+    import av
 
 IMAGES = {".jpg", ".jpeg", ".png", ".bmp"}
 VIDEOS = {".avi", ".mp4", ".mov", ".mkv", ".webm", ".m4v", ".mpg"}
@@ -173,6 +177,17 @@ def _read_video_with_av(path: Path, onset: int | None, offset: int | None) -> li
     try:
         with av.open(str(path)) as container:
             frames = enumerate(container.decode(video=0))
-            return [frame.to_ndarray(format="rgb24") for number, frame in frames if _within(number, onset, offset)]
+            return [displayed(frame, "rgb24") for number, frame in frames if _within(number, onset, offset)]
     except (av.FFmpegError, IndexError) as error:
         raise MefusionError(f"{path} cannot be read as a video: replace the file") from error
+
+
+def displayed(frame: "av.VideoFrame", form: str) -> np.ndarray:
+    """A decoded frame as it is displayed: turned as the file's rotation metadata has it, as in videos from phones.
+
+    Args:
+        frame: of PyAV.
+        form: `rgb24` gives [H, W, 3], `gray` [H, W], uint8.
+    """
+    picture = frame.to_ndarray(format=form)
+    return np.ascontiguousarray(np.rot90(picture, k=frame.rotation // 90))

@@ -1,10 +1,11 @@
-"""`mefusion-spot VIDEO...`: find when the faces of recordings moved, without training."""
+"""`mefusion-spot VIDEO...`: find when the faces of recordings moved; `data=NAME`: of a dataset, and score it."""
 
 import argparse
 import re
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,7 +41,7 @@ def spot(arguments: argparse.Namespace, predictor: "Predictor | None" = None) ->
     """Spot the recordings of the command line, and recognise their events if there is a network.
 
     Returns:
-        0, or 1 if a recording could not be read.
+        0, or 1 if a recording could not be read to its end, or an event could not be recognised.
 
     Raises:
         MefusionError: a setting is not allowed, or there is no recording.
@@ -49,14 +50,19 @@ def spot(arguments: argparse.Namespace, predictor: "Predictor | None" = None) ->
 
     paths, overrides = split_arguments(arguments.recordings)
     settings = resolve_spotting([*overrides, *_options(arguments)])
+    if (settings.data, settings.recognise, settings.workers) != (None, None, None):
+        require_dataset(settings, paths, arguments.program)
+        return spot_dataset(settings, arguments)
     recordings = list_recordings(paths)
     failed = False
     for name, path in recordings.items():
         try:
-            spot_one(path, Path(settings.output_dir) / name, settings, arguments, predictor)
+            problems = spot_one(path, Path(settings.output_dir) / name, settings, arguments, predictor)
         except MefusionError as error:
-            failed = True
-            print(f"{arguments.program}: {error}", file=sys.stderr, flush=True)
+            problems = [str(error)]
+        for problem in problems:
+            print(f"{arguments.program}: {problem}", file=sys.stderr, flush=True)
+        failed = failed or bool(problems)
     return int(failed)
 
 
@@ -72,45 +78,98 @@ def resolve_spotting(overrides: Sequence[str]) -> "SpotSettings":
     return typed_settings(compose(overrides, name="spot"))
 
 
+def require_dataset(settings: "SpotSettings", paths: Sequence[Path], program: str) -> None:
+    """Check that a command line names a dataset of recordings and nothing else.
+
+    Raises:
+        MefusionError: it does not.
+    """
+    if settings.data is None:
+        given = f"recognise={settings.recognise}" if settings.recognise else f"workers={settings.workers}"
+        raise MefusionError(
+            f"{given} is for a dataset of recordings: give data= too; what is found in your own recordings is named by "
+            "mefusion-predict BUNDLE VIDEO"
+        )
+    if program != PROGRAM:
+        raise MefusionError(f"data= is for {PROGRAM}: give {PROGRAM} data=NAME data.root=DIR recognise=STUDY")
+    if paths:
+        raise MefusionError(
+            f"data={settings.data.get('name')} and {paths[0]}: give the recordings of a dataset, or your own, not both"
+        )
+
+
+def spot_dataset(settings: "SpotSettings", arguments: argparse.Namespace) -> int:
+    """Spot the recordings of a dataset, score them and print a line about the scores.
+
+    Returns:
+        0, or 1 if a recording could not be read.
+
+    Raises:
+        MefusionError: the dataset cannot be read, or the events cannot be recognised.
+    """
+    from mefusion.configuration.recordings import make_study, provenance_of
+    from mefusion.report.recording.result import show_result
+    from mefusion.spotting_studies.record import headline
+    from mefusion.spotting_studies.study import run_study
+
+    study = make_study(settings)
+    problems = study.facts["problems"]
+    if problems and not arguments.quiet:
+        print(f"{len(problems)} remarks on the dataset's tables, see spotting.json; the first: {problems[0]}")
+    scores, facts = run_study(
+        study,
+        show_result,
+        provenance=provenance_of(settings, arguments.command),
+        overlay=bool(arguments.overlay),
+        workers=settings.workers,
+        quiet=arguments.quiet,
+    )
+    for row in facts["left_out"]:
+        print(f"{PROGRAM}: {row['recording']} is left out: {row['reason']}", file=sys.stderr, flush=True)
+    for problem in facts["recording_problems"]:
+        print(f"{PROGRAM}: {problem}", file=sys.stderr, flush=True)
+    if not arguments.quiet:
+        print(headline(facts, scores))
+        print(f"{study.directory}; tables and figures: mefusion-report {study.directory}")
+    return int(bool(facts["left_out"]))
+
+
 def spot_one(
     path: Path,
     folder: Path,
     settings: "SpotSettings",
     arguments: argparse.Namespace,
     predictor: "Predictor | None" = None,
-) -> None:
+) -> list[str]:
     """Spot one recording, recognise its events if there is a network, draw the result and print a line about it.
+
+    What was drawn before, of the same events and by the same network, is not drawn again.
+
+    Returns:
+        A sentence for each thing that could not be read or recognised.
 
     Raises:
         MefusionError: it cannot be read.
     """
     from mefusion.clips.stream import Stream
+    from mefusion.commands.recording import process
     from mefusion.common.progress import seconds_shown
-    from mefusion.report.recording.result import show_result, summarise
-    from mefusion.spotting.recording import spot_recording
+    from mefusion.report.recording.result import summarise
 
-    stream = Stream(path)
+    stream = Stream(path, arguments.fps)
     seconds = stream.facts().seconds
-    problems: list[str] = []
-    with seconds_shown(total=seconds, description=path.name, quiet=arguments.quiet) as say:
-        spotted = spot_recording(stream, folder, settings.spotting, say=say)
-    if spotted.problem:
-        problems.append(spotted.problem)
-    if predictor is not None:
-        from mefusion.inference.events import recognise_events
 
-        with seconds_shown(total=seconds, description=f"{path.name}: naming", quiet=arguments.quiet) as say:
-            events, unused = recognise_events(predictor, stream, spotted, say=say)
-        spotted = spotted.with_events(events)
-        problems += unused
-    overlay = not arguments.no_overlay
-    with seconds_shown(total=seconds, description=f"{path.name}: overlay", quiet=arguments.quiet or not overlay) as say:
-        bundle = predictor.name if predictor else ""
-        show_result(stream, spotted, command=arguments.command, overlay=overlay, bundle=bundle, say=say)
-    for problem in problems:
-        print(f"{arguments.program}: {problem}", file=sys.stderr, flush=True)
+    def shown(stage: str) -> AbstractContextManager[Callable[[float], None]]:
+        description = f"{path.name}: {stage}" if stage else path.name
+        return seconds_shown(total=seconds, description=description, quiet=arguments.quiet)
+
+    overlay = arguments.overlay is not False
+    spotted, problems = process(
+        stream, folder, settings.spotting, predictor, command=arguments.command, overlay=overlay, shown=shown
+    )
     if not arguments.quiet:
         print(summarise(spotted), flush=True)
+    return problems
 
 
 def split_arguments(texts: Sequence[str]) -> tuple[list[Path], list[str]]:
@@ -129,7 +188,8 @@ def _options(arguments: argparse.Namespace) -> list[str]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
-        description="Find when the faces of recordings moved: micro- and macro-expressions, without training.",
+        description="Find when the faces of recordings moved: micro- and macro-expressions, without training. With "
+        "data=, those of a dataset, and score what is found.",
         epilog="What is found is motion of a face. It is not what a person feels, and no sign of a lie.",
     )
     add_arguments(parser, output="outputs/spot")
@@ -149,13 +209,16 @@ def add_arguments(parser: argparse.ArgumentParser, *, output: str, recordings: s
         metavar="VIDEO",
         nargs=recordings,
         help="video files, folders of them, or folders of numbered images; or settings of conf/spot.yaml, such as "
-        "spotting.low_pass=4",
+        "spotting.low_pass=4, and data=NAME data.root=DIR for a dataset of recordings, which is scored",
     )
     parser.add_argument("--face", metavar="FACE", help="largest (default), all, or the number of a track")
     parser.add_argument("--method", metavar="METHOD", help="displacement (default), published or apex_score")
+    parser.add_argument("--fps", metavar="RATE", type=float, default=30, help="of folders of images (default: 30)")
     parser.add_argument("--output", metavar="DIR", default=output, help=f"folder of the results (default: {output})")
     parser.add_argument(
-        "--no-overlay", action="store_true", help="write no overlay.mp4, which takes a third of the time"
+        "--overlay",
+        action=argparse.BooleanOptionalAction,
+        help="whether overlay.mp4 is written, which takes a third of the time (default: yes, but not of a dataset)",
     )
     parser.add_argument("--quiet", action="store_true", help="print errors only")
 

@@ -24,6 +24,7 @@ def parallel_map(
     items: Sequence[Item],
     *,
     description: str,
+    unit: str = "clips",
     workers: int | None = None,
     initialise: Callable[..., None] | None = None,
     arguments: tuple[Any, ...] = (),
@@ -33,7 +34,7 @@ def parallel_map(
     Args:
         work: a function at the top level of a module: worker processes find it by its name.
         items: what to work on.
-        description: what is done, for `mefusion.common.progress.track`.
+        description, unit: what is done and counted, see `mefusion.common.progress.track`.
         workers: number of processes; None means one for each core. With 1, the work is done in this process.
         initialise, arguments: a function, and its arguments, that is called once in each process before the work.
 
@@ -42,7 +43,7 @@ def parallel_map(
     """
     results = in_parallel(work, items, workers=workers, initialise=initialise, arguments=arguments)
     if items:
-        yield from track(results, total=len(items), description=description)
+        yield from track(results, total=len(items), description=description, unit=unit)
 
 
 def in_parallel(

@@ -16,23 +16,37 @@ INTERVAL = 30.0
 
 
 class _Rate(ProgressColumn):
+    def __init__(self, unit: str):
+        super().__init__()
+        self.unit = unit
+
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
-        return Text(f"{speed:.1f} clips/s" if speed else "")
+        return Text(f"{speed:.1f} {self.unit}/s" if speed else "")
 
 
-def track(results: Iterable[Result], *, total: int, description: str) -> Iterator[Result]:
-    """Yield results as they come, and tell on stdout how many of `total` there are."""
+def track(results: Iterable[Result], *, total: int, description: str, unit: str = "clips") -> Iterator[Result]:
+    """Yield results as they come, and tell on stdout how many of `total` there are.
+
+    Args:
+        results: what is yielded.
+        total: their number.
+        description: what is done; empty where nothing is to be told.
+        unit: what is counted.
+    """
+    if not description:
+        yield from results
+        return
     console = Console()
     if not (console.is_terminal or console.is_jupyter):
-        yield from _with_lines(results, total=total, description=description)
+        yield from _with_lines(results, total=total, description=description, unit=unit)
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(unit), TimeRemainingColumn())
     with Progress(*columns, console=console) as progress:
         yield from progress.track(results, total=total, description=description)
 
 
-def _with_lines(results: Iterable[Result], *, total: int, description: str) -> Iterator[Result]:
+def _with_lines(results: Iterable[Result], *, total: int, description: str, unit: str) -> Iterator[Result]:
     start = told = time.monotonic()
     for count, result in enumerate(results, 1):
         yield result
@@ -41,7 +55,7 @@ def _with_lines(results: Iterable[Result], *, total: int, description: str) -> I
             told = now
             left = (now - start) / count * (total - count) / 60
             rest = f", about {left:.0f} min left" if count < total else ""
-            print(f"{description}: {count} of {total} clips{rest}", flush=True)
+            print(f"{description}: {count} of {total} {unit}{rest}", flush=True)
 
 
 @contextmanager
@@ -87,7 +101,7 @@ class _SecondsInLines:
     def __call__(self, seconds: float) -> None:
         now = time.monotonic()
         self.start = self.start or (now, seconds)
-        if now - self.told < INTERVAL:
+        if now - self.told < INTERVAL or now == self.start[0]:  # one moment tells no speed
             return
         self.told = now
         speed = (seconds - self.start[1]) / (now - self.start[0])

@@ -246,7 +246,7 @@ def plan_study(experiment: Experiment, clips: ClipStore) -> Study:
         "code": code_digest([type(clips.view).__module__, *modules_of_targets(named)]),
         "device": provenance.device_name(settings.trainer["accelerator"]),
     }
-    if not tested.size:
+    if not tested.size or settings.keep_weights:
         facts |= facts_for_use(experiment.preparation, clips.index)
     return Study(
         directory=Path(settings.output_dir)
@@ -257,6 +257,7 @@ def plan_study(experiment: Experiment, clips: ClipStore) -> Study:
         seeds=tuple(settings.seeds),
         rule=settings.rule,
         validation=protocol.validation,
+        keep_weights=settings.keep_weights,
     )
 
 

@@ -67,11 +67,16 @@ class SpotSettings:
     Attributes:
         data: a source of recordings, `_target_` and its arguments; None means the videos of the command line.
         spotting: how events are found.
+        recognise: of a dataset: folder of a study that keeps the weights of its folds, or of a bundle; None means that
+            events are not named.
+        workers: of a dataset: number of recordings at once; None means one for each core.
         output_dir: folder of the results.
     """
 
     data: dict[str, Any] | None = None
     spotting: SpottingSettings = field(default_factory=SpottingSettings)
+    recognise: str | None = None
+    workers: int | None = None
     output_dir: str = "outputs/spot"
 
 
@@ -203,6 +208,7 @@ class TrainSettings(PrepareSettings):
         rule: which weights predict.
         output_dir: folder of the studies.
         again, accept_code: see `mefusion.studies.code.require_same_code`.
+        keep_weights: whether each fold keeps its weights, beside its predictions.
     """
 
     model: ModelSettings = field(default_factory=ModelSettings)
@@ -217,6 +223,7 @@ class TrainSettings(PrepareSettings):
     output_dir: str = "outputs"
     again: bool = False
     accept_code: bool = False
+    keep_weights: bool = False
 
 
 def register_schemas() -> None:

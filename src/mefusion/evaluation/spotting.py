@@ -18,7 +18,8 @@ matched with a spotted interval of more than half a second. A number whose denom
 
 The spot-then-recognize score is F1 of spotting x F1 of recognition. The latter is the harmonic mean of macro precision
 and macro recall, over the classes of the scheme, of the matched pairs only (Liong, See and Chan, Signal Processing:
-Image Communication 2023; MEGC 2025). Pairs whose true interval has no emotion are left out of it.
+Image Communication 2023; MEGC 2025). Pairs whose true interval has no emotion, and those whose spotted interval was not
+recognised, are left out of it, and counted.
 """
 
 from collections.abc import Sequence
@@ -130,7 +131,7 @@ def score_spotting(
 
     Args:
         spotted: a row for each spotted interval: recording, onset, offset (frames, both included), kind (`micro` or
-            `macro`, by its duration), and with `classes` prediction.
+            `macro`, by its duration), and with `classes` prediction (null if it was not recognised).
         truth: a row for each true interval: recording, onset, offset, kind, and with `classes` emotion (null if it
             has none).
         recordings: a row for each recording, also of those without an expression: recording, dataset, subject.
@@ -141,8 +142,8 @@ def score_spotting(
         Plain data, ready for JSON: `recordings` and `subjects`, their numbers; for each of `KINDS` an entry with
         `true`, `found`, `spotted` and `right` (counts, see above), `precision`, `recall`, `f1`, and `intervals`, the
         95 % interval of each of these three over subjects (empty if every dataset has a single subject). With
-        `classes` also `recognition`: `classes`, `pairs` (that were scored), `without_emotion` (that were not),
-        `confusion_matrix`, `f1`, `strs`, and `intervals` of the last two.
+        `classes` also `recognition`: `classes`, `pairs` (that were scored), `without_emotion` and `not_recognised`
+        (pairs that were not), `confusion_matrix`, `f1`, `strs`, and `intervals` of the last two.
 
     Raises:
         MefusionError: a recording is listed twice or is not listed, an interval ends before it begins, or a value is
@@ -170,8 +171,8 @@ def score_spotting(
             "intervals": {name: interval(draws) for name, draws in (resampled or {}).items()},
         }
     if classes:
-        matrices, left_out = _matrices(spotted, truth, pairs, number, len(datasets), classes)
-        scores["recognition"] = _recognition(matrices, left_out, classes, f1["all"], drawn)
+        matrices, unscored = _matrices(spotted, truth, pairs, number, len(datasets), classes)
+        scores["recognition"] = _recognition(matrices, unscored, classes, f1["all"], drawn)
     return scores
 
 
@@ -204,27 +205,29 @@ def _matrices(
     number: pd.Series,
     subjects: int,
     classes: Sequence[str],
-) -> tuple[np.ndarray, int]:
-    """Confusion matrices of the matched pairs of each subject [subjects, C, C]; how many had no emotion."""
+) -> tuple[np.ndarray, dict[str, int]]:
+    """Confusion matrices of the matched pairs of each subject [subjects, C, C]; how many are not in them, and why."""
     rows = truth.iloc[pairs["truth"]]
     table = pd.DataFrame({
         "subject": number.reindex(rows["recording"]).to_numpy(),
         "label": rows["emotion"].to_numpy(),
         "prediction": spotted["prediction"].iloc[pairs["spotted"]].to_numpy(),
     })  # fmt: skip
-    known = table.dropna(subset="label")
+    labelled = table.dropna(subset="label")
+    known = labelled.dropna(subset="prediction")
     for name in ("label", "prediction"):
         if unknown := sorted({*known[name]} - {*classes}, key=str):
             raise MefusionError(f"{name} {unknown[0]!r} is not one of the classes {', '.join(classes)}")
     matrices = np.zeros((subjects, len(classes), len(classes)))
     places = [known[name].map(list(classes).index).to_numpy(int) for name in ("label", "prediction")]
     np.add.at(matrices, (known["subject"].to_numpy(int), *places), 1)
-    return matrices, len(table) - len(known)
+    unscored = {"without_emotion": len(table) - len(labelled), "not_recognised": len(labelled) - len(known)}
+    return matrices, unscored
 
 
 def _recognition(
     matrices: np.ndarray,
-    left_out: int,
+    unscored: dict[str, int],
     classes: Sequence[str],
     spotting: tuple[np.ndarray, np.ndarray | None],
     drawn: np.ndarray | None,
@@ -238,7 +241,7 @@ def _recognition(
     return {
         "classes": list(classes),
         "pairs": int(whole.sum()),
-        "without_emotion": left_out,
+        **unscored,
         "confusion_matrix": whole.astype(int).tolist(),
         "f1": value,
         "strs": strs(float(spotting[0]), value),

@@ -7,20 +7,16 @@ weights are safetensors. A network is made of the classes of `mefusion.models`, 
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import Tensor, nn
-
-import mefusion.models
 from mefusion.common.errors import MefusionError, first_line
-from mefusion.common.files import is_irregular, sha256
-from mefusion.datasets.schemes import DatasetLabels, Scheme
-from mefusion.preparation.settings import Alignment, FaceSettings, MissingApex, PreparationSettings, ShortClips
+from mefusion.common.files import is_irregular, leads_outside, sha256
+from mefusion.datasets.schemes import Scheme
+from mefusion.faces.detectors import backend_version
+from mefusion.inference.plain import brief, check_names, typed
+from mefusion.preparation.settings import PreparationSettings
 from mefusion.windows.settings import Windows
 
 FORMAT = 1
@@ -28,6 +24,16 @@ FORMAT = 1
 
 DESCRIPTION, WEIGHTS, CARD, ONNX = "bundle.json", "model.safetensors", "README.md", "model.onnx"
 OWN_MODELS = "mefusion.models"
+
+# Limits, far above what networks have: a bundle from elsewhere must not fill the memory, nor take for ever.
+MOST_TEXT = 2**24  # bytes of bundle.json
+MOST_BYTES = 2**32  # of the weights
+MOST_NUMBER = 100_000  # among the network's arguments
+MOST_ITEMS = 1000  # of one list among them
+MOST_PIXELS = 2048  # side of a picture
+MOST_OF_A_WINDOW = 2**26  # pixels
+MOST_ENLARGED = 20
+TEMPERATURES = (0.01, 100)
 
 _ENTRIES: Mapping[str, type | tuple[type, ...]] = {
     "name": str,
@@ -81,6 +87,34 @@ class Bundle:
     labels: Scheme
 
 
+@dataclass(frozen=True)
+class Origin:
+    """What is used of the entry `study`: see `mefusion.evaluation.predictions.COLUMNS`."""
+
+    seed: int
+    rule: str
+    epoch: int
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What is used of the entry `data`.
+
+    Attributes:
+        contents: a hash of each training clip.
+        fps, eye_distance: smallest and largest, frames/s and px; None if not known.
+    """
+
+    contents: list[str]
+    fps: list[float] | None
+    eye_distance: list[float] | None
+
+    def __post_init__(self) -> None:
+        for name, ends in (("fps", self.fps), ("eye_distance", self.eye_distance)):
+            if ends is not None and not (len(ends) == 2 and 0 < ends[0] <= ends[1]):
+                raise ValueError(f"data.{name} must be the smallest and the largest")
+
+
 def description_text(content: Mapping[str, Any]) -> str:
     """Text of a `bundle.json` with its own checksum."""
     return json.dumps({**content, "checksum": _checksum(content)}, indent=2, ensure_ascii=False) + "\n"
@@ -95,146 +129,138 @@ def read_bundle(folder: str | Path) -> Bundle:
     """Read and check `bundle.json`, and the checksums of the bundle's files.
 
     Raises:
-        MefusionError: the folder is no bundle, or a file is missing, damaged or changed.
+        MefusionError: the folder is no bundle; a file is missing, damaged, changed or a link to elsewhere; or an entry
+            cannot be used.
     """
     folder = Path(folder)
     path = folder / DESCRIPTION
     content = _read_description(path)
-    for name in (WEIGHTS, *({*content["files"]} - {WEIGHTS})):
-        file = folder / name
-        if name not in (WEIGHTS, ONNX) or not isinstance(content["files"].get(name), str):
-            raise _unusable(path, f"has no usable checksum of {name}")
-        if is_irregular(file) or not file.exists():
-            raise MefusionError(f"{file} is missing: copy the whole bundle again, or export it again")
-        if sha256(file) != content["files"][name]:
-            raise MefusionError(f"{file} is damaged or was changed: copy the bundle again, or export it again")
     try:
-        return _typed(folder, content)
-    except (KeyError, TypeError, ValueError, AttributeError, MefusionError) as error:
-        raise _unusable(path, f"has a value that cannot be used ({first_line(error)})") from error
+        bundle = _bundle(folder, content)
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, MefusionError) as error:
+        raise unusable(path, f"has a value that cannot be used ({first_line(error)})") from error
+    for name in (WEIGHTS, *({*content["files"]} - {WEIGHTS})):
+        if name not in (WEIGHTS, ONNX) or not isinstance(content["files"].get(name), str):
+            raise unusable(path, f"has no usable checksum of {name}")
+        if _checksum_of(folder / name) != content["files"][name]:
+            raise MefusionError(f"{folder / name} is damaged or was changed: copy the bundle again, or export it again")
+    return bundle
+
+
+def _require_file(path: Path, most: int) -> None:
+    """Raise a MefusionError or an OSError unless a regular file of the bundle itself is there, of `most` bytes."""
+    if leads_outside(path, path.parent):
+        raise MefusionError(f"{path} is a link to a file outside the bundle: put the file itself there")
+    if is_irregular(path):
+        raise OSError("no regular file")
+    if path.stat().st_size > most:
+        raise MefusionError(f"{path} has more than {most} bytes, which no bundle has: export it again")
+
+
+def _checksum_of(file: Path) -> str:
+    try:
+        _require_file(file, MOST_BYTES)
+        return sha256(file)
+    except FileNotFoundError:
+        raise MefusionError(f"{file} is missing: copy the whole bundle again, or export it again") from None
+    except OSError as error:
+        raise MefusionError(f"{file} cannot be read ({first_line(error)}): copy the bundle again") from error
 
 
 def _read_description(path: Path) -> dict[str, Any]:
     try:
-        if is_irregular(path):
-            raise OSError("no regular file")
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+        _require_file(path, MOST_TEXT)
+        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number)
+        whole = isinstance(content, dict) and content.get("checksum") == _checksum(content)
+    except (FileNotFoundError, NotADirectoryError):
         raise MefusionError(f"{path.parent} is no bundle, since it has no {DESCRIPTION}: see mefusion-export") from None
     except (OSError, ValueError, RecursionError) as error:
         raise MefusionError(
-            f"{path} cannot be read as JSON ({first_line(error)}): copy the bundle again, or export it again"
+            f"{path} cannot be read as JSON ({brief(first_line(error))}): copy the bundle again, or export it again"
         ) from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
+    if not isinstance(content, dict) or type(content.get("format")) is not int or content["format"] != FORMAT:
         found = content.get("format") if isinstance(content, dict) else None
         raise MefusionError(
-            f"{path} is of format {found!r}, and this version of mefusion reads format {FORMAT}: install the version "
-            "that wrote it, or export it again"
+            f"{path} is of format {brief(repr(found), 20)}, and this version of mefusion reads format {FORMAT}: "
+            "install the version that wrote it, or export it again"
         )
-    if content.get("checksum") != _checksum(content):
+    if not whole:
         raise MefusionError(f"{path} is damaged or was changed: copy the bundle again, or export it again")
     for name, kind in _ENTRIES.items():
         if not isinstance(content.get(name), kind) or isinstance(content[name], bool):
-            raise _unusable(path, f"has no usable {name!r}")
+            raise unusable(path, f"has no usable {name!r}")
     return content
 
 
-def _typed(folder: Path, content: Mapping[str, Any]) -> Bundle:
-    classes, network = content["classes"], content["network"]
-    if not classes or len({*classes}) < len(classes) or not all(isinstance(name, str) for name in classes):
-        raise ValueError("classes must be different names")
-    values = {name: tuple(map(float, content["normalisation"][name])) for name in ("mean", "std")}
-    if not content["temperature"] > 0:
-        raise ValueError("the temperature must be above 0")
-    if content["clip_length"] != content["preparation"]["clip_length"]:
+def _no_number(name: str) -> None:
+    raise ValueError(f"{name} is no number")
+
+
+def _bundle(folder: Path, content: Mapping[str, Any]) -> Bundle:
+    classes, network = typed(list[str], content["classes"], "classes"), content["network"]
+    check_names(classes, "classes")
+    check_names([content["name"]], "name")
+    check_names([typed(str, network["class"], "network.class")], "network.class")
+    values = {name: tuple(typed(list[float], content["normalisation"][name], name)) for name in ("mean", "std")}
+    if not all(value > 0 for value in values["std"]):
+        raise ValueError("normalisation.std must be above 0")
+    temperature = typed(float, content["temperature"], "temperature")
+    if not TEMPERATURES[0] <= temperature <= TEMPERATURES[1]:
+        raise ValueError(f"temperature is {temperature}, not from {TEMPERATURES[0]} to {TEMPERATURES[1]}")
+    arguments = network["arguments"]
+    if not isinstance(arguments, dict):
+        raise ValueError("network must have arguments")
+    _check_arguments(arguments)
+    if arguments["num_classes"] != len(classes):
+        raise ValueError(f"{len(classes)} classes, and a network of {arguments['num_classes']}")
+    preparation = typed(PreparationSettings, content["preparation"], "preparation")
+    if content["clip_length"] != preparation.clip_length:
         raise ValueError("two clip lengths")
-    if network["arguments"]["num_classes"] != len(classes):
-        raise ValueError(f"{len(classes)} classes, and a network of {network['arguments']['num_classes']}")
-    if not isinstance(network["class"], str) or not isinstance(network["arguments"], dict):
-        raise ValueError("network must have a class and arguments")
+    _check_sizes(preparation, content["image_size"])
+    typed(Origin, content["study"], "study")
+    typed(TrainingData, content["data"], "data")
     return Bundle(
         folder=folder,
         facts=content,
         network=network["class"],
-        arguments=network["arguments"],
+        arguments=arguments,
         classes=tuple(classes),
         view=content["view"],
         image_size=content["image_size"],
         windows=Windows(content["windows"]),
-        preparation=_preparation(content["preparation"]),
-        temperature=float(content["temperature"]),
-        labels=_scheme(content["labels"]),
+        preparation=preparation,
+        temperature=temperature,
+        labels=typed(Scheme, content["labels"], "labels"),
         **values,
     )
 
 
-def _preparation(plain: Mapping[str, Any]) -> PreparationSettings:
-    faces = dict(plain["faces"])
-    faces["alignment"] = Alignment(faces["alignment"])
-    choices = {"short_clips": ShortClips(plain["short_clips"]), "missing_apex": MissingApex(plain["missing_apex"])}
-    return PreparationSettings(**{**plain, **choices, "faces": FaceSettings(**faces)})
+def _check_arguments(value: Any) -> None:
+    """Raise a ValueError if an argument of the network is a number or a list that no network has."""
+    if isinstance(value, int | float) and not abs(value) <= MOST_NUMBER:
+        raise ValueError(f"network.arguments has a number above {MOST_NUMBER}")
+    if isinstance(value, dict | list):
+        if len(value) > MOST_ITEMS:
+            raise ValueError(f"network.arguments has more than {MOST_ITEMS} entries in one")
+        for item in value.values() if isinstance(value, dict) else value:
+            _check_arguments(item)
 
 
-def _scheme(plain: Mapping[str, Any]) -> Scheme:
-    known = {field.name: plain[field.name] for field in fields(Scheme)}
-    return Scheme(**known | {"datasets": {name: DatasetLabels(**own) for name, own in plain["datasets"].items()}})
+def _check_sizes(preparation: PreparationSettings, image_size: int) -> None:
+    """Raise a ValueError if pictures would be larger than those of any network, or their settings make no sense."""
+    sides = {"preparation.canvas": preparation.canvas, "preparation.small": preparation.small, "image_size": image_size}
+    for name, side in sides.items():
+        if not 1 <= side <= MOST_PIXELS:
+            raise ValueError(f"{name} is {side}, not from 1 to {MOST_PIXELS} px")
+    if preparation.clip_length * max(sides.values()) ** 2 > MOST_OF_A_WINDOW:
+        raise ValueError(f"a window of {preparation.clip_length} pictures of {max(sides.values())} px is too large")
+    if preparation.faces.enlarge > MOST_ENLARGED:
+        raise ValueError(f"preparation.faces.enlarge is {preparation.faces.enlarge}, above {MOST_ENLARGED}")
+    if preparation.faces.folder is not None:
+        raise ValueError("preparation.faces.folder is a path of another machine")
+    backend_version(preparation.backend)  # raises for unknown names
 
 
-def build_network(bundle: Bundle, network: type[nn.Module] | None = None) -> nn.Module:
-    """Make the network of a bundle with its weights, on the CPU, in evaluation mode.
-
-    Args:
-        bundle: from `read_bundle`.
-        network: the class of a network that is none of `mefusion.models`.
-
-    Raises:
-        MefusionError: the class is another one or has to be passed, it refuses the arguments, or the weights are not
-            those of this network.
-    """
-    path, kind = bundle.folder / DESCRIPTION, _network_class(bundle, network)
-    try:
-        made = kind(**bundle.arguments)
-    except Exception as error:  # the class of an author can raise anything
-        raise _unusable(path, f"describes a {kind.__name__} that cannot be built ({first_line(error)})") from error
-    weights = _load_weights(bundle.folder / WEIGHTS)
-    expected = {name: tensor.shape for name, tensor in made.state_dict().items()}
-    found = {name: tensor.shape for name, tensor in weights.items()}
-    differing = [name for name in {**expected, **found} if found.get(name) != expected.get(name)]
-    if differing:
-        raise MefusionError(
-            f"{bundle.folder / WEIGHTS} has the weights of another network ({len(differing)} tensors differ, such as "
-            f"{differing[0]}): export the bundle again"
-        )
-    made.load_state_dict(weights)
-    return made.eval()
-
-
-def _network_class(bundle: Bundle, network: type[nn.Module] | None) -> type[nn.Module]:
-    path, (module, _, name) = bundle.folder / DESCRIPTION, bundle.network.rpartition(".")
-    if network is not None:
-        if network.__name__ != name:
-            raise MefusionError(
-                f"{path} describes the network {bundle.network}, not {network.__name__}: pass its class"
-            )
-        return network
-    if module == OWN_MODELS and name in mefusion.models.__all__:
-        return getattr(mefusion.models, name)
-    raise MefusionError(
-        f"{path} describes the network {bundle.network}, which is none of mefusion's, and a bundle has no code: "
-        f"import its class, and pass it, as in mefusion.load_bundle({str(bundle.folder)!r}, network={name})"
-    )
-
-
-def _load_weights(path: Path) -> dict[str, Tensor]:
-    try:
-        weights = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise MefusionError(f"{path} cannot be read ({first_line(error)}): export the bundle again") from error
-    for name, tensor in weights.items():
-        if not bool(torch.isfinite(tensor).all()):
-            raise MefusionError(f"{path} has values in {name} that are not finite: export the bundle again")
-    return weights
-
-
-def _unusable(path: Path, what: str) -> MefusionError:
-    return MefusionError(f"{path} {what}: export the bundle again")
+def unusable(path: Path, what: str) -> MefusionError:
+    """The error of a bundle's file that cannot be used; what comes from the file is shortened."""
+    return MefusionError(f"{path} {brief(what, 300)}: export the bundle again")

@@ -1,5 +1,7 @@
 """Predict clips that are cut already: those of a manifest."""
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +16,8 @@ from mefusion.evaluation.folds import ALL
 from mefusion.evaluation.predictions import COLUMNS, PROBABILITY
 from mefusion.evaluation.scoring import score
 from mefusion.inference.inputs import InputMaker, PreparedClip
-from mefusion.preparation.reading import read_raw_clip
+from mefusion.inference.likeness import differences
+from mefusion.preparation.reading import RawClip, read_raw_clip
 
 if TYPE_CHECKING:  # it imports torch, which the workers do without
     from mefusion.inference.predictor import Predictor
@@ -35,8 +38,9 @@ def predict_clips(
 
     Returns:
         A prediction table, a row for each predicted clip, sorted by dataset, subject and clip: `COLUMNS` (study is the
-        bundle's name; label is missing where the emotion has no class of the bundle), `probability_<class>` and
-        `TRAINED_ON`. And one sentence for each clip that could not be used, or was changed.
+        bundle's name; label is missing where the emotion has no class of the bundle), `probability_<class>`,
+        `TRAINED_ON`, and `warnings`: how a clip is unlike those that the network was trained on. And one
+        sentence for each clip that could not be used, or was changed.
 
     Raises:
         MefusionError: the manifest cannot be read.
@@ -50,7 +54,7 @@ def predict_clips(
             description="Preparing",
             workers=workers,
             initialise=_initialise_worker,
-            arguments=(rows, predictor.inputs),
+            arguments=(rows, predictor.inputs, predictor.facts["data"]),
         )
     )
     usable = [number for number in range(len(rows)) if isinstance(prepared[number], PreparedClip)]
@@ -63,7 +67,8 @@ def predict_clips(
     probabilities = predictor.probabilities(kept)
     table = _table(clips.iloc[usable].reset_index(drop=True), probabilities, predictor)
     seen = {*predictor.facts["data"]["contents"]}
-    return table.assign(**{TRAINED_ON: [clip.facts["content"] in seen for clip in kept]}), problems
+    trained_on = [clip.facts["content"] in seen for clip in kept]
+    return table.assign(**{TRAINED_ON: trained_on}, warnings=[clip.facts["warnings"] for clip in kept]), problems
 
 
 def score_clips(predictor: "Predictor", table: pd.DataFrame) -> dict[str, Any] | None:
@@ -94,13 +99,15 @@ def _table(clips: pd.DataFrame, probabilities: np.ndarray, predictor: "Predictor
 
 _rows: list[dict[str, object]] = []
 _inputs: InputMaker | None = None
+_data: dict[str, Any] = {}
 
 
-def _initialise_worker(rows: list[dict[str, object]], inputs: InputMaker) -> None:
-    """Store the clips and what makes inputs of them in a worker process."""
+def _initialise_worker(rows: list[dict[str, object]], inputs: InputMaker, data: dict[str, Any]) -> None:
+    """Store in a worker process the clips, what makes inputs of them, and what the network was trained on."""
     global _inputs
     _rows[:] = rows
     _inputs = inputs
+    _data.update(data)
 
 
 def _prepare(number: int) -> PreparedClip | str:
@@ -109,8 +116,20 @@ def _prepare(number: int) -> PreparedClip | str:
     row = _rows[number]
     try:
         raw = read_raw_clip(row, _inputs.preparation)
-        return _inputs(raw.frames, apex=raw.apex, landmarks=raw.landmarks, origin=row["path"])
+        clip = _inputs(raw.frames, apex=raw.apex, landmarks=raw.landmarks, origin=row["path"])
+        return replace(clip, facts=clip.facts | {"warnings": _warnings(raw, clip, row)})
     except MefusionError as error:
         return str(error)
     except Exception as error:  # a clip that fails must not stop the others
         return f"{type(error).__name__}: {first_line(error)}"
+
+
+def _warnings(raw: RawClip, clip: PreparedClip, row: Mapping[str, object]) -> str:
+    """How a clip is unlike those that the network was trained on; empty if it is not, or has no landmarks."""
+    assert _inputs is not None
+    if clip.landmarks is None:
+        return ""
+    fps = row["fps"]
+    rate = None if pd.isna(fps) else float(fps)  # type: ignore[call-overload, arg-type]
+    picture = raw.frames[len(raw.frames) // 2]
+    return "; ".join(differences(_data, _inputs.preparation, picture, clip.landmarks, rate))

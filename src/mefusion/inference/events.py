@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-import cv2
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
@@ -12,17 +11,13 @@ import pyarrow.parquet as pq
 from mefusion.clips.stream import Frame, Stream
 from mefusion.common.errors import MefusionError
 from mefusion.evaluation.predictions import PROBABILITY
-from mefusion.faces.alignment import alignment_matrix, eye_centres, warp
+from mefusion.inference.likeness import differences
 from mefusion.inference.predictor import Predictor
 from mefusion.spotting.recording import Spotted
 from mefusion.spotting.tables import LANDMARKS
 
 WHOLE_FRAMES = 512 * 2**20  # bytes; frames of an event that take more are cut to the face
 AROUND = 1.0  # of the face's size, that is kept around it when frames are cut
-UNLIKE = 1.5  # times larger or smaller than any in the training: then it is told
-ENLARGED = 1.2  # a face that has to be enlarged by more shows less than the network's pictures
-TURNED = 0.3  # difference of the nose's distances from the outer corners of the eyes, by their sum
-BLURRED = 12.0  # variance of the Laplacian of the aligned face, grey levels squared; sharp ones have 40 and more
 
 
 @dataclass
@@ -62,11 +57,7 @@ def recognise_events(
     Raises:
         MefusionError: the network cannot be used on recordings.
     """
-    if predictor.bundle.preparation.backend == "none":
-        raise MefusionError(
-            f"{predictor.name} was trained on pictures that show the face only (faces=none): it cannot find the face "
-            "in a recording; train on clips with faces=dlib"
-        )
+    require_faces(predictor)
     results: dict[int, dict[str, Any]] = {}
     problems = []
     several = len({*spotted.events["track"]}) > 1 or spotted.settings["face"] not in ("largest", "all")
@@ -82,6 +73,19 @@ def recognise_events(
     return pd.concat([spotted.events.drop(columns=columns, errors="ignore"), found], axis=1), problems
 
 
+def require_faces(predictor: Predictor) -> None:
+    """Check that a network can be used on recordings, in which faces have to be found.
+
+    Raises:
+        MefusionError: it was trained on pictures that show the face only.
+    """
+    if predictor.bundle.preparation.backend == "none":
+        raise MefusionError(
+            f"{predictor.name} was trained on pictures that show the face only (faces=none): it cannot find the face "
+            "in a recording; train on clips with faces=dlib"
+        )
+
+
 def _recognise(predictor: Predictor, event: _Event, spotted: Spotted, *, own_landmarks: bool) -> dict[str, Any]:
     landmarks = event.landmarks - event.origin
     if len(landmarks) != len(event.frames):
@@ -94,41 +98,14 @@ def _recognise(predictor: Predictor, event: _Event, spotted: Spotted, *, own_lan
         origin=f"event {event.row['event']} of {spotted.recording}",
     )
     (probabilities,) = predictor.probabilities([clip])
+    picture, points = event.frames[len(landmarks) // 2], landmarks[len(landmarks) // 2]
+    told = differences(predictor.facts["data"], predictor.inputs.preparation, picture, points, spotted.facts.fps)
     return {
         "prediction": predictor.classes[int(probabilities.argmax())],
         **{PROBABILITY + name: value for name, value in zip(predictor.classes, probabilities.tolist(), strict=True)},
         "bundle": predictor.name,
-        "warnings": "; ".join(differences(predictor, event.frames, landmarks, fps=spotted.facts.fps)),
+        "warnings": "; ".join(told),
     }
-
-
-def differences(predictor: Predictor, frames: list[np.ndarray], landmarks: np.ndarray, *, fps: float) -> list[str]:
-    """How a clip is unlike those that a network was trained on, in words.
-
-    Args:
-        predictor: the network.
-        frames: [H, W, 3] uint8 RGB.
-        landmarks: [frames, 68, 2] px.
-        fps: frame rate, frames/s.
-    """
-    data, settings = predictor.facts["data"], predictor.bundle.preparation
-    middle = landmarks[len(landmarks) // 2]
-    eyes = float(np.linalg.norm(np.subtract(*eye_centres(middle))))
-    told = []
-    for value, known, unit in ((fps, data["fps"], "frames/s"), (eyes, data["eye_distance"], "px between the eyes")):
-        if known and not known[0] / UNLIKE <= value <= known[1] * UNLIKE:
-            span = f"{known[0]:.0f}" if known[0] == known[1] else f"{known[0]:.0f} to {known[1]:.0f}"
-            told.append(f"{value:.0f} {unit}, trained on {span}")
-    matrix = alignment_matrix(middle, size=settings.canvas, enlarge=settings.faces.enlarge)
-    if np.sqrt(abs(np.linalg.det(matrix[:, :2]))) > ENLARGED:
-        told.append(f"the face is smaller than the network's pictures of {settings.canvas} px")
-    left, right = (float(np.linalg.norm(middle[30] - middle[corner])) for corner in (36, 45))
-    if abs(left - right) / (left + right) > TURNED:
-        told.append("the face is turned to the side")
-    face = warp(cv2.cvtColor(frames[len(frames) // 2], cv2.COLOR_RGB2GRAY), matrix, size=settings.canvas)
-    if cv2.Laplacian(face, cv2.CV_64F).var() < BLURRED:
-        told.append("the face is blurred")
-    return told
 
 
 def _read(stream: Stream, spotted: Spotted, say: Callable[[float], None]) -> Iterator[_Event]:

@@ -1,6 +1,7 @@
 """Make a bundle from a study that was trained on all its subjects."""
 
 import importlib.metadata
+import math
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from mefusion import __version__
 from mefusion.clips.table import folder_name
 from mefusion.common.errors import MefusionError
 from mefusion.common.files import remove_leftovers, sha256, temporary_path, told_if_unwritable
+from mefusion.evaluation.calibration import LIMITS
 from mefusion.inference.bundle import (
     CARD,
     DESCRIPTION,
@@ -22,11 +24,12 @@ from mefusion.inference.bundle import (
     ONNX,
     OWN_MODELS,
     WEIGHTS,
-    build_network,
     description_text,
     read_bundle,
 )
+from mefusion.inference.networks import build_network
 from mefusion.inference.onnx import require_onnx, write_onnx
+from mefusion.inference.predictor import Predictor
 from mefusion.inference.scores import Score, read_score
 from mefusion.studies.record import has_score, load_study, planned_runs, read_config
 from mefusion.studies.runs import Run
@@ -91,7 +94,7 @@ def export_study(
         temporary = temporary_path(folder)
         temporary.mkdir()
         try:
-            _write(temporary, study, score, folder, onnx=onnx, network=network)
+            write_bundle(temporary, study, score, folder, onnx=onnx, network=network)
             temporary.rename(folder)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -128,16 +131,20 @@ def read_trained(directory: Path) -> TrainedStudy:
     return TrainedStudy(directory, facts, config, run, weights)
 
 
-def _write(
+def write_bundle(
     folder: Path,
     study: TrainedStudy,
     score: Score | None,
     final: Path,
     *,
-    onnx: bool,
-    network: type[nn.Module] | None,
+    onnx: bool = False,
+    network: type[nn.Module] | None = None,
 ) -> None:
-    """Write the files of a bundle into `folder`, which will be renamed to `final`."""
+    """Write the files of a bundle into `folder`, which will be renamed to `final`; see `export_study`.
+
+    Raises:
+        MefusionError: the study lacks something, or its network cannot be used.
+    """
     (folder / WEIGHTS).write_bytes(save(dict(study.weights.network)))
     try:
         content = describe(study, score)
@@ -145,8 +152,12 @@ def _write(
         raise MefusionError(f"{study.directory} lacks what a bundle needs ({error}): run the study again") from error
     content["files"] = {WEIGHTS: sha256(folder / WEIGHTS)}
     (folder / DESCRIPTION).write_text(description_text(content), encoding="utf-8")
-    bundle = read_bundle(folder)  # what cannot be loaded is not exported
-    made = build_network(bundle, network)
+    try:  # what cannot be used is not exported
+        bundle = read_bundle(folder)
+        made = build_network(bundle, network)
+        Predictor(bundle, made).try_out()
+    except MefusionError as error:
+        raise MefusionError(str(error).replace(str(folder), str(final))) from error
     if onnx:
         content["onnx"] = write_onnx(made, bundle, folder / ONNX)
         content["files"][ONNX] = sha256(folder / ONNX)
@@ -180,13 +191,19 @@ def describe(study: TrainedStudy, score: Score | None) -> dict[str, Any]:
         "class_counts": dict(zip(facts["classes"], statistics.class_counts.tolist(), strict=True)),
         "temperature": score.temperature if score else 1.0,
         "calibration": score.calibration if score else None,
-        "labels": config["labels"],
+        "labels": _without_names(config["labels"]),
         "score": score.plain if score else None,
         "study": {"name": facts["study"], **trained, **{name: facts.get(name) for name in known}},
         "data": {"name": facts["data"], "partial": facts["partial"], **facts["trained_on"]},
         "onnx": None,
         "versions": {"mefusion": __version__, "torch": importlib.metadata.version("torch")},
     }
+
+
+def _without_names(labels: Mapping[str, Any]) -> dict[str, Any]:
+    """A label scheme without the clips that it leaves out, which are named by their subjects."""
+    datasets = {name: {**own, "leave_out": []} for name, own in labels["datasets"].items()}
+    return {**labels, "datasets": datasets}
 
 
 def model_card(content: Mapping[str, Any], *, folder: Path) -> str:
@@ -207,7 +224,8 @@ def model_card(content: Mapping[str, Any], *, folder: Path) -> str:
     ends = score["uf1_interval"] if score else None
     return environment.get_template("card.md.j2").render(
         **content,
-        folder=folder.as_posix(),
+        folder=folder.name,
+        at_limit=any(math.isclose(content["temperature"], limit, rel_tol=0.01) for limit in LIMITS),
         interval=f"{ends[0]:.3f} to {ends[1]:.3f}" if ends else "-",
         own_network="" if module == OWN_MODELS else f", network={name}",
     )

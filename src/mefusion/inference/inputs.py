@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from mefusion.clips.video import read_clip
 from mefusion.common.errors import MefusionError
 from mefusion.faces.detectors import make_backend
-from mefusion.preparation.arrays import FLOWS
+from mefusion.preparation.arrays import FLOWS, random_clip
 from mefusion.preparation.checking import stride_of
 from mefusion.preparation.clips import prepare_frames, too_few_frames
 from mefusion.preparation.settings import PreparationSettings, ShortClips
@@ -27,10 +28,12 @@ class PreparedClip:
         facts: what was recorded at the preparation: `n_frames`, `content` (hash of what the clip shows), `note` (how it
             was changed, or empty), and, where faces were looked for, `faces` (most in a picture),
             `frames_without_face` and `edge`.
+        landmarks: [68, 2] px in the picture in the middle of the clip; None if there are none.
     """
 
     windows: Sequence[Window]
     facts: dict[str, str]
+    landmarks: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,14 @@ class InputMaker:
             frames, backend, settings, apex=apex, landmarks=points, origin=origin, flows=flows
         )
         stride = stride_of(int(facts["n_frames"]), settings)
-        return PreparedClip(self.cut(view, view.take(arrays), stride=stride, apex=int(facts["apex_place"])), facts)
+        windows = self.cut(view, view.take(arrays), stride=stride, apex=int(facts["apex_place"]))
+        return PreparedClip(windows, facts, _middle_landmarks(arrays))
+
+    def example(self) -> Window:
+        """A window of random pictures, to try a network on."""
+        view = self.make_view()
+        arrays = view.take(random_clip(self.preparation))
+        return self.cut(view, arrays, stride=1, apex=self.preparation.clip_length // 2)[0]
 
     def cut(self, view: View, arrays: Arrays, *, stride: int, apex: int) -> list[Window]:
         """Cut the windows of a clip, as `mefusion.windows.store.TestWindows` does.
@@ -106,6 +116,15 @@ class InputMaker:
         spans = view.spans(stride, length, apex)[: 1 if self.windows == Windows.first else None]
         crop = centre_crop(view.pictures(arrays).shape[-1], self.image_size)
         return [view.window(arrays, span.times(length), crop) for span in spans]
+
+
+def _middle_landmarks(arrays: Arrays) -> np.ndarray | None:
+    """Landmarks [68, 2] of the frame in the middle, px of its picture before it was aligned."""
+    if "landmarks" not in arrays:
+        return None
+    middle = len(arrays["landmarks"]) // 2
+    back = cv2.invertAffineTransform(np.asarray(arrays["matrices"][middle], np.float64))
+    return arrays["landmarks"][middle] @ back[:, :2].T + back[:, 2]
 
 
 def _check(frames: list[np.ndarray], apex: int | None, landmarks: np.ndarray | None, origin: object) -> None:

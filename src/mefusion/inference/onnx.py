@@ -16,14 +16,13 @@ from mefusion.acceleration import use_plain_layers
 from mefusion.common.errors import MefusionError
 from mefusion.inference.bundle import ONNX, Bundle
 from mefusion.inference.inputs import InputMaker
-from mefusion.preparation.arrays import random_clip
 from mefusion.windows.store import normalised
 from mefusion.windows.views import View
 
 OPSET = 20
 INPUT = "inputs"
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
-CHECKED_BATCHES = (1, 3)  # besides that of the example
+CHECKED_BATCHES = (1, 3, 8)  # besides that of the example
 TOLERANCE = 1e-4  # of the logits
 
 
@@ -134,8 +133,7 @@ def _inputs(bundle: Bundle) -> InputMaker:
 
 
 def _example(bundle: Bundle, view: View) -> Tensor:
-    arrays = view.take(random_clip(bundle.preparation))
-    window = _inputs(bundle).cut(view, arrays, stride=1, apex=bundle.preparation.clip_length // 2)[0]
+    window = _inputs(bundle).example()
     return torch.from_numpy(view.collate([window, window])["inputs"]).float()
 
 

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from mefusion.acceleration import use_cpu_layers
-from mefusion.common.errors import MefusionError
+from mefusion.common.errors import MefusionError, first_line
 from mefusion.evaluation.calibration import with_temperature
-from mefusion.inference.bundle import Bundle, build_network, read_bundle
+from mefusion.inference.bundle import DESCRIPTION, Bundle, read_bundle, unusable
 from mefusion.inference.inputs import InputMaker, PreparedClip
+from mefusion.inference.networks import build_network
 from mefusion.windows.store import normalised
 
 BATCH_SIZE = 16  # windows; more take more memory, and hardly less time
@@ -31,9 +32,16 @@ def load_bundle(folder: str | Path, *, device: str = "cpu", network: type[nn.Mod
             is no such device.
     """
     bundle = read_bundle(folder)
-    if device.partition(":")[0] not in ("cpu", "cuda") or (device != "cpu" and not torch.cuda.is_available()):
-        raise MefusionError(f"device={device}: torch finds no such device; choose cpu")
-    return Predictor(bundle, build_network(bundle, network), device=device)
+    if device != "cpu" and device not in _gpus():
+        raise MefusionError(f"device={device}: torch finds no such device; choose {' or '.join(['cpu', *_gpus()])}")
+    predictor = Predictor(bundle, build_network(bundle, network), device=device)
+    predictor.try_out()
+    return predictor
+
+
+def _gpus() -> list[str]:
+    count = torch.cuda.device_count()
+    return ["cuda", *(f"cuda:{number}" for number in range(count))] if count else []
 
 
 class Predictor:
@@ -115,6 +123,9 @@ class Predictor:
         """Probabilities of prepared clips, computed in batches: float64 [clips, classes].
 
         A clip's probabilities are the mean over its windows, calibrated by the bundle's temperature.
+
+        Raises:
+            MefusionError: the network gives numbers that are not finite.
         """
         windows = [window for clip in clips for window in clip.windows]
         if not windows:
@@ -123,7 +134,28 @@ class Predictor:
         parts = [self._of_windows(part) for part in inputs.split(BATCH_SIZE)]
         ends = np.cumsum([len(clip.windows) for clip in clips])[:-1]
         means = np.stack([part.mean(axis=0) for part in np.split(torch.cat(parts).numpy(), ends)])
+        if not np.isfinite(means).all():
+            raise MefusionError(f"the network of {self.bundle.folder} gives no finite numbers: export it again")
         return with_temperature(means, self.bundle.temperature)
+
+    def try_out(self) -> None:
+        """Predict random pictures of the shape that the network is to see.
+
+        Raises:
+            MefusionError: the network cannot predict them.
+        """
+        try:
+            window = self.inputs.example()
+            channels = self._view.collate([window])["inputs"].shape[-3]
+            if {len(self.bundle.mean), len(self.bundle.std)} != {channels}:
+                raise ValueError(f"{len(self.bundle.mean)} means for {channels} channels")
+            found = self.probabilities([PreparedClip([window], {})])
+            if found.shape != (1, len(self.classes)):
+                raise ValueError(f"probabilities of the shape {list(found.shape)}, for {len(self.classes)} classes")
+        except Exception as error:  # a network of an author can raise anything
+            raise unusable(
+                self.bundle.folder / DESCRIPTION, f"does not fit its network, which fails ({first_line(error)})"
+            ) from error
 
     @torch.inference_mode()
     def _of_windows(self, inputs: Tensor) -> Tensor:

@@ -59,6 +59,7 @@ def read_score(scores: Path, study: Path, facts: Mapping[str, Any], config: Mapp
     plain |= {
         "protocol": told.get("protocol"),
         "uf1_interval": summary["intervals"].get("uf1"),
+        "per_class": summary["per_class"],
         "majority": {name: summary["majority"][name] for name in ("uf1", "uar", "acc")},
         "subjects": len(summary["subjects"]),
         "seeds": told["seeds"],

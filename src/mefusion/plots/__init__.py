@@ -7,6 +7,7 @@ their colours apart.
 from mefusion.plots.attention import attention_figure
 from mefusion.plots.calibration import reliability_figure
 from mefusion.plots.clips import contact_sheet, flow_key, flow_to_rgb, rank_scores_figure
+from mefusion.plots.recordings import motion_curves
 from mefusion.plots.scores import (
     confusion_matrix_figure,
     label_counts,
@@ -24,6 +25,7 @@ __all__ = [
     "flow_to_rgb",
     "label_counts",
     "learning_curves",
+    "motion_curves",
     "rank_scores_figure",
     "reliability_figure",
     "subject_bars",

@@ -31,7 +31,10 @@ def reliability_figure(parts: Mapping[str, pd.DataFrame], title: str = "") -> Fi
         )
         handles.append(line)
     axes.set(
-        xlim=(0, 1), ylim=(-0.04, 1.04), xlabel="confidence: probability of the answer", ylabel="share of right answers"
+        xlim=(0, 1.04),
+        ylim=(-0.04, 1.04),
+        xlabel="confidence: probability of the answer",
+        ylabel="share of right answers",
     )
     axes.grid(visible=True)
     axes.set_title(title, parse_math=False)

@@ -4,7 +4,7 @@ import argparse
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,20 +34,25 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _report(arguments: argparse.Namespace, command: str) -> int:
     quiet_matplotlib()
+    from mefusion.spotting_studies.record import find_spotting_studies
+
+    found = {directory: find_spotting_studies(directory) for directory in arguments.directories}
+    if any(found.values()):
+        return _report_spotting(arguments, found, command)
     reported, skipped, errors = _read(arguments.directories, arguments.partial)
     if reported:
         from mefusion.report.content import make_document
         from mefusion.report.reading import find_reference
-        from mefusion.report.writers import print_document, write_document
+        from mefusion.report.writers import print_document, to_frame, write_document
 
         try:
             reference = find_reference(reported, arguments.reference) if arguments.reference else None
             document, broken = make_document(reported, reference, command)
             errors += broken
             output = arguments.output or _default_output([study.directory for study in reported])
-            write_document(output, document, reported)
+            write_document(output, document, to_frame(reported))
             print_document(document)
-            print(f"Report: {output / 'report.html'}, report.md, tables.tex, results.csv, figures/")
+            print(_written(output))
         except MefusionError as error:
             errors.append(str(error))
     if reported:
@@ -60,6 +65,44 @@ def _report(arguments: argparse.Namespace, command: str) -> int:
     return 1 if errors else 0
 
 
+def _report_spotting(arguments: argparse.Namespace, found: Mapping[Path, Sequence[Path]], command: str) -> int:
+    """Report spotting studies; `found` are those of each directory of the command line."""
+    from mefusion.report.spotting.content import make_document
+    from mefusion.report.spotting.tables import to_frame
+    from mefusion.report.writers import print_document, write_document
+    from mefusion.spotting_studies.record import read_spotting_study
+
+    errors = [
+        f"{directory} has no spotting study, and others of the command have: report the two kinds by a command each."
+        for directory, own in found.items()
+        if not own
+    ]
+    studies = []
+    for directory in {path.resolve(): path for own in found.values() for path in own}.values():
+        try:
+            studies.append(read_spotting_study(directory))
+        except (MefusionError, OSError) as error:
+            errors.append(_sentence(error, directory))
+    if arguments.reference:
+        errors.append("--reference compares studies of recognition: give spotting studies without it.")
+    elif studies:
+        output = arguments.output or _default_output([study.directory for study in studies])
+        document = make_document(studies, command, output)
+        try:
+            write_document(output, document, to_frame(studies))
+            print_document(document)
+            print(_written(output))
+        except MefusionError as error:
+            errors.append(str(error))
+    for sentence in errors:
+        print(f"mefusion-report: {sentence}", file=sys.stderr)
+    return 1 if errors else 0
+
+
+def _written(output: Path) -> str:
+    return f"Report: {output / 'report.html'}, report.md, tables.tex, results.csv, figures/"
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="mefusion-report",
@@ -70,7 +113,8 @@ def _parser() -> argparse.ArgumentParser:
         metavar="DIR",
         nargs="+",
         type=Path,
-        help="directory of a study, or a directory with several studies, such as outputs/",
+        help="directory of a study, or a directory with several studies, such as outputs/; or of spotting studies, as "
+        "outputs/spot/",
     )
     parser.add_argument(
         "--reference",

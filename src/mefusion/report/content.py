@@ -189,10 +189,15 @@ def _add_calibration(section: Section, study: ReportedStudy) -> None:
     section.tables.append(tables.calibration_table(calibration, study.name))
     section.notes.append(tables.CALIBRATION_NOTE)
     parts = {
-        name: reliability(part["confidence"].to_numpy(), part["right"].to_numpy())
-        for name, part in (("before", calibration.before), ("after", calibration.after))
+        f"{name}: ECE {error:.3f}": reliability(part["confidence"].to_numpy(), part["right"].to_numpy())
+        for name, part, error in zip(
+            ("before", "after"), (calibration.before, calibration.after), calibration.errors, strict=True
+        )
     }
-    caption = "Reliability: how often answers are right, by their probability, before and after temperature scaling"
+    caption = (
+        "Reliability: how often answers are right, by their probability, before and after temperature scaling; a "
+        "larger mark stands for more answers"
+    )
     section.pictures.append(Picture(f"{study.name}-reliability", caption, plots.reliability_figure(parts)))
 
 

@@ -1,6 +1,6 @@
 """Parts of a report, independent of the file format: sections with tables, notes and figures."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from matplotlib.figure import Figure
@@ -17,6 +17,7 @@ class Table:
         text_columns: number of columns at the left with words; the others have numbers.
         long: whether the table has many rows; then the terminal omits it, and the HTML page shows it folded.
         study: name of the table's study, for captions outside the report, as in a paper; empty if it has several.
+        links: where cells of the first column lead, in HTML and Markdown: paths from the report's folder.
     """
 
     caption: str
@@ -25,12 +26,17 @@ class Table:
     text_columns: int = 1
     long: bool = False
     study: str = ""
+    links: Mapping[str, str] = field(default_factory=dict)
 
     def markdown(self) -> str:
         """The table as Markdown, without its caption."""
         alignment = ["---"] * self.text_columns + ["---:"] * (len(self.titles) - self.text_columns)
-        lines = (" | ".join(_escaped(cell) for cell in row) for row in (self.titles, alignment, *self.rows))
+        rows = ([self._linked(row[0]), *map(_escaped, row[1:])] for row in self.rows)
+        lines = (" | ".join(row) for row in (map(_escaped, self.titles), alignment, *rows))
         return "\n".join(f"| {line} |" for line in lines)
+
+    def _linked(self, cell: str) -> str:
+        return f"[{_escaped(cell)}](<{self.links[cell]}>)" if cell in self.links else _escaped(cell)
 
     def _repr_markdown_(self) -> str:  # shown in a notebook
         return f"**{self.caption}**\n\n{self.markdown()}"

@@ -28,13 +28,13 @@ _NOT_IN_CSV = (
 )
 
 
-def write_document(folder: Path, document: Document, studies: Sequence[ReportedStudy]) -> None:
+def write_document(folder: Path, document: Document, results: pd.DataFrame) -> None:
     """Write report.md, report.html, tables.tex, results.csv and figures/*.png.
 
     Args:
         folder: folder of the report.
         document: the report.
-        studies: the reported studies, whose numbers are written to the CSV file.
+        results: the numbers that are written to the CSV file.
 
     Raises:
         MefusionError: a file cannot be written.
@@ -47,7 +47,7 @@ def write_document(folder: Path, document: Document, studies: Sequence[ReportedS
     write_text(folder / "report.md", to_markdown(document))
     write_text(folder / "report.html", to_html(document, pictures))
     write_text(folder / "tables.tex", to_latex(document))
-    write_table(folder / "results.csv", to_frame(studies))
+    write_table(folder / "results.csv", results)
 
 
 def to_markdown(document: Document) -> str:
@@ -90,7 +90,7 @@ def to_frame(studies: Sequence[ReportedStudy]) -> pd.DataFrame:
         if left_out := provenance["left_out"]:
             origin["clips_left_out"] = len(left_out["clips"])
         settings = {f"setting_{name}": text for name, text in swept_settings(study, keys).items()}
-        rows.append(_numbers(study.summary) | settings | origin)
+        rows.append(numbers(study.summary) | settings | origin)
     return pd.json_normalize(rows, sep="_")
 
 
@@ -144,8 +144,8 @@ def _css_width(picture: Picture) -> int:
     return round(96 * 1.3 * picture.figure.get_figwidth())  # a little larger than in print
 
 
-def _numbers(value: Any) -> Any:
+def numbers(value: Any) -> Any:
     """A summary without lists, except intervals: their ends become `low` and `high`, one column each."""
     if isinstance(value, dict):
-        return {name: _numbers(part) for name, part in value.items() if name not in _NOT_IN_CSV}
+        return {name: numbers(part) for name, part in value.items() if name not in _NOT_IN_CSV}
     return {"low": value[0], "high": value[1]} if isinstance(value, list) else value

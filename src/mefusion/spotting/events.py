@@ -1,7 +1,8 @@
 """Find events in the curves of regional displacement (method `displacement`, after the winner of MEGC 2022)."""
 
+import functools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.ndimage import binary_closing, median_filter
@@ -12,9 +13,11 @@ from mefusion.spotting.settings import SpottingSettings
 
 GAP = 0.1  # s; shorter gaps between moments of motion are closed
 AROUND = 5.0  # s before and after, whose median is the face at rest
+BEGINNING = 0.2  # s of a short recording, whose median is the face at rest
 RISE_AGAIN = 0.1  # of the peak; a side also ends where the displacement rises again by more than this
 MERGE = 0.34  # overlap, by the shorter interval, above which two are one event
 SHORTEST_PIECE = 0.5  # s; shorter pieces of a curve are not searched
+SPOKEN = 0.5  # share of a motion that has to lie in a stretch of speech
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,7 @@ class Interval:
         regions: names.
         strength: displacement at the apex, % of the inter-ocular distance.
         score: displacement by its threshold, 1 and more.
+        speech: whether it is a stretch of speech.
     """
 
     onset: float
@@ -34,6 +38,7 @@ class Interval:
     regions: tuple[str, ...]
     strength: float
     score: float
+    speech: bool = False
 
     @property
     def duration(self) -> float:
@@ -47,19 +52,25 @@ def smooth(curve: np.ndarray, settings: SpottingSettings) -> np.ndarray:
     return sosfiltfilt(sections, curve, axis=0, padlen=min(len(curve) - 1, round(settings.rate)))
 
 
-def displacement_from_rest(curve: np.ndarray, rate: float) -> np.ndarray:
+def displacement_from_rest(curve: np.ndarray, rate: float, *, begins: bool = False) -> np.ndarray:
     """How far each region is from its place at rest, which is the median of the seconds around.
+
+    A recording of less than `AROUND` may show an expression for longer than the face at rest: rest is then how it
+    begins, as in the published method.
 
     Args:
         curve: [n, patches, 2] smooth, % of the inter-ocular distance.
         rate: values in a second.
+        begins: whether the recording begins with the curve.
 
     Returns:
         [n, regions], the means over a region's patches.
     """
-    size = (2 * round(AROUND * rate) + 1, 1, 1)
-    away = np.linalg.norm(curve - median_filter(curve, size, mode="reflect"), axis=-1)
-    return by_region(away)
+    if begins and len(curve) < AROUND * rate:
+        rest = np.median(curve[: max(round(BEGINNING * rate), 1)], axis=0)
+    else:
+        rest = median_filter(curve, (2 * round(AROUND * rate) + 1, 1, 1), mode="reflect")
+    return by_region(np.linalg.norm(curve - rest, axis=-1))
 
 
 def by_region(values: np.ndarray) -> np.ndarray:
@@ -111,13 +122,48 @@ def intervals_of(
     return found
 
 
+def mark_speech(intervals: Sequence[Interval], spans: Sequence[tuple[float, float]]) -> list[Interval]:
+    """Join what the mouth and the nose do within a stretch of speech to one interval, the stretch, which is marked.
+
+    A motion of which half or less lies in it, and one of the brows, are not speech.
+
+    Args:
+        intervals: of single regions.
+        spans: begin and end of each stretch, s.
+    """
+    others, spoken = list(intervals), []
+    for begin, end in spans:
+        own = [each for each in others if _is_speech(each, begin, end)]
+        others = [each for each in others if each not in own]
+        if own:
+            joined = functools.reduce(_union, own)
+            onset, offset = min(joined.onset, max(begin, 0)), max(joined.offset, end)
+            spoken.append(replace(joined, onset=onset, offset=offset, speech=True))
+    return others + spoken
+
+
+def _is_speech(interval: Interval, begin: float, end: float) -> bool:
+    inside = min(interval.offset, end) - max(interval.onset, begin)
+    return inside > SPOKEN * interval.duration and not any(name.startswith("brow") for name in interval.regions)
+
+
 def merge(intervals: Sequence[Interval]) -> list[Interval]:
-    """Join intervals of one face that overlap by more than `MERGE` of the shorter one, in the order of time."""
+    """Join intervals of one face that overlap by more than `MERGE` of the shorter one, in the order of time.
+
+    Speech is joined with speech only.
+    """
     joined = sorted(intervals, key=lambda interval: (interval.onset, interval.offset))
     for _ in range(2):
         before, joined = joined, []
         for interval in before:
-            partner = next((other for other in reversed(joined) if _overlap(other, interval) > MERGE), None)
+            partner = next(
+                (
+                    other
+                    for other in reversed(joined)
+                    if other.speech == interval.speech and overlap(other, interval) > MERGE
+                ),
+                None,
+            )
             if partner is None:
                 joined.append(interval)
             else:
@@ -135,10 +181,12 @@ def _union(one: Interval, other: Interval) -> Interval:
         regions=tuple(region for region in REGIONS if region in names),
         strength=max(one.strength, other.strength),
         score=stronger.score,
+        speech=one.speech and other.speech,
     )
 
 
-def _overlap(one: Interval, other: Interval) -> float:
+def overlap(one: Interval, other: Interval) -> float:
+    """Time that both have, as a share of the shorter one; negative if they are apart."""
     shared = min(one.offset, other.offset) - max(one.onset, other.onset)
     return shared / max(min(one.duration, other.duration), 1e-9)
 

@@ -55,21 +55,29 @@ def blinks(aspect: np.ndarray, rate: float) -> np.ndarray:
 
 SPEECH_BAND = 8.0  # Hz; the mouth of a speaker opens and closes 3 to 6 times a second
 SPEECH_SWING = 1.5  # % of the inter-ocular distance; smaller changes of direction do not count
-SPEECH_TURNS = 4.0  # changes of direction in a second from which on a mouth seems to speak
+SPEECH_NOISE = 4.0  # times the noise of the opening; nor do those that are smaller than this
+SPEECH_TURNS = 4  # changes of direction in a row that make speech: a mouth that opens twice and closes twice
+SPEECH_PAUSE = 0.4  # s; longest time between two of them
+SPEECH_MARGIN = 0.15  # s before the first and after the last one that belong to it
 
 
-def turns_per_second(opening: np.ndarray, rate: float) -> float:
-    """How often a mouth changes between opening and closing, in a second.
+def speech_spans(opening: np.ndarray, rate: float) -> list[tuple[float, float]]:
+    """From when to when a mouth speaks: it changes between opening and closing again and again.
 
     Args:
         opening: [n] of the mouth at equal distances in time, % of the inter-ocular distance.
         rate: values in a second.
+
+    Returns:
+        Begin and end of each stretch, s from the first value.
     """
     if len(opening) < rate / 4:
-        return 0.0
+        return []
     smooth = opening
     if rate > 2 * SPEECH_BAND:
         sections = butter(2, SPEECH_BAND, fs=rate, output="sos")
         smooth = sosfiltfilt(sections, opening, padlen=min(len(opening) - 1, round(rate / 2)))
-    peaks = sum(len(find_peaks(sign * smooth, prominence=SPEECH_SWING)[0]) for sign in (1, -1))
-    return peaks * rate / len(opening)
+    swing = max(SPEECH_SWING, SPEECH_NOISE * 1.4826 * float(np.median(np.abs(opening - smooth))))
+    turns = np.sort(np.concatenate([find_peaks(sign * smooth, prominence=swing)[0] for sign in (1, -1)])) / rate
+    runs = np.split(turns, np.flatnonzero(np.diff(turns) > SPEECH_PAUSE) + 1)
+    return [(float(run[0]) - SPEECH_MARGIN, float(run[-1]) + SPEECH_MARGIN) for run in runs if len(run) >= SPEECH_TURNS]

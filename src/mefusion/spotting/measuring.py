@@ -1,4 +1,4 @@
-"""Measure the faces of a part of a recording: landmarks in its frames, and curves of regional displacement."""
+"""Measure the faces of a part of a recording: landmarks in its frames, and curves of their motion."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -8,11 +8,11 @@ import numpy as np
 
 from mefusion.clips.stream import Frame
 from mefusion.faces.tracking import Face
+from mefusion.spotting.curves import Begin, Curve, at_equal_distances
 from mefusion.spotting.eyes import eye_aspect, mouth_opening
 from mefusion.spotting.motion import OWNERS, Reference
 
 RENEW = 200  # measured frames after which the reference is taken anew
-LONGEST_GAP = 0.25  # s; nothing is interpolated over longer gaps between frames
 
 
 class Follower(Protocol):
@@ -24,7 +24,7 @@ class Follower(Protocol):
 
 
 @dataclass
-class Curve:
+class DisplacementCurve:
     """Displacement of a face's patches over an unbroken piece of its track.
 
     The displacement is measured from a reference frame. Every few seconds the present frame becomes the reference;
@@ -47,7 +47,7 @@ class Curve:
     _age: int = 0
 
     @classmethod
-    def begun(cls, frame: Frame, face: Face) -> "Curve":
+    def begun(cls, frame: Frame, face: Face) -> "DisplacementCurve":
         """A curve that begins with a face in a frame."""
         still = np.zeros((len(OWNERS), 2))
         return cls(face.person, face.piece, Reference.of(frame.grey, face.landmarks), still, [frame.time], [still])
@@ -62,20 +62,8 @@ class Curve:
             self.reference, self.reached, self._age = Reference.of(frame.grey, face.landmarks), now, 0
 
     def pieces(self, rate: float) -> Iterator[tuple[int, np.ndarray]]:
-        """The curve at equal distances in time, without its longer gaps.
-
-        Yields:
-            For each unbroken piece: number of its first moment, where moment m is at m / rate s; and values
-            [n, patches, 2].
-        """
-        times, values = np.array(self.times), np.array(self.values).reshape(len(self.times), -1)
-        breaks = np.flatnonzero(np.diff(times) > LONGEST_GAP) + 1
-        for part in np.split(np.arange(len(times)), breaks):
-            first, last = int(np.ceil(times[part[0]] * rate - 1e-6)), int(times[part[-1]] * rate + 1e-6)
-            if last > first:
-                moments = np.arange(first, last + 1) / rate
-                columns = [np.interp(moments, times[part], column) for column in values[part].T]
-                yield first, np.stack(columns, axis=1).reshape(len(moments), len(OWNERS), 2)
+        """The curve at equal distances in time, values [n, patches, 2]; see `at_equal_distances`."""
+        return at_equal_distances(self.times, self.values, rate)
 
 
 @dataclass
@@ -96,13 +84,16 @@ class Segment:
     curves: list[Curve] = field(default_factory=list)
 
 
-def measure(frames: Iterable[Frame], tracker: Follower, *, rate: float) -> Segment:
+def measure(
+    frames: Iterable[Frame], tracker: Follower, *, rate: float, begin: Begin = DisplacementCurve.begun
+) -> Segment:
     """Measure frames, one at a time.
 
     Args:
         frames: in the order of time.
         tracker: of faces.
         rate: at most this many frames in a second are measured.
+        begin: begins a curve of the method's kind.
     """
     segment, before = Segment(), None
     active: dict[tuple[int, int], Curve] = {}
@@ -119,7 +110,7 @@ def measure(frames: Iterable[Frame], tracker: Follower, *, rate: float) -> Segme
             if curve := going.get((face.person, face.piece)):
                 curve.add(frame, face)
             else:
-                curve = Curve.begun(frame, face)
+                curve = begin(frame, face)
                 segment.curves.append(curve)
             active[face.person, face.piece] = curve
     return segment

@@ -1,8 +1,9 @@
 """Spot the events of one recording, a minute at a time; what is done is kept on disk."""
 
+import functools
 import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,22 +15,22 @@ import pyarrow.parquet as pq
 from mefusion.clips.cache import settings_hash
 from mefusion.clips.stream import Frame, Stream, VideoFacts
 from mefusion.common.errors import MefusionError
-from mefusion.common.files import remove_leftovers, replacing, write_table, write_text
+from mefusion.common.files import remove_leftovers, replacing, sha256, told_if_unwritable, write_table, write_text
 from mefusion.evaluation.spotting import kind_of_duration
 from mefusion.faces.detectors import make_backend
 from mefusion.faces.identity import People
 from mefusion.faces.tracking import FaceTracker
+from mefusion.spotting.apex_score import HALVES, PairCurve
+from mefusion.spotting.curves import Begin
 from mefusion.spotting.events import Interval, merge, thresholds_of
-from mefusion.spotting.eyes import SPEECH_TURNS, turns_per_second
-from mefusion.spotting.measuring import measure
+from mefusion.spotting.measuring import DisplacementCurve, measure
 from mefusion.spotting.motion import REGIONS
-from mefusion.spotting.settings import SpottingSettings
+from mefusion.spotting.settings import Method, SpottingSettings
 from mefusion.spotting.tables import frame_rows, motions_of
 
-SPOTTING = 1  # raise it when a change of the code makes the same settings give other events
+SPOTTING = 2  # raise it when a change of the code makes the same settings give other events
 LENGTH = 120.0  # s of a part
 CONTEXT = 5.0  # s before and after a part that are measured with it, since motion is seen against the seconds around
-SPEECH_AROUND = 0.5  # s before and after an event, in which its mouth is looked at
 
 EVENT_COLUMNS = (
     "recording", "track", "event", "kind", "onset_frame", "apex_frame", "offset_frame",
@@ -94,13 +95,14 @@ def spot_recording(
         MefusionError: the recording cannot be read.
     """
     facts, identity = stream.facts(), _identity(stream, settings)
-    known = _read_json(folder / "recording.json")
+    known = read_facts(folder)
     if known.get("identity") == identity and known.get("complete"):
         return read_spotted(folder)
     parts = folder / ".parts"
     if known.get("identity") != identity:
         shutil.rmtree(parts, ignore_errors=True)
-    folder.mkdir(parents=True, exist_ok=True)
+    with told_if_unwritable(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     remove_leftovers(folder)
     started = {"identity": identity, "recording": stream.path.name, "complete": False}
     write_text(folder / "recording.json", json.dumps(started, indent=2))
@@ -110,17 +112,28 @@ def spot_recording(
     return _assemble(stream, folder, parts, settings, facts, identity, done)
 
 
+def is_spotted(stream: Stream, folder: Path, settings: SpottingSettings) -> bool:
+    """Whether a folder has the finished result of a recording, as it is now, with these settings."""
+    known = _read_json(folder / "recording.json")
+    try:
+        return bool(known.get("complete")) and known.get("identity") == _identity(stream, settings)
+    except OSError:  # the recording is not there any more
+        return False
+
+
 def read_spotted(folder: Path) -> Spotted:
     """Read a finished result.
 
     Raises:
         MefusionError: it is not there, or damaged.
     """
-    known = _read_json(folder / "recording.json")
+    known = read_facts(folder)
     try:
         events = pd.read_csv(folder / "events.csv")
-        if not known.get("complete") or not (folder / "frames.parquet").is_file():
-            raise KeyError("complete")
+        if not {*EVENT_COLUMNS} <= {*events}:
+            raise KeyError("events.csv")
+        if not known.get("complete") or sha256(folder / "frames.parquet") != known["checksum"]:
+            raise KeyError("frames.parquet")
         return Spotted(
             folder=folder,
             events=events,
@@ -132,6 +145,11 @@ def read_spotted(folder: Path) -> Spotted:
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise MefusionError(f"{folder} has no finished result of mefusion-spot: delete it, and spot again") from error
+
+
+def read_facts(folder: Path) -> dict[str, Any]:
+    """What `recording.json` says; nothing if there is none, or it is damaged."""
+    return _read_json(folder / "recording.json")
 
 
 def _identity(stream: Stream, settings: SpottingSettings) -> str:
@@ -173,7 +191,7 @@ def _spot_part(
     begin, end = number * LENGTH, (number + 1) * LENGTH
     start = (before["next"][0], before["next"][1]) if before else None
     frames = _until(stream, start, end + CONTEXT, lambda time: say(min(max(time, begin), end)))
-    measured = measure(frames, tracker, rate=settings.rate)
+    measured = measure(frames, tracker, rate=settings.rate, begin=_begin(settings))
     if not measured.frames:
         raise MefusionError(f"{stream.path} has no frame that can be read: replace the file")
     motions = motions_of(measured, settings)
@@ -190,6 +208,13 @@ def _spot_part(
     write_table(parts / f"{number:05d}.parquet", rows)
     write_text(parts / f"{number:05d}.json", json.dumps(part))
     return json.loads(json.dumps(part))
+
+
+def _begin(settings: SpottingSettings) -> Begin:
+    """What begins the curve that the method needs."""
+    if settings.method == Method.apex_score:
+        return functools.partial(PairCurve.begun, halves=settings.k or HALVES)
+    return DisplacementCurve.begun
 
 
 def _context_of_next(frames: list[tuple[int, float]], end: float) -> tuple[int, float] | None:
@@ -219,7 +244,7 @@ def _assemble(
     done: list[dict[str, Any]],
 ) -> Spotted:
     """Join the parts to the result."""
-    columns = ["frame", "time", "track", "blink", "mouth_opening"]
+    columns = ["frame", "time", "track", "blink"]
     narrow = []
     with replacing(folder / "frames.parquet") as temporary:
         writer = None
@@ -231,7 +256,13 @@ def _assemble(
         assert writer is not None
         writer.close()
     frames = pd.concat(narrow, ignore_index=True).astype({"track": "Int32"})
-    events = _events(stream.path.name, done, frames, settings)
+    found: dict[int, list[Interval]] = {}
+    for part in done:
+        for person, intervals in part["intervals"].items():
+            found.setdefault(int(person), []).extend(
+                Interval(**(values | {"regions": tuple(values["regions"])})) for values in intervals
+            )
+    events = events_of(stream.path.name, found, frames, settings)
     write_table(folder / "events.csv", events)
     problem = done[-1]["problem"]
     spotted = {
@@ -243,7 +274,7 @@ def _assemble(
         "problem": problem,
     }
     content = {"identity": identity, "recording": stream.path.name, "complete": True, **spotted}
-    content["facts"] = asdict(facts)
+    content |= {"facts": asdict(facts), "checksum": sha256(folder / "frames.parquet")}
     write_text(folder / "recording.json", json.dumps(content, indent=2))
     shutil.rmtree(parts, ignore_errors=True)
     return Spotted(folder=folder, recording=stream.path.name, facts=facts, events=events, **spotted)
@@ -255,35 +286,40 @@ def _typical_thresholds(done: list[dict[str, Any]], settings: SpottingSettings) 
     return dict(zip(REGIONS, typical.round(3).tolist(), strict=True))
 
 
-def _events(name: str, done: list[dict[str, Any]], frames: pd.DataFrame, settings: SpottingSettings) -> pd.DataFrame:
-    """Join the intervals of all parts to events, person by person."""
-    found: dict[int, list[Interval]] = {}
-    for part in done:
-        for person, intervals in part["intervals"].items():
-            found.setdefault(int(person), []).extend(
-                Interval(**(values | {"regions": tuple(values["regions"])})) for values in intervals
-            )
+def events_of(
+    name: str, found: Mapping[int, Sequence[Interval]], frames: pd.DataFrame, settings: SpottingSettings
+) -> pd.DataFrame:
+    """Join the intervals of each person to events, with `EVENT_COLUMNS`.
+
+    Args:
+        name: of the recording.
+        found: intervals of each person, in any order.
+        frames: the frames table, of which frame, time, track and blink are used.
+        settings: of spotting.
+    """
     rows = []
     for person, intervals in sorted(found.items()):
         own = frames[frames["track"] == person]
         for interval in merge(intervals):
-            if settings.shortest <= interval.duration <= settings.longest:
-                rows.append({"recording": name, "track": person, **_event(interval, own, settings)})
+            if settings.shortest <= interval.duration and (interval.speech or interval.duration <= settings.longest):
+                rows.append({"recording": name, "track": person, **_event(interval, own)})
     rows.sort(key=lambda row: (row["onset_time"], row["track"]))
     table = pd.DataFrame(rows, columns=[*EVENT_COLUMNS])
     table["event"] = range(1, len(rows) + 1)
     return table.astype({name: "int64" for name in EVENT_COLUMNS if name.endswith("_frame")})
 
 
-def _event(interval: Interval, frames: pd.DataFrame, settings: SpottingSettings) -> dict[str, Any]:
+def expressions_of(events: pd.DataFrame) -> pd.DataFrame:
+    """The events that count as expressions: those that are not a stretch of speech."""
+    return events[~events["speech"].astype(bool)]
+
+
+def _event(interval: Interval, frames: pd.DataFrame) -> dict[str, Any]:
     """An event's row, from the rows of its person."""
     times, numbers = frames["time"].to_numpy(), frames["frame"].to_numpy()
     places = [int(np.abs(times - moment).argmin()) for moment in (interval.onset, interval.apex, interval.offset)]
     onset, apex, offset = (float(times[place]) for place in places)
     inside = slice(places[0], places[2] + 1)
-    around = (times >= onset - SPEECH_AROUND) & (times <= offset + SPEECH_AROUND)
-    moments = np.arange(times[around][0], times[around][-1], 1 / settings.rate)
-    opening = np.interp(moments, times[around], frames["mouth_opening"].to_numpy(float)[around])
     duration = offset - onset
     return {
         "kind": kind_of_duration(duration),
@@ -296,8 +332,5 @@ def _event(interval: Interval, frames: pd.DataFrame, settings: SpottingSettings)
         "strength": interval.strength,
         "score": interval.score,
         "blink": float(frames["blink"].to_numpy()[inside].mean()),
-        "speech": bool(
-            any(region.startswith("mouth") for region in interval.regions)
-            and turns_per_second(opening, settings.rate) >= SPEECH_TURNS
-        ),
+        "speech": interval.speech,
     }

@@ -7,7 +7,7 @@ from mefusion.common.errors import MefusionError
 
 
 class Method(StrEnum):
-    """How events are found; see `mefusion.spotting.displacement` and `mefusion.spotting.apex_score`."""
+    """How events are found; see `mefusion.spotting.events` and `mefusion.spotting.apex_score`."""
 
     displacement = "displacement"
     apex_score = "apex_score"
@@ -47,6 +47,9 @@ class SpottingSettings:
         extend: share of an event's peak to which it reaches on both sides.
         shortest, longest: limits of an event's duration, s.
         peak: of method `apex_score`: place of the threshold between the mean and the maximum of the score, 0..1.
+        k: of method `apex_score`: half of the duration of a micro- and of a macro-expression, s, the time between two
+            frames that are compared; None means that of training labels, where there are any, else
+            `mefusion.spotting.apex_score.HALVES`.
 
     Raises:
         MefusionError: a value is not allowed.
@@ -61,6 +64,7 @@ class SpottingSettings:
     shortest: float = 0.1
     longest: float = 6.5
     peak: float = 0.55
+    k: list[float] | None = None
 
     def __post_init__(self) -> None:
         self.face = str(self.face)
@@ -77,8 +81,13 @@ class SpottingSettings:
             raise MefusionError(f"spotting.low_pass={self.low_pass}: give a number above 0")
         if not 0 <= self.shortest < self.longest:
             raise MefusionError(f"spotting.shortest={self.shortest}: give seconds from 0 up, below spotting.longest")
+        for name, value in vars(self.thresholds).items():
+            if not (value > 0 or (name == "noise" and value == 0)):
+                raise MefusionError(f"spotting.thresholds.{name}={value}: give a number above 0")
         if not 0 < self.peak < 1:
             raise MefusionError(f"spotting.peak={self.peak}: give a number above 0 and below 1")
+        if self.k is not None and not (len(self.k) == 2 and all(0 < half <= 4 for half in self.k)):
+            raise MefusionError(f"spotting.k={self.k}: give two numbers of seconds above 0, at most 4, or null")
 
     @property
     def wanted(self) -> str | int:

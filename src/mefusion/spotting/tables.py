@@ -7,19 +7,21 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
+from mefusion.spotting.apex_score import HALVES, PARTS, intervals_of_scores, scores_of, thresholds_of_scores
 from mefusion.spotting.events import (
     SHORTEST_PIECE,
     Interval,
     displacement_from_rest,
     intervals_of,
+    mark_speech,
     noise_of,
     smooth,
     thresholds_of,
 )
-from mefusion.spotting.eyes import blinks
+from mefusion.spotting.eyes import blinks, speech_spans
 from mefusion.spotting.measuring import Segment
 from mefusion.spotting.motion import OWNERS, REGIONS
-from mefusion.spotting.settings import SpottingSettings
+from mefusion.spotting.settings import Method, SpottingSettings
 
 BOX = ("left", "top", "right", "bottom")
 LANDMARKS = (*(f"x_{n}" for n in range(68)), *(f"y_{n}" for n in range(68)))
@@ -40,6 +42,9 @@ FRAME_COLUMNS = {
 
 BROWS = [number for number, owner in enumerate(OWNERS) if [*REGIONS][owner].startswith("brow")]
 """Patches of the brows."""
+
+LOWER_LIP = int(np.flatnonzero([*REGIONS].index("mouth_lower") == OWNERS)[0])
+"""Patch of the lower lip."""
 
 
 @dataclass
@@ -97,36 +102,68 @@ def frame_rows(
 
 
 def motions_of(segment: Segment, settings: SpottingSettings) -> dict[int, Motion]:
-    """Smooth each person's curves without their blinks, and search them for intervals of motion."""
+    """Search each person's curves for intervals of motion, and mark those that are speech."""
     times = np.array([time for _, time in segment.frames])
     rows = _by_person(segment)
     pieces: dict[int, list[tuple[int, np.ndarray]]] = defaultdict(list)
     for curve in segment.curves:
-        pieces[curve.person] += [piece for piece in curve.pieces(settings.rate) if len(piece[1]) > 1]
+        shortest = SHORTEST_PIECE * settings.rate
+        pieces[curve.person] += [piece for piece in curve.pieces(settings.rate) if len(piece[1]) >= shortest]
     found = {}
     for person, curves in pieces.items():
-        blinking = _blinks(rows[person], times, settings)
-        unblinked = [(first, _without_blinks(values, first, blinking)) for first, values in curves]
-        long = [(first, values) for first, values in unblinked if len(values) >= SHORTEST_PIECE * settings.rate]
-        if long:
-            found[person] = _motion(long, settings)
+        if not curves:
+            continue
+        spans = _speech(rows[person], times, settings)
+        if settings.method == Method.apex_score:
+            motion = _scored(curves, settings)
+        else:
+            spans += _lip_speech(curves, settings)
+            blinking = _blinks(rows[person], times, settings)
+            motion = _displaced([(first, _without_blinks(v, first, blinking)) for first, v in curves], settings)
+        motion.intervals = mark_speech(motion.intervals, spans)
+        found[person] = motion
     return found
 
 
-def _motion(pieces: Sequence[tuple[int, np.ndarray]], settings: SpottingSettings) -> Motion:
+def _displaced(pieces: Sequence[tuple[int, np.ndarray]], settings: SpottingSettings) -> Motion:
+    """Motion by the displacement of regions; pieces have values [n, patches, 2]."""
     smoothed = [smooth(values, settings) for _, values in pieces]
     noise = np.median([noise_of(values, soft) for (_, values), soft in zip(pieces, smoothed, strict=True)], axis=0)
-    thresholds = thresholds_of(noise, settings)
+    motion = _still(pieces, thresholds_of(noise, settings))
+    for (first, _), soft in zip(pieces, smoothed, strict=True):
+        place = slice(first - motion.first, first - motion.first + len(soft))
+        away = displacement_from_rest(soft, settings.rate, begins=first == 0)
+        motion.displacement[place] = away
+        motion.score[place] = (away / motion.thresholds).max(axis=1)
+        motion.intervals += intervals_of(away, first / settings.rate, motion.thresholds, settings)
+    return motion
+
+
+def _scored(pieces: Sequence[tuple[int, np.ndarray]], settings: SpottingSettings) -> Motion:
+    """Motion by the score of pairs of frames; pieces have values [n, distances, parts].
+
+    What is shown for the regions is the mean motion around the brows or the mouth between frames of a pair.
+    """
+    halves = settings.k or HALVES
+    scores = np.concatenate([scores_of(values, settings.rate, halves=halves) for _, values in pieces])
+    thresholds = thresholds_of_scores(scores, settings.peak)
+    motion = _still(pieces, np.full(len(REGIONS), thresholds[0]))
+    for first, values in pieces:
+        place = slice(first - motion.first, first - motion.first + len(values))
+        for number, region in enumerate(REGIONS):
+            if (part := region.partition("_")[0]) in PARTS:
+                motion.displacement[place, number] = values[:, 0, PARTS.index(part)]
+        score, intervals = intervals_of_scores(values, first / settings.rate, thresholds, settings.rate, halves=halves)
+        motion.score[place] = score
+        motion.intervals += intervals
+    return motion
+
+
+def _still(pieces: Sequence[tuple[int, np.ndarray]], thresholds: np.ndarray) -> Motion:
+    """Nothing measured yet in the time of all pieces."""
     start = min(first for first, _ in pieces)
     length = max(first + len(values) for first, values in pieces) - start
-    motion = Motion(start, np.full((length, len(REGIONS)), np.nan), np.full(length, np.nan), thresholds)
-    for (first, _), soft in zip(pieces, smoothed, strict=True):
-        place = slice(first - start, first - start + len(soft))
-        away = displacement_from_rest(soft, settings.rate)
-        motion.displacement[place] = away
-        motion.score[place] = (away / thresholds).max(axis=1)
-        motion.intervals += intervals_of(away, first / settings.rate, thresholds, settings)
-    return motion
+    return Motion(start, np.full((length, len(REGIONS)), np.nan), np.full(length, np.nan), thresholds)
 
 
 def _by_person(segment: Segment) -> dict[int, np.ndarray]:
@@ -157,11 +194,35 @@ def _spread(rows: np.ndarray, measured: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 def _blinks(rows: np.ndarray, times: np.ndarray, settings: SpottingSettings) -> tuple[int, np.ndarray]:
     """Number of the first moment, and whether each moment from it on belongs to a person's blink (0 or 1)."""
+    first, aspect = _place(rows, times, settings, "eye_aspect")
+    return first, blinks(aspect, settings.rate).astype(float)
+
+
+def _speech(rows: np.ndarray, times: np.ndarray, settings: SpottingSettings) -> list[tuple[float, float]]:
+    """From when to when a person speaks by the landmarks, s."""
+    first, opening = _place(rows, times, settings, "mouth_opening")
+    start = first / settings.rate
+    return [(start + begin, start + end) for begin, end in speech_spans(opening, settings.rate)]
+
+
+def _lip_speech(pieces: Sequence[tuple[int, np.ndarray]], settings: SpottingSettings) -> list[tuple[float, float]]:
+    """From when to when a person speaks by the displacement [n, patches, 2] of the lower lip, s.
+
+    It shows smaller openings than the landmarks do.
+    """
+    spans = []
+    for first, values in pieces:
+        found = speech_spans(values[:, LOWER_LIP, 1], settings.rate)
+        spans += [(first / settings.rate + begin, first / settings.rate + end) for begin, end in found]
+    return spans
+
+
+def _place(rows: np.ndarray, times: np.ndarray, settings: SpottingSettings, name: str) -> tuple[int, np.ndarray]:
+    """Number of the first moment, and one of `PLACES` at each moment from it on, for a person's rows."""
     at = times[rows[:, 0].astype(int)]
     first, last = int(at[0] * settings.rate), int(np.ceil(at[-1] * settings.rate))
     moments = np.arange(first, last + 1) / settings.rate
-    aspect = np.interp(moments, at, rows[:, 1 + PLACES.index("eye_aspect")])
-    return first, blinks(aspect, settings.rate).astype(float)
+    return first, np.interp(moments, at, rows[:, 1 + PLACES.index(name)])
 
 
 def _without_blinks(values: np.ndarray, first: int, blinking: tuple[int, np.ndarray]) -> np.ndarray:

@@ -52,17 +52,17 @@ class Run:
 
     @property
     def weights(self) -> Path:
-        """Its trained weights, kept where it tests no one: the protocol `all`."""
+        """Its trained weights, kept with `keep_weights=true`, and where it tests no one: the protocol `all`."""
         return self.folder / "weights.safetensors"
 
-    def mark_done(self, result: Path) -> None:
-        """Say that its result is complete, and which file it is: its prediction table, or its weights."""
-        write_text(self.folder / "DONE", sha256(result))
+    def mark_done(self, *results: Path) -> None:
+        """Say that its result is complete, and which files it is: its prediction table, its weights, or both."""
+        write_text(self.folder / "DONE", "\n".join(map(sha256, results)))
 
     def has_own(self, result: Path) -> bool:
         """Whether its result is the one it was completed with; true if not known, as of version 0.1."""
-        known = (self.folder / "DONE").read_text(encoding="utf-8", errors="replace").strip()
-        return known in ("", sha256(result))
+        known = (self.folder / "DONE").read_text(encoding="utf-8", errors="replace").split()
+        return not known or sha256(result) in known
 
     @property
     def begun(self) -> bool:

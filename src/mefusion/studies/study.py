@@ -44,6 +44,7 @@ class Study:
         seeds: every fold is run with each seed.
         rule: which weights predict.
         validation: share of the training subjects that the rule `inner_val` uses for validation.
+        keep_weights: whether each fold keeps its weights, beside its predictions.
     """
 
     directory: Path
@@ -53,6 +54,7 @@ class Study:
     seeds: tuple[int, ...]
     rule: Rule
     validation: float
+    keep_weights: bool = False
 
     @property
     def name(self) -> str:
@@ -69,6 +71,10 @@ class Study:
         """Each fold with each seed, sorted by seed."""
         runs = runs_of(self.directory, [fold.name for fold in self.folds], self.seeds)
         return sorted(runs, key=lambda run: self.seeds.index(run.seed))
+
+    def is_done(self, run: Run) -> bool:
+        """Whether a run has all that the study keeps of it."""
+        return run.done and (run.weights.is_file() or not self.keep_weights)
 
     def fold(self, run: Run, clips: pd.DataFrame) -> Fold:
         """Subjects of a run, with the validation subjects that the rule needs.
@@ -113,10 +119,11 @@ def run_study(study: Study, runs: Sequence[Run], clips: ClipStore, build: Builde
     """
     if rank() == 0:
         remove_leftovers(study.directory)
-        update_study(study.directory, code=study.code, left_out=study.facts["left_out"])
+        for_use = {name: study.facts[name] for name in ("preparation", "trained_on") if name in study.facts}
+        update_study(study.directory, code=study.code, left_out=study.facts["left_out"], **for_use)
     clock = Clock()
     for number, run in enumerate(runs, 1):
-        with _claim_fold(run) as obstacle:
+        with _claim_fold(study, run) as obstacle:
             outcome = obstacle
             if outcome is None:
                 result = _outcome(run_fold(study, run, clips, build))
@@ -132,13 +139,13 @@ def _outcome(table: pd.DataFrame | None) -> str:
 
 
 @contextmanager
-def _claim_fold(run: Run) -> Iterator[str | None]:
+def _claim_fold(study: Study, run: Run) -> Iterator[str | None]:
     """Lock a fold in the first process; gives the reason why it is not run, or None."""
     if rank() > 0:
         yield broadcast(None)
         return
     with try_lock(run.folder) as mine:
-        yield broadcast("done before" if run.done else None if mine else "another process is working on it")
+        yield broadcast("done before" if study.is_done(run) else None if mine else "another process is working on it")
 
 
 @dataclass
@@ -181,6 +188,7 @@ def run_fold(study: Study, run: Run, clips: ClipStore, build: Builder) -> pd.Dat
         _write_study(study)  # after everything is built, so that a wrong setting leaves no study behind
         origin = _origin(study, fold, trainer) | _code(study, run, resumed)
         write_text(run.folder / "fold.json", json.dumps(origin, indent=2))
+        (run.folder / "DONE").unlink(missing_ok=True)  # a fold that is done, but has not kept its weights
     try:
         epoch = _train(study.rule, run, trainer, module, data, resumed)
         prediction = _predict(trainer, module, data, data.test_windows) if fold.test else None
@@ -191,20 +199,23 @@ def run_fold(study: Study, run: Run, clips: ClipStore, build: Builder) -> pd.Dat
     facts = {"study": study.name, "fold": fold.name, "seed": run.seed, "rule": str(study.rule), "epoch": epoch}
     if validation and rank() == 0:
         write_table(run.folder / "validation.parquet", prediction_table(validation, clips).assign(**facts))
-    if prediction is None:
+    if prediction is None or study.keep_weights:
         _keep_weights(run, module, data, facts)
+    if prediction is None:
+        if rank() == 0:
+            run.mark_done(run.weights)
         return None
     table = prediction_table(prediction, clips).assign(**facts)
     _check_table(table, data)
     if rank() == 0:
         write_table(run.predictions, table)
         save_examples(run.folder / "examples.safetensors", predict_examples(module, data, attention=True), table)
-        run.mark_done(run.predictions)
+        run.mark_done(run.predictions, *([run.weights] if study.keep_weights else []))
     return table
 
 
 def _keep_weights(run: Run, module: MERModule, data: FoldData, facts: Mapping[str, Any]) -> None:
-    """Write the weights of a fold that tests no one, and the marker DONE.
+    """Write the weights of a fold.
 
     Raises:
         MefusionError: the training diverged.
@@ -214,7 +225,6 @@ def _keep_weights(run: Run, module: MERModule, data: FoldData, facts: Mapping[st
     if rank() == 0:
         trained = {"clips": len(data.train_clips), "subjects": len(data.fold.train)}
         save_weights(run.weights, module.network, data.statistics, {**facts, **trained})
-        run.mark_done(run.weights)
 
 
 def _write_study(study: Study) -> None:

@@ -3,9 +3,32 @@
 from collections.abc import Mapping, Sequence
 
 from ..cases import Case
-from . import caches, checkpoints, downloads, environments, landmarks, manifests, media, overrides, studies
+from . import (
+    bundles,
+    caches,
+    checkpoints,
+    downloads,
+    environments,
+    landmarks,
+    manifests,
+    media,
+    overrides,
+    recordings,
+    studies,
+)
 
-TABLES: Mapping[str, Sequence[Case]] = {
-    module.__name__.rpartition(".")[2]: module.CASES
-    for module in (manifests, media, landmarks, downloads, overrides, caches, checkpoints, studies, environments)
-}
+MODULES = (
+    manifests,
+    media,
+    landmarks,
+    downloads,
+    overrides,
+    caches,
+    checkpoints,
+    studies,
+    environments,
+    recordings,
+    bundles,
+)
+
+TABLES: Mapping[str, Sequence[Case]] = {module.__name__.rpartition(".")[2]: module.CASES for module in MODULES}

@@ -40,12 +40,14 @@ class RecordingSource(ABC):
     Attributes:
         name: name of the set, for messages and folders.
         root: folder of the files.
+        clip_dataset: name of the dataset of cut clips that shows the same people, see `clip_subject`.
         problems: a sentence for each expression or recording that could not be used, or not as it is listed; known
             after `recordings`.
     """
 
     name: str
     root: Path
+    clip_dataset: str
     problems: list[str]
 
     @abstractmethod
@@ -62,6 +64,13 @@ class RecordingSource(ABC):
         Raises:
             MefusionError: the set cannot be read; the message names the file that is missing or wrong.
         """
+
+    def clip_subject(self, subject: str) -> str:
+        """The same person as a subject of `clip_dataset`: `samm_long/006` is `samm/006`.
+
+        The two downloads of a dataset have the same names for a person, after the dataset's name.
+        """
+        return f"{self.clip_dataset}/{subject.partition('/')[2]}"
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ class CasmeSquaredRecordings(OfficialRecordings):
     """
 
     dataset = "cas_me_2_long"
+    clip_dataset = "cas_me_2"
     fps = 30
     official: Mapping[str, int] = {"recordings": 97, "micro": 57, "macro": 300}
     recording_name = re.compile(r"\d{1,2}_\d{4}.*")

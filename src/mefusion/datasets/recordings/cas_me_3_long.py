@@ -20,6 +20,7 @@ class CasmeCubedRecordings(OfficialRecordings):
     """
 
     dataset = "cas_me_3_long"
+    clip_dataset = "cas_me_3"
     fps = 30
     letter = re.compile(r"[a-m]", re.IGNORECASE)
     macro_tables = (

@@ -18,6 +18,7 @@ class SammLongRecordings(OfficialRecordings):
     """
 
     dataset = "samm_long"
+    clip_dataset = "samm"
     fps = 200
     official: Mapping[str, int] = {"recordings": 147, "micro": 159, "macro": 343}
     recording_name = re.compile(r"\d{3}_\d+")

@@ -33,6 +33,8 @@ class SyntheticRecordings(RecordingSource):
         MefusionError: a setting is not allowed.
     """
 
+    clip_dataset = "synthetic"  # its pseudo-subjects are the same people where `seed` and `portraits` are
+
     def __init__(self, *, root: str, name: str = "synthetic_long", subjects: int = 4, takes: int = 2, **settings: Any):
         for option, value in (("subjects", subjects), ("takes", takes)):
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
@@ -66,7 +68,8 @@ class SyntheticRecordings(RecordingSource):
             write_text(folder / "settings.json", json.dumps(asdict(self.settings), indent=2))
             work = functools.partial(_render, folder)
             plan = {self._recording_name(each): each for each in self._plan()}
-            done = dict(parallel_map(work, [*plan.items()], description="Rendering recordings", workers=workers))
+            rendered = parallel_map(work, [*plan.items()], description="Rendering", unit="recordings", workers=workers)
+            done = dict(rendered)
             rows = [
                 (self.name, f"{self.name}/{done[item]}", item[0], f"{item[0]}.mp4", item[1].fps, item[1].length)
                 for item in plan.items()

@@ -16,7 +16,7 @@ from mefusion.common.errors import MefusionError
 from mefusion.common.files import replacing
 from mefusion.plots.style import PALETTE
 from mefusion.report.recording.curves import clock, runs
-from mefusion.report.recording.page import PROBABILITY
+from mefusion.report.recording.page import PROBABILITY, regions_in_words
 from mefusion.report.recording.tables import Face, iterate_faces, load_columns
 
 NARROWEST, WIDEST = 480, 1280
@@ -156,8 +156,8 @@ def _place(time: np.ndarray, now: float, width: int) -> np.ndarray:
 
 
 def _label(event: Mapping[str, Any]) -> list[str]:
-    """The lines that name an event, such as `micro brow_left+brow_right` and `surprise 0.71`."""
-    lines = [f"{event['kind']} {event['regions']}"]
+    """The lines that name an event, such as `micro brow (left, right)` and `surprise 0.71`."""
+    lines = [f"{event['kind']} {regions_in_words(event['regions'])}"]
     prediction = event.get("prediction")
     if isinstance(prediction, str) and prediction:
         lines.append(f"{prediction} {event[PROBABILITY + prediction]:.2f}")

@@ -10,6 +10,7 @@ import pandas as pd
 
 from mefusion import __version__
 from mefusion.common.files import write_text
+from mefusion.evaluation.spotting import MICRO_SECONDS
 from mefusion.report.recording.curves import FINE, clock
 from mefusion.report.recording.strips import PHASES, SIDE, Key, Read, Strip, frames_of, key_of, make_strips
 from mefusion.report.recording.tables import load_columns, load_faces
@@ -48,6 +49,7 @@ class RecordingFacts:
         command: that spotted it.
         date: when.
         bundle: the network that named the events; empty if none did.
+        face: whose events: `largest`, `all`, or the number of a track.
     """
 
     name: str
@@ -60,6 +62,7 @@ class RecordingFacts:
     command: str
     date: str
     bundle: str = ""
+    face: str = "largest"
 
 
 @dataclass(frozen=True)
@@ -130,6 +133,7 @@ def write_page(path: Path, facts: RecordingFacts, events: pd.DataFrame, frames: 
             cut=highest > ceiling,
             region_colours=colour_key(facts.thresholds),
             named=any(event.probabilities for event in shown),
+            longest_micro=MICRO_SECONDS,
             phases=PHASES,
             side=SIDE,
             fine=FINE,
@@ -147,7 +151,7 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters["clock"] = clock
+    environment.filters |= {"clock": clock, "in_words": regions_in_words}
     return environment
 
 
@@ -162,13 +166,28 @@ def _header(facts: RecordingFacts, table: pd.DataFrame, rows: Sequence[Mapping[s
         if facts.rate_varies
         else f"{facts.rate:.2f} frames/s",
         "Size": f"{facts.width} x {facts.height} px",
-        "Faces": f"{_count(table['track'].nunique(), 'track')}; a face in {100 * with_face:.1f} % of the frames",
+        "Faces": f"{_count(table['track'].nunique(), 'track')}; a face in {100 * with_face:.1f} % of the frames"
+        if with_face
+        else "none found",
         "Spotted": f"{kinds['micro']} micro, {kinds['macro']} macro",
+        "Thresholds": _thresholds(facts.thresholds),
         "Named by": facts.bundle,
         "Date": facts.date,
         "Command": facts.command,
     }
     return {name: text for name, text in entries.items() if text}
+
+
+def _thresholds(thresholds: Mapping[str, float]) -> str:
+    """Thresholds in words; regions of one part of the face can differ."""
+    parts: dict[str, list[float]] = {}
+    for region, threshold in thresholds.items():
+        parts.setdefault(region.partition("_")[0], []).append(threshold)
+    texts = [
+        f"{part} {min(values):.1f}" + (f" to {max(values):.1f}" if max(values) - min(values) >= 0.05 else "") + " %"
+        for part, values in parts.items()
+    ]
+    return f"{', '.join(texts)} of the distance between the eyes"
 
 
 def _count(number: int, noun: str) -> str:
@@ -192,7 +211,7 @@ def _shown(row: Mapping[str, Any], strip: Strip | str | None, chart: Chart | Non
         row=row,
         anchor=f"event-{row['track']}-{row['event']}",
         facts=describe(row),
-        warnings=_warnings(row),
+        warnings=warnings_of(row),
         prediction=row.get("prediction") or "",
         probabilities=dict(sorted(known.items(), key=lambda item: -item[1])),
         strip=strip,
@@ -211,16 +230,24 @@ def _close_up(row: Mapping[str, Any], track: Track, facts: RecordingFacts) -> Ch
 
 
 def describe(row: Mapping[str, Any]) -> str:
-    """An event in words, such as "micro, 0.32 s, brow left and nose, 2.3 times the threshold, ..."."""
-    *first, last = row["regions"].split("+")
-    regions = f"{', '.join(first)} and {last}" if first else last
+    """An event in words, such as "0.32 s; moves brow (left), nose, by 4.1 % of the distance between the eyes, ..."."""
     return (
-        f"{row['kind']}, {row['duration']:.2f} s, {regions.replace('_', ' ')}, {row['score']:.1f} times the threshold, "
-        f"{row['strength']:.1f} % of the inter-ocular distance"
+        f"{row['duration']:.2f} s; moves {regions_in_words(row['regions'])}, by {row['strength']:.1f} % of the "
+        f"distance between the eyes, {row['score']:.1f} times the threshold"
     )
 
 
-def _warnings(row: Mapping[str, Any]) -> list[str]:
+def regions_in_words(regions: str) -> str:
+    """Regions by part of the face, such as "brow (left, right), nose" for "brow_left+brow_right+nose"."""
+    sides: dict[str, list[str]] = {}
+    for region in regions.split("+"):
+        part, _, side = region.partition("_")
+        sides.setdefault(part, []).extend(filter(None, [side]))
+    return ", ".join(f"{part} ({', '.join(found)})" if found else part for part, found in sides.items())
+
+
+def warnings_of(row: Mapping[str, Any]) -> list[str]:
+    """Sentences about what speaks against an event, from its row of the events table; a missing value is None."""
     warnings = []
     if row["blink"]:
         warnings.append(f"A blink hides {100 * row['blink']:.0f} % of its frames.")

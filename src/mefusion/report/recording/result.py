@@ -1,15 +1,19 @@
 """The page and the overlay video of a spotted recording."""
 
 import datetime
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 
+from mefusion import __version__
 from mefusion.clips.stream import Frame, Stream, read_frames
+from mefusion.common.files import write_text
 from mefusion.report.recording.overlay import write_overlay
 from mefusion.report.recording.page import RecordingFacts, write_page
 from mefusion.report.recording.tables import load_columns
-from mefusion.spotting.recording import Spotted
+from mefusion.spotting.recording import Spotted, read_facts
 
 VARIES = 0.2  # share by which the time between two frames may differ from the usual one in a video of constant rate
 
@@ -47,6 +51,27 @@ def show_result(
         write_overlay(spotted.folder / "overlay.mp4", _told(stream, say), spotted.frames_file, spotted.events)
 
 
+def problems_shown(folder: Path, *, network: str, overlay: bool) -> list[str] | None:
+    """What could not be read or recognised of a result that was drawn before; None if it has to be drawn.
+
+    Args:
+        folder: of the result.
+        network: checksum of the bundle that named its events; empty if none did.
+        overlay: whether the video is wanted.
+    """
+    shown = read_facts(folder).get("shown")
+    if not isinstance(shown, dict) or (shown.get("network"), shown.get("version")) != (network, __version__):
+        return None
+    files = ["page.html", *(["overlay.mp4"] if overlay else [])]
+    return shown["problems"] if all((folder / name).is_file() for name in files) else None
+
+
+def note_shown(folder: Path, problems: Sequence[str], *, network: str) -> None:
+    """Note in `recording.json` that the result is drawn, for `problems_shown`."""
+    shown = {"network": network, "version": __version__, "problems": [*problems]}
+    write_text(folder / "recording.json", json.dumps(read_facts(folder) | {"shown": shown}, indent=2))
+
+
 def recording_facts(spotted: Spotted, *, command: str, bundle: str = "") -> RecordingFacts:
     """What the page says about a recording."""
     times = np.unique(load_columns(spotted.frames_file, [])["time"])
@@ -62,6 +87,7 @@ def recording_facts(spotted: Spotted, *, command: str, bundle: str = "") -> Reco
         thresholds=spotted.thresholds,
         command=command,
         date=datetime.date.today().isoformat(),
+        face=spotted.settings["face"],
         bundle=bundle,
     )
 
@@ -73,8 +99,11 @@ def summarise(spotted: Spotted) -> str:
     found = f"{micro} micro- and {macro} macro-expressions in {spotted.seconds:.1f} s"
     if speech := int(events["speech"].sum()):
         found += f" ({speech} of them look like speech)"
-    share = spotted.faces / spotted.frames
-    seen = "no face in any frame" if not spotted.faces else f"a face in {share:.0%} of {spotted.frames} frames"
+    wanted = spotted.settings["face"]
+    face = f"face {wanted}" if wanted.isdecimal() else "a face"
+    seen = f"{face} in {spotted.faces / spotted.frames:.0%} of {spotted.frames} frames"
+    if not spotted.faces:
+        seen = f"{face} in no frame" if wanted.isdecimal() else "no face in any frame"
     return f"{spotted.recording}: {found}; {seen}; {spotted.folder / 'page.html'}"
 
 
