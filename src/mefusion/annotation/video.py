@@ -187,7 +187,8 @@ def _speaker(video: Video, segment: Span, stream: Stream, scorer: SpeakerScorer)
 def _covered(rows: pd.DataFrame, segment: Span) -> float:
     """Share of a segment in which a face is seen."""
     steps = np.diff(rows["time"].to_numpy(), prepend=segment[0], append=segment[1])
-    return float(steps[steps <= GAP].sum() / (segment[1] - segment[0]))
+    longest = max(GAP, 1.5 * float(np.median(steps)))  # a few frames a second have long steps
+    return float(steps[steps <= longest].sum() / (segment[1] - segment[0]))
 
 
 def _pictures(stream: Stream, tracks: Mapping[int, pd.DataFrame], segment: Span) -> dict[int, np.ndarray]:
