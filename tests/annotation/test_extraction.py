@@ -9,6 +9,7 @@ import skimage.data
 from fake_conversations import RATE, babble, converse, monologue, quiet_settings, write_media
 from fake_networks import write_network
 from fake_videos import turn_metadata, write_sound, write_video
+from PIL import Image
 
 from mefusion.annotation.extraction import extract, read_segments
 from mefusion.annotation.media import read_sound
@@ -62,8 +63,11 @@ def test_the_speaker_of_a_video_becomes_a_segment(talk, extracted):
     assert len(rejected(extracted)) == 0
     folder = extracted / "videos" / "talk"
     assert {file.name for file in folder.iterdir()} == {
-        *("DONE", "embeddings.parquet", "media.json", "segments.parquet", "tracks.parquet")
+        *("DONE", "embeddings.parquet", "media.json", "faces", "segments.parquet", "tracks.parquet")
     }
+    (row,) = pd.read_csv(extracted / "identities.csv").to_dict("records")
+    with Image.open(extracted / row["face"]) as face:
+        assert 100 < face.width == face.height <= 192
     rows = read_track_rows(folder / "tracks.parquet", 0, 9)
     assert rows["frame"].tolist() == [*range(85)]
     assert rows["detected"].sum() == 17  # 5 Hz
