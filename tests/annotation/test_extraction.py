@@ -11,7 +11,7 @@ from fake_networks import write_network
 from fake_videos import turn_metadata, write_sound, write_video
 from PIL import Image
 
-from mefusion.annotation.extraction import extract, read_segments
+from mefusion.annotation.extraction import extract, read_segments, write_rejected
 from mefusion.annotation.media import read_sound
 from mefusion.annotation.settings import ExtractSettings, IdentitySettings, SpeakerSettings
 from mefusion.annotation.speaker import face_picture
@@ -93,6 +93,17 @@ def test_a_corrected_subject_is_read_again(talk, extracted):
     table.assign(subject="Ada").to_csv(extracted / "identities.csv", index=False)
     assert run(talk, extracted) == 0
     assert read_segments(extracted)[0].subject == "Ada"
+
+
+def test_rows_of_other_stages_stay(tmp_path):
+    whole, part = {"video": "NA", "reason": "no sound"}, {"video": "a", "segment": "a-1", "start": 1.0, "end": 2.5}
+    write_rejected(tmp_path, "extract", [whole])
+    write_rejected(tmp_path, "label", [{**part, "reason": "refused"}])
+    write_rejected(tmp_path, "label", [{**part, "reason": "invalid"}])
+    lines = (tmp_path / "rejected.csv").read_text().splitlines()
+    assert lines == ["stage,video,segment,start,end,reason", "extract,NA,,,,no sound", "label,a,a-1,1.0,2.5,invalid"]
+    write_rejected(tmp_path, "extract", [])
+    assert (tmp_path / "rejected.csv").read_text().splitlines() == [lines[0], lines[2]]
 
 
 def test_each_failure_is_said_and_the_others_go_on(talk, tmp_path, capsys):
