@@ -101,6 +101,7 @@ def write_media(
     fps: float = 25.0,
     sound_start: float = 0.0,
     pixels: str = "yuv420p",
+    plain: bool = False,
 ) -> Path:
     """Write H.264 and AAC.
 
@@ -111,19 +112,23 @@ def write_media(
         fps: of pictures.
         sound_start: time stamp of the first sample, s.
         pixels: yuv444p allows odd sizes.
+        plain: whether the codecs are the older ones of AVI.
     """
     times = pictures.times if isinstance(pictures, Recording) else np.arange(len(pictures)) / fps
     images = (frame.image for frame in pictures.frames()) if isinstance(pictures, Recording) else iter(pictures)
     with av.open(str(path), "w") as container:
-        video = container.add_stream("libx264", rate=round(fps), options={"crf": "16", "preset": "ultrafast"})
-        audio = None if sound is None else container.add_stream("aac", rate=RATE, layout="mono")
+        options = {} if plain else {"crf": "16", "preset": "ultrafast"}
+        video = container.add_stream("mpeg4" if plain else "libx264", rate=round(fps), options=options)
+        codec = "pcm_s16le" if plain else "aac"
+        audio = None if sound is None else container.add_stream(codec, rate=RATE, layout="mono")
         done = 0
         for number, image in enumerate(images):
             if number == 0:
                 video.height, video.width, video.pix_fmt = *image.shape[:2], pixels
-                video.codec_context.time_base = TICKS
+                video.codec_context.time_base = Fraction(1, round(fps)) if plain else TICKS  # AVI has no time stamps
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
-            frame.pts, frame.time_base = round(times[number] / TICKS), TICKS
+            base = video.codec_context.time_base
+            frame.pts, frame.time_base = round(times[number] / base), base
             container.mux(video.encode(frame))
             if audio is not None:  # beside the picture that it belongs to
                 until = round((times[number] - sound_start) * RATE)

@@ -7,12 +7,16 @@ import pandas as pd
 import pytest
 import skimage.data
 from fake_conversations import RATE, babble, converse, monologue, quiet_settings, write_media
+from fake_networks import write_network
 from fake_videos import turn_metadata, write_sound, write_video
+from PIL import Image
 
-from mefusion.annotation.extraction import extract, read_segments
+from mefusion.annotation.extraction import extract, read_segments, write_rejected
 from mefusion.annotation.media import read_sound
 from mefusion.annotation.settings import ExtractSettings, IdentitySettings, SpeakerSettings
+from mefusion.annotation.speaker import face_picture
 from mefusion.annotation.tracks import read_track_rows
+from mefusion.clips.stream import read_frames
 from mefusion.commands.annotate import annotate
 
 MEDIA = Path("/work/shared/media")
@@ -59,8 +63,11 @@ def test_the_speaker_of_a_video_becomes_a_segment(talk, extracted):
     assert len(rejected(extracted)) == 0
     folder = extracted / "videos" / "talk"
     assert {file.name for file in folder.iterdir()} == {
-        *("DONE", "embeddings.parquet", "media.json", "segments.parquet", "tracks.parquet")
+        *("DONE", "embeddings.parquet", "media.json", "faces", "segments.parquet", "tracks.parquet")
     }
+    (row,) = pd.read_csv(extracted / "identities.csv").to_dict("records")
+    with Image.open(extracted / row["face"]) as face:
+        assert 100 < face.width == face.height <= 192
     rows = read_track_rows(folder / "tracks.parquet", 0, 9)
     assert rows["frame"].tolist() == [*range(85)]
     assert rows["detected"].sum() == 17  # 5 Hz
@@ -86,6 +93,17 @@ def test_a_corrected_subject_is_read_again(talk, extracted):
     table.assign(subject="Ada").to_csv(extracted / "identities.csv", index=False)
     assert run(talk, extracted) == 0
     assert read_segments(extracted)[0].subject == "Ada"
+
+
+def test_rows_of_other_stages_stay(tmp_path):
+    whole, part = {"video": "NA", "reason": "no sound"}, {"video": "a", "segment": "a-1", "start": 1.0, "end": 2.5}
+    write_rejected(tmp_path, "extract", [whole])
+    write_rejected(tmp_path, "label", [{**part, "reason": "refused"}])
+    write_rejected(tmp_path, "label", [{**part, "reason": "invalid"}])
+    lines = (tmp_path / "rejected.csv").read_text().splitlines()
+    assert lines == ["stage,video,segment,start,end,reason", "extract,NA,,,,no sound", "label,a,a-1,1.0,2.5,invalid"]
+    write_rejected(tmp_path, "extract", [])
+    assert (tmp_path / "rejected.csv").read_text().splitlines() == [lines[0], lines[2]]
 
 
 def test_each_failure_is_said_and_the_others_go_on(talk, tmp_path, capsys):
@@ -148,6 +166,20 @@ def test_sound_that_begins_late_is_where_it_is_seen(tmp_path):
     (segment,) = read_segments(tmp_path / "out")
     assert segment.start == pytest.approx(1.2, abs=0.15)
     assert segment.sync > 0.5
+
+
+def test_a_network_sees_the_faces_of_a_segment(talk, tmp_path):
+    path = write_network(tmp_path / "asd.onnx")
+    assert run(talk, tmp_path / "out", "speaker=onnx", f"speaker.path={path}") == 0
+    (row,) = pd.read_parquet(tmp_path / "out" / "videos" / "talk" / "segments.parquet").to_dict("records")
+    rows = read_track_rows(tmp_path / "out" / "videos" / "talk" / "tracks.parquet", row["start"], row["end"])
+    frames = [frame.grey for frame in read_frames(talk, rows["frame"])]
+    boxes = rows[["left", "top", "right", "bottom"]].to_numpy(float)
+    seen = [face_picture(grey, box) for grey, box in zip(frames, boxes, strict=True)]
+    assert row["network"] == pytest.approx(np.mean(seen) - 100, abs=1)
+    high = run(talk, tmp_path / "none", "speaker=onnx", f"speaker.path={path}", f"speaker.score={row['network'] + 1}")
+    assert high == 0
+    assert rejected(tmp_path / "none")["reason"].tolist() == ["nobody articulates"]
 
 
 @pytest.fixture

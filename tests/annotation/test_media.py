@@ -47,6 +47,18 @@ def test_a_part_of_the_sound_is_that_of_the_whole(tmp_path, grey, start, end):
     np.testing.assert_allclose(part, whole[round(start * RATE) : round(end * RATE)], atol=2e-3)
 
 
+@pytest.mark.parametrize("suffix", ["mkv", "mov", "avi"])
+def test_a_part_is_the_same_in_other_containers(tmp_path, grey, suffix):
+    path = write_media(tmp_path / f"talk.{suffix}", grey, clicks(3, 0.8, 2.0), fps=10, plain=suffix == "avi")
+    assert first_tone(read_sound(path, 1.5, 2.9)) == pytest.approx(0.5, abs=0.06)
+
+
+def test_where_seeking_leads_too_far_the_sound_is_read_from_its_beginning(tmp_path, grey, monkeypatch):
+    path = write_media(tmp_path / "talk.mp4", grey, clicks(3, 0.8, 2.0), fps=10)
+    monkeypatch.setattr("mefusion.annotation.media.PREROLL", -1.0)  # as if the file had a wrong index
+    assert first_tone(read_sound(path, 1.5, 2.9)) == pytest.approx(0.5, abs=0.03)
+
+
 def test_what_a_file_has_is_told(tmp_path, grey):
     assert streams_of(write_media(tmp_path / "a.mp4", grey, clicks(1), fps=10)) == {"video", "audio"}
     assert streams_of(write_video(tmp_path / "b.mp4", grey)) == {"video"}

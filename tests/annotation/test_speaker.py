@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from fake_networks import write_network
 
 from mefusion.annotation.media import RATE
 from mefusion.annotation.settings import SpeakerSettings
@@ -128,32 +129,6 @@ def test_what_a_network_sees_is_around_the_lower_face():
     row = face_picture(np.minimum(y, 255).astype(np.uint8), (100, 100, 200, 200))[:, 0].astype(float)
     assert column[0] == pytest.approx(115, abs=1)  # 150 - 0.7 * 50
     assert row[0] == pytest.approx(135, abs=1)  # 150 + 0.4 * 50 - 0.7 * 50
-
-
-def write_network(path, *, names=("audio", "visual")):
-    """A network that says how bright the faces are above 100."""
-    onnx = pytest.importorskip("onnx")
-    pytest.importorskip("onnxruntime")
-    make = onnx.helper
-    inputs = [
-        make.make_tensor_value_info(names[0], 1, [1, "a", 13]),
-        make.make_tensor_value_info(names[1], 1, [1, "t", 112, 112]),
-    ]
-    nodes = [
-        make.make_node("ReduceMean", [names[1], "axes"], ["mean"], keepdims=0),
-        make.make_node("Sub", ["mean", "hundred"], ["score"]),
-        make.make_node("Identity", [names[0]], ["used"]),
-    ]
-    given = [
-        onnx.numpy_helper.from_array(np.array([0, 2, 3]), "axes"),
-        onnx.numpy_helper.from_array(np.array(100, np.float32), "hundred"),
-    ]
-    outputs = [make.make_tensor_value_info("score", 1, ["t"]), make.make_tensor_value_info("used", 1, [1, "a", 13])]
-    model = make.make_model(
-        make.make_graph(nodes, "g", inputs, outputs, given), opset_imports=[make.make_opsetid("", 18)], ir_version=10
-    )
-    path.write_bytes(model.SerializeToString())
-    return path
 
 
 def test_a_network_scores_faces_and_needs_a_positive_mean(tmp_path):

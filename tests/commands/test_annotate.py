@@ -12,6 +12,7 @@ from fake_videos import write_video
 from mefusion.annotation.extraction import read_segments
 from mefusion.commands.annotate import main
 from mefusion.common.files import try_lock
+from mefusion.configuration.cli import configuration_folder
 
 
 def ran(*arguments):
@@ -44,6 +45,15 @@ def test_a_wrong_setting_is_one_sentence(tmp_path, monkeypatch, arguments, sente
     code = str(ran(*arguments, f"output_dir={tmp_path / 'out'}"))
     assert sentence in code
     assert "\n" not in code.strip()
+
+
+GROUPS = sorted(configuration_folder("conf").glob("annotate/*/*.yaml"))
+
+
+@pytest.mark.parametrize("file", GROUPS, ids=lambda file: f"{file.parent.name}-{file.stem}")
+def test_every_option_of_a_group_can_be_chosen(file, tmp_path):
+    chosen = [f"{file.parent.name}={file.stem}", *(["speaker.path=none.onnx"] if file.stem == "onnx" else [])]
+    assert "has no extracted video" in str(ran(*chosen, f"output_dir={tmp_path}", "stage=export"))
 
 
 def test_two_processes_do_not_annotate_in_one_folder(tmp_path):

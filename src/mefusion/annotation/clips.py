@@ -143,7 +143,7 @@ def _events(
         spans = [
             (each.onset, each.apex, each.offset)
             for each in merge(motion.intervals)
-            if spotting.shortest <= each.duration <= spotting.longest
+            if not each.speech and spotting.shortest <= each.duration <= spotting.longest
         ]
     else:
         moved = np.nan_to_num(motion.displacement[:, NO_MOUTH], nan=-1.0).max(axis=1)

@@ -151,7 +151,9 @@ def write_rejected(output: Path, stage: str, rows: Sequence[Mapping[str, Any]]) 
     before = pd.DataFrame(columns=[*REJECTED_COLUMNS])
     if file.is_file():
         try:
-            before = pd.read_csv(file, dtype={"video": str, "segment": str}, keep_default_na=True)
+            texts = dict.fromkeys(("stage", "video", "segment", "reason"), str)
+            empty = {"start": [""], "end": [""]}  # a video may be called NA
+            before = pd.read_csv(file, dtype=texts, keep_default_na=False, na_values=empty)
             before = before[before["stage"] != stage]
         except (ValueError, KeyError):  # it is written anew by all stages
             pass

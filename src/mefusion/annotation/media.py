@@ -1,5 +1,6 @@
 """A video's sound and picture on one clock: 0 s is the first frame of the picture, as in `mefusion.clips.stream`."""
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,17 +49,19 @@ class Sound:
         with open_media(self.path) as container:
             stream = container.streams.audio[0]
             origin = start_time(self.path)
-            if start > 0 and stream.time_base is not None:
-                container.seek(max(int((origin + start - PREROLL) / stream.time_base), 0), stream=stream)
+            if start > 0:
+                _seek(container, stream, origin + start)
             placed = round(start * RATE)
             for place, samples in self._decoded(container, stream, origin):
                 if placed >= end * RATE:
                     return
-                if place > placed:
-                    yield np.zeros(place - placed, np.float32)
+                while placed < min(place, end * RATE):
+                    silence = np.zeros(min(place - placed, RATE), np.float32)
+                    placed += len(silence)
+                    yield silence
                 rest = samples[max(placed - place, 0) :]
                 if len(rest):
-                    placed = max(place, placed) + len(rest)
+                    placed += len(rest)
                     yield rest
 
     def _decoded(
@@ -85,6 +88,19 @@ class Sound:
                 samples = part.to_ndarray().reshape(-1)
                 yield place, samples
                 place += len(samples)
+
+
+def _seek(container: "av.container.InputContainer", stream: "av.audio.stream.AudioStream", time: float) -> None:
+    """Let decoding begin before a time, s; at the beginning of the file if the file leads to a later place."""
+    if stream.time_base is None:
+        return
+    begins = -np.inf if stream.start_time is None else float(stream.start_time * stream.time_base)
+    place = max(int((time - PREROLL) / stream.time_base), 0)
+    with contextlib.suppress(av.FFmpegError):  # it cannot be sought in
+        container.seek(place, stream=stream)
+        first = next(container.decode(stream), None)
+        reached = first is not None and first.time is not None and first.time <= max(time, begins + SHIFT)
+        container.seek(place if reached else 0, stream=stream)
 
 
 def read_sound(path: Path, start: float, end: float) -> np.ndarray:

@@ -17,8 +17,8 @@ from mefusion.common.errors import MefusionError
 from mefusion.common.files import is_irregular, write_table
 
 NEVER = 1e9  # distance of two tracks that are seen at the same time
-COLUMNS = ("subject", "video", "track", "start", "end", "segments", "doubt", "assigned")
-"""Columns of `identities.csv`: a row for each track that speaks; `assigned` is the subject that was found."""
+COLUMNS = ("subject", "video", "track", "start", "end", "segments", "face", "doubt", "assigned")
+"""Columns of `identities.csv`: a row for each track that speaks; `face` is a picture, `assigned` what was found."""
 
 Track = tuple[str, int]  # video, number
 
@@ -53,8 +53,14 @@ def assign_subjects(
     corrected = known[known["subject"] != known["assigned"]]
     corrections = dict(zip(_keys(corrected), corrected["subject"], strict=True))
     table["subject"] = [corrections.get(key, name) for key, name in zip(_keys(table), table["assigned"], strict=True)]
+    table["face"] = [f"videos/{video}/{face_file(track)}" for video, track, _ in _keys(table)]
     write_table(file, table[[*COLUMNS]].sort_values(["subject", "video", "track"]).round({"start": 2, "end": 2}))
     return _by_track(table)
+
+
+def face_file(track: int) -> str:
+    """File of a track's picture, in the folder of its video."""
+    return f"faces/{track}.jpg"
 
 
 def read_subjects(file: Path) -> dict[Track, str]:
@@ -129,12 +135,12 @@ def _doubts(table: pd.DataFrame, clusters: np.ndarray, distances: np.ndarray, se
 def _read(file: Path) -> pd.DataFrame:
     try:
         table = pd.read_csv(file, dtype=str, keep_default_na=False)
-        missing = [name for name in COLUMNS if name not in table]
+        missing = [name for name in ("subject", "video", "track", "start", "assigned") if name not in table]
         if missing:
             raise MefusionError(
                 f"{file} lacks the column {missing[0]}: restore it, or delete the file and extract again"
             )
-        table = table.astype({"track": int, "start": float, "end": float})
+        table = table.astype({"track": int, "start": float})
     except (OSError, ValueError) as error:  # pandas' own errors are ValueErrors
         raise MefusionError(f"{file} cannot be read ({str(error).strip()}): delete it, and extract again") from error
     table["subject"] = table["subject"].str.strip()

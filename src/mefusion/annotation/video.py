@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from PIL import Image
 
+from mefusion.annotation.contents import segment_pictures
 from mefusion.annotation.media import Sound, read_sound, streams_of
-from mefusion.annotation.segments import Span, cut_segments
+from mefusion.annotation.segments import Segment, Span, cut_segments
 from mefusion.annotation.settings import ExtractSettings
 from mefusion.annotation.speaker import (
     FACE_RATE,
@@ -23,14 +25,17 @@ from mefusion.annotation.speaker import (
     make_scorer,
 )
 from mefusion.annotation.speech import find_speech, make_detector
+from mefusion.annotation.subjects import face_file
 from mefusion.annotation.tracks import BOX, follow_faces, landmarks_of, read_track_rows, write_tracks
 from mefusion.annotation.transcripts import transcribe
 from mefusion.clips.cache import settings_hash
 from mefusion.clips.stream import Stream
+from mefusion.clips.video import write_image
 from mefusion.common.errors import MefusionError
 from mefusion.common.files import replacing, write_table, write_text
 
 EXTRACTION = 1  # raise it when a change of the code makes the same settings give other segments
+FACE_SIZE = 192  # px, of the picture of a track
 GAP = 0.2  # s; a face that is not seen for longer is not there
 
 SEGMENT_COLUMNS = {
@@ -129,6 +134,7 @@ def _extract(video: Video, say: Callable[[float], None]) -> dict[str, Any]:
     words = transcribe(video.path, [(row["start"], row["end"]) for row in rows], settings.transcript)
     for row, text in zip(rows, words, strict=True):
         row["transcript"] = text
+    _write_faces(video, rows)
     if not segments:
         rejected = [_rejected(reason=f"no speech of {settings.segments.shortest:g} s in one scene")]
     write_table(folder / "segments.parquet", _segment_table(rows))
@@ -184,10 +190,21 @@ def _speaker(video: Video, segment: Span, stream: Stream, scorer: SpeakerScorer)
     return "nobody articulates" if chosen is None else (chosen, scores[chosen])
 
 
+def _write_faces(video: Video, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write a picture of each track that speaks, by which people can tell who it is."""
+    for row in {row["track"]: row for row in reversed(rows)}.values():
+        segment = Segment(row["name"], video.name, video.path, row["start"], row["end"], row["track"], "")
+        (face,) = segment_pictures(segment, video.folder.parents[1], count=1, size=FACE_SIZE, picture="face")
+        path = video.folder / face_file(row["track"])
+        path.parent.mkdir(exist_ok=True)
+        write_image(path, Image.fromarray(face), quality=90)
+
+
 def _covered(rows: pd.DataFrame, segment: Span) -> float:
     """Share of a segment in which a face is seen."""
     steps = np.diff(rows["time"].to_numpy(), prepend=segment[0], append=segment[1])
-    return float(steps[steps <= GAP].sum() / (segment[1] - segment[0]))
+    longest = max(GAP, 1.5 * float(np.median(steps)))  # a few frames a second have long steps
+    return float(steps[steps <= longest].sum() / (segment[1] - segment[0]))
 
 
 def _pictures(stream: Stream, tracks: Mapping[int, pd.DataFrame], segment: Span) -> dict[int, np.ndarray]:
