@@ -73,6 +73,15 @@ def test_a_recording_becomes_labelled_clips_and_a_page(server, extracted, tmp_pa
     assert "It is not accuracy" in page
 
 
+def test_a_vocabulary_of_one_s_own_replaces_the_others(server, extracted):
+    own = ["vocabulary=own", "+vocabulary.labels={joy: gladness, surprise: 'a start, good or bad'}", "mapping=none"]
+    assert ran(*settings(server, "good-own", extracted), *own, "stage=label", "--quiet") == 0
+    body = seen(server, "good-own")["requests"][0]["body"]
+    items = body["response_format"]["json_schema"]["schema"]["properties"]["emotions"]["items"]
+    assert items["properties"]["label"]["enum"] == ["joy", "surprise"]
+    assert "- surprise: a start, good or bad\n" in body["messages"][0]["content"]
+
+
 def test_recordings_without_speech_leave_nothing_to_ask(server, tmp_path, capsys):
     write_video(tmp_path / "mute.mp4", [np.zeros((64, 64, 3), np.uint8)] * 5)
     assert ran(*settings(server, "good-none", tmp_path / "out"), f"source.path={tmp_path}") == 0
@@ -111,6 +120,7 @@ def test_the_last_way_of_asking_counts_though_all_of_it_was_answered_before(serv
         (["api.key=secret"], "api.key"),
         (["vocabulary=plutchik"], "vocabulary=plutchik"),
         (["vocabulary.labels=null"], "vocabulary.labels"),
+        (["vocabulary=own"], "vocabulary=own has fewer than two labels"),
         (["budget.max_usd=1"], "budget.max_usd needs the prices"),
         (["runs=0"], "runs=0: give a number from 1 to 100"),
         (["stage=evaluate"], "evaluate.path is not given"),

@@ -46,7 +46,7 @@ def annotate(overrides: Sequence[str], *, quiet: bool = False) -> int:
     """
     from omegaconf import OmegaConf
 
-    from mefusion.annotation.labelling.settings import require_server
+    from mefusion.annotation.labelling.settings import require_labels, require_server
     from mefusion.common.errors import MefusionError
     from mefusion.common.files import try_lock, write_text
     from mefusion.configuration.cli import compose, configuration_folder
@@ -57,8 +57,10 @@ def annotate(overrides: Sequence[str], *, quiet: bool = False) -> int:
     settings: AnnotateSettings = typed_settings(config)
     output = Path(settings.output_dir)
     failed = False
-    if settings.stage in (Stage.all, Stage.label) and not settings.dry_run:
-        require_server(settings.api)  # before hours of extraction
+    if settings.stage in (Stage.all, Stage.label):  # what is missing is told before hours of extraction
+        require_labels(settings.vocabulary)
+        if not settings.dry_run:
+            require_server(settings.api)
     with try_lock(output) as alone:
         if not alone:
             raise MefusionError(f"another process annotates in {output}: wait for it, or give another output_dir")

@@ -50,10 +50,6 @@ class VocabularySettings:
     name: str = ""
     labels: dict[str, str] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        if self.name and len(self.labels) < 2:
-            raise MefusionError(f"vocabulary.labels={self.labels}: give two labels or more, each with its meaning")
-
 
 @dataclass
 class MappingSettings:
@@ -220,6 +216,19 @@ def require_runs(runs: int) -> None:
         MefusionError: it is no number from 1 to 100.
     """
     _require("runs", runs, 1 <= runs <= 100, "a number from 1 to 100")
+
+
+def require_labels(vocabulary: VocabularySettings) -> None:
+    """Check that there are labels to choose from.
+
+    Raises:
+        MefusionError: there are fewer than two.
+    """
+    if len(vocabulary.labels) < 2:
+        raise MefusionError(
+            f"vocabulary={vocabulary.name} has fewer than two labels: give them as "
+            "'+vocabulary.labels={calm: at ease, tense: on guard}'"
+        )
 
 
 def require_server(api: ApiSettings) -> None:
