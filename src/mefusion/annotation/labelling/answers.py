@@ -46,6 +46,8 @@ FINAL = (Status.ok, Status.unusable, Status.refused)
 
 Line = dict[str, Any]
 
+_FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0)  # the last one is Windows'
+
 
 def write_way(folder: Path, way: Mapping[str, Any]) -> None:
     """Note how the model is asked from now on; `way` has the keys `WAY`."""
@@ -83,7 +85,7 @@ class AnswerFile:
         with told_if_unwritable(self.path):
             folder.mkdir(parents=True, exist_ok=True)
             _drop_half_a_line(self.path)
-            self._file = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+            self._file = os.open(self.path, _FLAGS, 0o644)
 
     def append(self, line: Mapping[str, Any]) -> None:
         """Write a try, whole, and keep it.

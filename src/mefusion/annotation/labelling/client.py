@@ -64,7 +64,6 @@ class Client:
             api_key=self._key or "none",
             max_retries=0,
             timeout=settings.timeout_s,
-            default_headers={"X-Title": "mefusion"},
         )
 
     async def ask(self, body: Mapping[str, Any]) -> Reply:
