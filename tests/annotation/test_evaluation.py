@@ -67,9 +67,10 @@ def test_meld_with_lost_clips_single_runs_and_majority(tmp_path):
     assert found["single"]["accuracy_answered"] == {"mean": pytest.approx(5 / 9), "low": 1 / 3, "high": 2 / 3}
     assert json.loads((tmp_path / "evaluation.json").read_text()) == found
     assert "not truth" in found["notice"]
-    assert "5 utterances, 3 answered, lost: " in describe(found)[0]
-    assert "1 refused for the model" in describe(found)[0]
-    assert describe(found)[2].split() == ["accuracy", "answered", "0.556", "(0.333", "to", "0.667)", "0.333"]
+    assert describe(found)[0] == "Labels of a model, not truth, beside those of people (meld)."
+    assert "5 utterances, 3 answered, lost: " in describe(found)[1]
+    assert "1 refused for the model" in describe(found)[1]
+    assert describe(found)[3].split() == ["accuracy", "answered", "0.556", "(0.333", "to", "0.667)", "0.333"]
 
 
 def test_iemocap_finds_utterances_in_long_videos_and_leaves_other_labels_out(tmp_path):

@@ -17,7 +17,6 @@ from mefusion.evaluation.bootstrap import resample_counts
 FILE = "consistency.json"
 RESAMPLES = 2000
 LEVEL = 0.95
-UNUSABLE = "unusable"
 MEANING = (
     "Test and retest of one model: how far its runs agree with each other. It is not accuracy, and it cannot be "
     "compared with agreement between people, who judge independently of each other. " + NOTICE.capitalize() + "."
@@ -145,28 +144,14 @@ def measure_consistency(
         labels: of the vocabulary.
         runs: number of them; a segment that lacks one is left out.
     """
-    by_segment: dict[str, list[Judgement]] = {}
-    for each in judgements:
-        if each.status in (Status.ok, Status.unusable):
-            by_segment.setdefault(each.segment, []).append(each)
-    whole = {name: own for name, own in by_segment.items() if len(own) == runs}
-    asked = {each.segment for each in judgements}
-    categories = [*labels, UNUSABLE]
-    counts = np.zeros((len(whole), len(categories)), int)
-    values = np.full((len(whole), runs, len(labels)), np.nan)
-    for place, own in enumerate(whole.values()):
-        for number, each in enumerate(own):
-            if each.status == Status.unusable:
-                counts[place, -1] += 1
-            else:
-                counts[place, categories.index(dominant(each.intensities, labels))] += 1
-                values[place, number] = [each.intensities.get(label, 0) for label in labels]
+    whole = _with_all_runs(judgements, runs)
+    counts, values = _ratings([*whole.values()], labels, runs)
     of = [videos.get(name, name) for name in whole]
     found: dict[str, Any] = {
         "meaning": MEANING,
         "runs": runs,
         "segments": len(whole),
-        "left_out": len(asked) - len(whole),
+        "left_out": len({each.segment for each in judgements}) - len(whole),
         "videos": len({*of}),
         "kappa": None,
         "kappa_interval": None,
@@ -189,6 +174,31 @@ def measure_consistency(
                 "named": int((values[:, :, number] > 0).any(axis=1).sum()),
             }
     return found
+
+
+def _with_all_runs(judgements: Sequence[Judgement], runs: int) -> dict[str, list[Judgement]]:
+    """The segments that all runs have judged, usable or not."""
+    by_segment: dict[str, list[Judgement]] = {}
+    for each in judgements:
+        if each.status in (Status.ok, Status.unusable):
+            by_segment.setdefault(each.segment, []).append(each)
+    return {name: own for name, own in by_segment.items() if len(own) == runs}
+
+
+def _ratings(
+    segments: Sequence[Sequence[Judgement]], labels: Sequence[str], runs: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Counts [segments, labels + 1] of the dominant emotion, and intensities [segments, runs, labels]."""
+    counts = np.zeros((len(segments), len(labels) + 1), int)
+    values = np.full((len(segments), runs, len(labels)), np.nan)
+    for place, own in enumerate(segments):
+        for number, each in enumerate(own):
+            if each.status == Status.unusable:
+                counts[place, -1] += 1
+            else:
+                counts[place, labels.index(dominant(each.intensities, labels))] += 1
+                values[place, number] = [each.intensities.get(label, 0) for label in labels]
+    return counts, values
 
 
 def write_consistency(

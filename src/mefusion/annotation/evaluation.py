@@ -109,14 +109,13 @@ def evaluate_run(
         raise MefusionError(f"{folder} has no answers: run stage=label first")
     classes, seen = _classes(truth, labels, mapping)
     matched = _match(truth, segments)
-    lost: Counter[str] = Counter()
-    cases: list[tuple[str, list[Judgement]]] = []
-    for each in truth:
-        segment = matched.get(each.name)
-        own = judgements.get(segment.name, []) if segment else []
-        if not any(one.status == Status.ok for one in own):
-            lost[_why_lost(segment, own)] += 1
-        cases.append((seen(each.label), own))
+    own = [judgements.get(matched[each.name].name, []) if each.name in matched else [] for each in truth]
+    cases = [(seen(each.label), found) for each, found in zip(truth, own, strict=True)]
+    lost = Counter(
+        _why_lost(matched.get(each.name), found)
+        for each, found in zip(truth, own, strict=True)
+        if not any(one.status == Status.ok for one in found)
+    )
     answered = len(truth) - sum(lost.values())
 
     def in_run(run: int, own: Sequence[Judgement]) -> str | None:
@@ -154,6 +153,7 @@ def describe(result: Mapping[str, Any]) -> list[str]:
     """Lines that tell an evaluation."""
     lost = "; ".join(f"{count} {why}" for why, count in result["lost"].items()) or "none"
     lines = [
+        f"{result['notice'].capitalize()}, beside those of people ({result['truth']}).",
         f"{result['utterances']} utterances, {result['answered']} answered, lost: {lost}; "
         f"{result['left_out']} of other labels left out.",
         f"{'':24}{'single run (range)':>28}{'majority':>12}",
