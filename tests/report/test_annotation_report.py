@@ -43,6 +43,7 @@ def test_what_was_kept_rejected_and_spent_is_counted(folder):
     told = [(row["stage"], row["reason"], row["count"]) for row in found.rejected]
     assert told == [
         ("extract", "no sound", 1), ("extract", "nobody speaks", 1), ("label", "unusable", 1), ("label", "failed", 1),
+        ("label", "not asked about yet", 1),
     ]  # fmt: skip
     assert found.cost["requests"] == 7
     assert found.cost["failed"] == 1
@@ -50,6 +51,14 @@ def test_what_was_kept_rejected_and_spent_is_counted(folder):
     assert found.cost["usd_per_hour"] == pytest.approx(0.021 / 5 * 3600)
     assert found.consistency["segments"] == 3
     assert found.consistency["left_out"] == 1
+
+
+def test_rejections_of_an_earlier_labelling_do_not_count(folder):
+    write_answers(folder, [line_of(segment, 0, {"joy": 60}) | {"model": "new"} for segment in fake_segments(5)])
+    found = read_run(folder)
+    assert found.kept["segments"] == 5
+    assert {row["stage"] for row in found.rejected} == {"extract"}
+    assert found.model == "new"
 
 
 def test_text_of_a_model_or_of_people_is_no_code(folder):

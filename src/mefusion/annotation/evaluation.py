@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mefusion.annotation.labelling.answers import NOTICE, Status
+from mefusion.annotation.labelling.answers import NOTICE, Status, read_answers, read_way
 from mefusion.annotation.labelling.settings import EvaluateSettings, Truth
 from mefusion.annotation.labelling.table import Judgement, dominant, majority, read_judgements
 from mefusion.annotation.segments import Segment
@@ -128,8 +128,11 @@ def evaluate_run(
 
     single = [_scores(cases, classes, functools.partial(in_run, run)) for run in range(runs)]
     voted = _scores(cases, classes, by_majority)
+    way = read_way(folder, read_answers(folder))
     result = {
         "notice": NOTICE,
+        "model": way["model"],
+        "vocabulary": way["vocabulary"],
         "truth": str(settings.truth),
         "classes": classes,
         "utterances": len(truth),

@@ -119,13 +119,14 @@ def _read_rejected(path: Path, segments: Sequence[Segment], labels: Mapping[str,
             table = pd.read_csv(path, dtype={"video": str, "segment": str})[columns]
         except (OSError, ValueError, KeyError) as error:
             raise MefusionError(f"{path} is damaged: run mefusion-annotate there again") from error
-    rows = [
-        {"stage": "label", "segment": segment.name, "start": segment.start, "end": segment.end, "reason": row["status"]}
-        for segment in segments
-        if (row := labels.get(segment.name)) and not row["dominant"]
-    ]
-    parts = [part for part in (table[table["stage"] != "label"], pd.DataFrame(rows, columns=columns)) if len(part)]
-    return pd.concat(parts) if parts else table.astype({"start": float, "end": float})
+    rows = []
+    for segment in segments:
+        row = labels.get(segment.name, {"dominant": None, "status": "not asked about yet"})
+        if not row["dominant"]:
+            span = {"start": segment.start, "end": segment.end}
+            rows.append({"stage": "label", "segment": segment.name, **span, "reason": row["status"]})
+    table = table[table["stage"] != "label"].astype({"start": float, "end": float})
+    return pd.concat([table, pd.DataFrame(rows, columns=columns)]) if rows else table
 
 
 def _by_reason(rejected: pd.DataFrame) -> list[dict[str, Any]]:
