@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from fake_conversations import monologue
 
 from mefusion.configuration.cli import configuration_folder
 
@@ -87,3 +88,13 @@ def test_the_scores_of_spotting_are_those_of_subjects_on_which_nothing_was_chose
     told = capsys.readouterr().out
     assert re.findall(r"^small \| 1, 0 \| (\w+) \|", told, re.MULTILINE) == ["displacement", "published", "apex_score"]
     assert seeds == [benchmark["REPORTED_SEED"]]
+
+
+@pytest.mark.slow
+def test_the_processor_time_of_annotation_is_told_by_stage(tmp_path):
+    script = configuration_folder("experiments") / "benchmarks" / "annotation.py"
+    times = runpy.run_path(str(script))["measure"](monologue(tmp_path / "talk.mp4"), tmp_path / "out")
+    parts = ("speech", "detection and landmarks", "embedding", "speaker")
+    assert 0 < sum(times[part] for part in parts) < times["extraction"]
+    assert times["export"] > times["motion and writing"] > 0
+    assert times["decoding alone"] > 0

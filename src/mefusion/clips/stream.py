@@ -125,7 +125,7 @@ class Stream:
         with _opened(self.path) as container:
             stream = container.streams.video[0]
             stream.thread_type = "AUTO"
-            start = _start(self.path) if after else None
+            start = start_time(self.path) if after else None
             if after:
                 assert start is not None
                 _seek(container, stream, start + after[1])
@@ -192,14 +192,23 @@ def is_video(path: Path) -> bool:
     return path.suffix.lower() in VIDEOS
 
 
-def _opened(path: Path) -> "av.container.InputContainer":
+def open_media(path: Path) -> "av.container.InputContainer":
+    """Open a video file, which may have no picture.
+
+    Raises:
+        MefusionError: it is not there, or is no media file.
+    """
     require_recording(path)
     try:
-        container = av.open(str(path))
+        return av.open(str(path))
     except PermissionError as error:
         raise MefusionError(f"{path} cannot be opened: change its permissions") from error
     except (av.FFmpegError, OSError, ValueError) as error:
         raise MefusionError(f"{path} cannot be read as a video: replace the file") from error
+
+
+def _opened(path: Path) -> "av.container.InputContainer":
+    container = open_media(path)
     if not container.streams.video:
         container.close()
         raise MefusionError(f"{path} has no picture, only sound or data: give a video of a face")
@@ -207,8 +216,8 @@ def _opened(path: Path) -> "av.container.InputContainer":
 
 
 @functools.lru_cache(maxsize=4)
-def _start(path: Path) -> float:
-    """Time stamp of the first frame, s."""
+def start_time(path: Path) -> float:
+    """Time stamp of a video's first frame, s; the times of `Frame` count from it."""
     with _opened(path) as container:
         stream = container.streams.video[0]
         return _time(next(container.decode(stream)), 0, stream)
@@ -226,9 +235,9 @@ def _can_seek(path: Path, time: float) -> bool:
             stream = container.streams.video[0]
             if stream.time_base is None:
                 return False
-            _seek(container, stream, _start(path) + time)
+            _seek(container, stream, start_time(path) + time)
             first = next(container.decode(stream), None)
-            return first is not None and first.pts is not None and first.time - _start(path) <= time + 1e-6
+            return first is not None and first.pts is not None and first.time - start_time(path) <= time + 1e-6
     except (av.FFmpegError, ValueError):
         return False
 

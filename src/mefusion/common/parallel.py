@@ -41,13 +41,31 @@ def parallel_map(
     Raises:
         MefusionError: `workers` is below 1, or a process was killed, for example because memory ran out.
     """
+    results = in_parallel(work, items, workers=workers, initialise=initialise, arguments=arguments)
+    if items:
+        yield from track(results, total=len(items), description=description, unit=unit)
+
+
+def in_parallel(
+    work: Callable[[Item], Result],
+    items: Sequence[Item],
+    *,
+    workers: int | None = None,
+    initialise: Callable[..., None] | None = None,
+    arguments: tuple[Any, ...] = (),
+) -> Iterator[tuple[Item, Result]]:
+    """As `parallel_map`, without telling the progress.
+
+    Raises:
+        MefusionError: see `parallel_map`.
+    """
     if not items:
         return
     if workers is not None and workers < 1:
         raise MefusionError(f"workers={workers}: give a number above 0, or null to use every core")
     count = min(len(items), workers or os.cpu_count() or 1)
     run = _in_this_process if count == 1 else functools.partial(_in_processes, count)
-    yield from track(run(work, items, initialise, arguments), total=len(items), description=description, unit=unit)
+    yield from run(work, items, initialise, arguments)
 
 
 def _in_this_process(

@@ -5,11 +5,29 @@ has the settings of the commands, and those that belong to no other package.
 """
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
+from mefusion.annotation.labelling.settings import (
+    ApiSettings,
+    BudgetSettings,
+    EvaluateSettings,
+    MappingSettings,
+    RequestSettings,
+    VocabularySettings,
+    require_runs,
+)
+from mefusion.annotation.settings import (
+    ExportSettings,
+    IdentitySettings,
+    SegmentSettings,
+    SpeakerSettings,
+    TranscriptSettings,
+    VadSettings,
+)
 from mefusion.common.errors import MefusionError
 from mefusion.datasets.schemes import Scheme
 from mefusion.preparation.settings import FaceSettings, MissingApex, ShortClips
@@ -70,6 +88,67 @@ class SpotSettings:
     recognise: str | None = None
     workers: int | None = None
     output_dir: str = "outputs/spot"
+
+
+class Stage(StrEnum):
+    """Stages of `mefusion-annotate`; `all` is extract, label and export."""
+
+    all = "all"
+    extract = "extract"
+    label = "label"
+    export = "export"
+    evaluate = "evaluate"
+
+
+@dataclass
+class AnnotateSource:
+    """Which recordings are annotated.
+
+    Attributes:
+        path: a folder of videos, or one video; None if they are extracted already.
+    """
+
+    path: str | None = None
+
+
+@dataclass
+class AnnotateSettings:
+    """conf/annotate.yaml: how recordings become labelled clips.
+
+    Attributes:
+        source: the recordings.
+        output_dir: folder of the run.
+        stage: what is done.
+        workers: number of videos at once; None means one for each core.
+        allow_broken: whether a video that cannot be read to its end is used up to there.
+        vad, speaker, identity, transcript, segments, export: see `mefusion.annotation.settings`.
+        api, request, budget, vocabulary, mapping, evaluate: see `mefusion.annotation.labelling.settings`.
+        runs: how often the model is asked about each segment.
+        dry_run: whether stage label tells calls, bytes and the bound of the cost, and sends nothing.
+    """
+
+    source: AnnotateSource = field(default_factory=AnnotateSource)
+    output_dir: str = "outputs/annotate"
+    stage: Stage = Stage.all
+    workers: int | None = None
+    allow_broken: bool = False
+    vad: VadSettings = field(default_factory=VadSettings)
+    speaker: SpeakerSettings = field(default_factory=SpeakerSettings)
+    identity: IdentitySettings = field(default_factory=IdentitySettings)
+    transcript: TranscriptSettings = field(default_factory=TranscriptSettings)
+    segments: SegmentSettings = field(default_factory=SegmentSettings)
+    export: ExportSettings = field(default_factory=ExportSettings)
+    api: ApiSettings = field(default_factory=ApiSettings)
+    request: RequestSettings = field(default_factory=RequestSettings)
+    budget: BudgetSettings = field(default_factory=BudgetSettings)
+    vocabulary: VocabularySettings = field(default_factory=VocabularySettings)
+    mapping: MappingSettings = field(default_factory=MappingSettings)
+    evaluate: EvaluateSettings = field(default_factory=EvaluateSettings)
+    runs: int = 5
+    dry_run: bool = False
+
+    def __post_init__(self) -> None:
+        require_runs(self.runs)
 
 
 @dataclass
@@ -184,4 +263,5 @@ def register_schemas() -> None:
     store.store(name="prepare_schema", node=PrepareSettings)
     store.store(name="check_schema", node=CheckSettings)
     store.store(name="spot_schema", node=SpotSettings)
+    store.store(name="annotate_schema", node=AnnotateSettings)
     store.store(name="train_schema", node=TrainSettings)

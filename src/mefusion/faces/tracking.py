@@ -32,12 +32,14 @@ class Face:
         piece: number of the unbroken piece of the person's track, from 0: it rises where the face was lost.
         box: px.
         landmarks: [68, 2] px.
+        detected: whether the face was detected in this very frame, rather than followed.
     """
 
     person: int
     piece: int
     box: Box
     landmarks: np.ndarray
+    detected: bool = False
 
 
 @dataclass(eq=False)
@@ -69,11 +71,15 @@ class FaceTracker:
         people: those seen before; new ones are added.
         wanted: `largest` follows one face, the largest, until it is lost or another is half as large again; `all` every
             face; a number only this person.
+        detect_every: s between two detections.
+        misses: detections in a row that may miss a face that is followed before it is given up.
     """
 
     finder: FaceFinder
     people: People
     wanted: str | int = "largest"
+    detect_every: float = DETECT_EVERY
+    misses: int = MISSES
     _pieces: list[_Piece] = field(default_factory=list)
     _count: int = 0
     _detected: float = -np.inf
@@ -87,13 +93,17 @@ class FaceTracker:
             self._detected = -np.inf
         lost = [piece for piece in self._pieces if not self._follow(piece, frame.grey)]
         self._lost = self._lost or bool(lost)
-        wait = SEARCH_EVERY if self._lost else DETECT_EVERY
+        wait = min(SEARCH_EVERY, self.detect_every) if self._lost else self.detect_every
         if frame.time - self._detected >= wait - 1e-6:
             self._detect(frame, lost)
         else:
             self._pieces = [piece for piece in self._pieces if piece not in lost]
         followed = [piece for piece in self._pieces if self.wanted in ("largest", "all", piece.person)]
-        return [Face(piece.person, piece.number, piece.box, piece.landmarks) for piece in followed]
+        now = self._detected == frame.time
+        return [
+            Face(piece.person, piece.number, piece.box, piece.landmarks, now and piece.missed == 0)
+            for piece in followed
+        ]
 
     def _is_other_scene(self, grey: np.ndarray) -> bool:
         small = cv2.resize(grey, (32, 32), interpolation=cv2.INTER_AREA).astype(np.float32)
@@ -131,7 +141,7 @@ class FaceTracker:
         for number, piece in enumerate(self._pieces):
             self._confirm(piece, found[pairs[number]] if number in pairs else None, frame.grey)
         self._pieces = [
-            piece for piece in self._pieces if piece.missed == 0 or (piece.missed <= MISSES and piece not in lost)
+            piece for piece in self._pieces if piece.missed == 0 or (piece.missed <= self.misses and piece not in lost)
         ]
         new: Sequence[Box] = [box for number, box in enumerate(found) if number not in pairs.values()]
         if self.wanted == "largest":

@@ -33,6 +33,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _report(arguments: argparse.Namespace, command: str) -> int:
+    from mefusion.annotation.labelling.answers import is_annotation_run
+
+    if any(map(is_annotation_run, arguments.directories)):
+        return _report_annotation(arguments, command)
     quiet_matplotlib()
     from mefusion.spotting_studies.record import find_spotting_studies
 
@@ -99,6 +103,30 @@ def _report_spotting(arguments: argparse.Namespace, found: Mapping[Path, Sequenc
     return 1 if errors else 0
 
 
+def _report_annotation(arguments: argparse.Namespace, command: str) -> int:
+    """Write the page of each annotation run."""
+    from mefusion.annotation.labelling.answers import is_annotation_run
+    from mefusion.report.annotation.page import write_page
+    from mefusion.report.annotation.run import read_run
+
+    errors = []
+    if arguments.reference or (arguments.output and len(arguments.directories) > 1):
+        errors.append("annotation runs have a page each: give no --reference, and --output with one run alone.")
+    for directory in arguments.directories if not errors else ():
+        if not is_annotation_run(directory):
+            errors.append(f"{directory} is no annotation run, and others of the command are: report them apart.")
+            continue
+        try:
+            page = (arguments.output or directory / "report") / "report.html"
+            write_page(page, read_run(directory), command)
+            print(f"Report: {page}")
+        except (MefusionError, OSError) as error:
+            errors.append(_sentence(error, directory))
+    for sentence in errors:
+        print(f"mefusion-report: {sentence}", file=sys.stderr)
+    return 1 if errors else 0
+
+
 def _written(output: Path) -> str:
     return f"Report: {output / 'report.html'}, report.md, tables.tex, results.csv, figures/"
 
@@ -114,7 +142,7 @@ def _parser() -> argparse.ArgumentParser:
         nargs="+",
         type=Path,
         help="directory of a study, or a directory with several studies, such as outputs/; or of spotting studies, as "
-        "outputs/spot/",
+        "outputs/spot/; or of a run of mefusion-annotate",
     )
     parser.add_argument(
         "--reference",

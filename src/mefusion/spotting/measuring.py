@@ -2,16 +2,25 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 
 from mefusion.clips.stream import Frame
-from mefusion.faces.tracking import Face, FaceTracker
+from mefusion.faces.tracking import Face
 from mefusion.spotting.curves import Begin, Curve, at_equal_distances
 from mefusion.spotting.eyes import eye_aspect, mouth_opening
 from mefusion.spotting.motion import OWNERS, Reference
 
 RENEW = 200  # measured frames after which the reference is taken anew
+
+
+class Follower(Protocol):
+    """Gives the faces of frames, one frame after the other, as `mefusion.faces.tracking.FaceTracker` does."""
+
+    def update(self, frame: Frame) -> list[Face]:
+        """The faces in the next frame."""
+        ...
 
 
 @dataclass
@@ -76,7 +85,7 @@ class Segment:
 
 
 def measure(
-    frames: Iterable[Frame], tracker: FaceTracker, *, rate: float, begin: Begin = DisplacementCurve.begun
+    frames: Iterable[Frame], tracker: Follower, *, rate: float, begin: Begin = DisplacementCurve.begun
 ) -> Segment:
     """Measure frames, one at a time.
 

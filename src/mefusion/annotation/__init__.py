@@ -1,0 +1,1 @@
+"""Recordings into labelled clips: speech, faces, the speaker, and labels of a multimodal language model."""
