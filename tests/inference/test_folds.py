@@ -15,9 +15,9 @@ from mefusion.inference.export import export_study
 from mefusion.inference.folds import fold_predictor, read_tested
 from mefusion.spotting import recording
 from mefusion.spotting.recording import read_spotted
-from mefusion.spotting_studies.recognition import load_network, read_recogniser
+from mefusion.spotting_studies.networks import Network, load_network
+from mefusion.spotting_studies.recognition import read_recogniser
 from mefusion.spotting_studies.record import read_spotting_study
-from mefusion.spotting_studies.work import Network
 from mefusion.studies.record import planned_runs
 from mefusion.training.weights import load_weights
 

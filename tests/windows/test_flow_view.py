@@ -10,7 +10,8 @@ from mefusion.common.errors import MefusionError
 from mefusion.evaluation.folds import leave_one_subject_out
 from mefusion.windows.augmentation import Augmentation
 from mefusion.windows.datamodule import FoldData
-from mefusion.windows.settings import FlowSettings, Normalisation, WindowSettings
+from mefusion.windows.flow import FlowSettings, Normalisation
+from mefusion.windows.settings import WindowSettings
 from mefusion.windows.store import ClipStore
 from mefusion.windows.views import make_view
 

@@ -33,7 +33,7 @@ from mefusion.datasets.schemes import Scheme
 from mefusion.preparation.settings import FaceSettings, MissingApex, ShortClips
 from mefusion.spotting.settings import SpottingSettings
 from mefusion.training.settings import Imbalance, OptimizerSettings, Rule, TrainingSettings
-from mefusion.windows.settings import FlowSettings
+from mefusion.windows.flow import FlowSettings
 
 
 @dataclass

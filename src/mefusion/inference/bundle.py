@@ -18,7 +18,8 @@ from mefusion.faces.detectors import backend_version
 from mefusion.inference.inputs import InputMaker
 from mefusion.inference.plain import brief, check_names, typed
 from mefusion.preparation.settings import PreparationSettings
-from mefusion.windows.settings import FlowSettings, Windows
+from mefusion.windows.flow import FlowSettings
+from mefusion.windows.settings import Windows
 
 FORMAT = 1
 """Raise it when older versions of mefusion cannot read a bundle any more."""

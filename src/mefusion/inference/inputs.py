@@ -15,7 +15,8 @@ from mefusion.preparation.checking import stride_of
 from mefusion.preparation.clips import prepare_frames, too_few_frames
 from mefusion.preparation.settings import PreparationSettings, ShortClips
 from mefusion.windows.cutting import centre_crops
-from mefusion.windows.settings import FlowSettings, Windows
+from mefusion.windows.flow import FlowSettings
+from mefusion.windows.settings import Windows
 from mefusion.windows.views import Arrays, View, Window, make_view
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from mefusion.acceleration import use_plain_layers
 from mefusion.common.errors import MefusionError
 from mefusion.inference.bundle import ONNX, Bundle, input_maker
-from mefusion.windows.settings import Normalisation
+from mefusion.windows.flow import Normalisation
 from mefusion.windows.store import normalised
 from mefusion.windows.views import View
 

@@ -1,13 +1,10 @@
 """Who recognises what is spotted: for each subject a network that has not seen it."""
 
-import functools
-import multiprocessing
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
-import torch
 
 from mefusion.clips.cache import settings_hash
 from mefusion.common.errors import MefusionError
@@ -15,9 +12,8 @@ from mefusion.datasets.labels import classes_of_clips
 from mefusion.datasets.reading.recordings import RecordingSource
 from mefusion.datasets.schemes import Scheme
 from mefusion.inference.bundle import DESCRIPTION, read_bundle
-from mefusion.inference.folds import fold_predictor, read_tested
-from mefusion.inference.predictor import Predictor, load_bundle
-from mefusion.spotting_studies.work import Network
+from mefusion.inference.folds import read_tested
+from mefusion.spotting_studies.networks import Network, load_network
 
 
 @dataclass(frozen=True)
@@ -71,21 +67,6 @@ def _read_bundle(folder: Path, source: RecordingSource) -> Recogniser:
         )
     digest = settings_hash(bundle.facts["files"])
     return Recogniser(str(bundle.facts["name"]), folder, bundle.classes, bundle.labels, None, digest)
-
-
-@functools.lru_cache(maxsize=4)
-def load_network(network: Network) -> Predictor:
-    """Load a network; the last few are kept.
-
-    Raises:
-        MefusionError: its weights cannot be used.
-    """
-    if multiprocessing.parent_process() is not None:
-        torch.set_num_threads(1)  # there is a process for each core already
-    if network.fold is None:
-        return load_bundle(network.folder)
-    study = read_tested(network.folder)
-    return fold_predictor(study, next(run for run in study.runs.values() if run.name == network.fold))
 
 
 def label_truth(truth: pd.DataFrame, recogniser: Recogniser, source: RecordingSource) -> pd.Series:

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mefusion.clips.stream import FOLDER_RATE, Stream
 from mefusion.common.errors import MefusionError, WriteError
@@ -14,25 +14,15 @@ from mefusion.common.files import replacing, write_table, write_text
 from mefusion.spotting.recording import EVENT_COLUMNS, Spotted, is_spotted, read_spotted, spot_recording
 from mefusion.spotting.settings import SpottingSettings
 
+if TYPE_CHECKING:  # spotting alone does without torch
+    from mefusion.spotting_studies.networks import Network
+
 DONE = "done.json"
 RATE_TOLERANCE = 0.02
 """Share by which a video's frame rate may differ from its dataset's before it is told."""
 
 Show = Callable[..., None]
 """Draws a recording's result: called with the stream and what was spotted, `command`, `overlay` and `bundle`."""
-
-
-@dataclass(frozen=True)
-class Network:
-    """Where a network lies.
-
-    Attributes:
-        folder: of a study, or of a bundle.
-        fold: name of the study's fold; None for a bundle.
-    """
-
-    folder: Path
-    fold: str | None
 
 
 @dataclass(frozen=True)
@@ -54,7 +44,7 @@ class Job:
     fps: float | None
     folder: Path
     settings: SpottingSettings
-    network: Network | None
+    network: "Network | None"
     digest: str
 
     @property
@@ -114,7 +104,7 @@ def work_on(show: Show, command: str, overlay: bool, job: Job) -> Outcome:
         name = ""
         if job.network is not None:
             from mefusion.inference.events import recognise_events  # torch takes seconds to import in each process
-            from mefusion.spotting_studies.recognition import load_network
+            from mefusion.spotting_studies.networks import load_network
 
             predictor = load_network(job.network)
             events, unused = recognise_events(predictor, stream, spotted)

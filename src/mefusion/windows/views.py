@@ -12,7 +12,7 @@ from mefusion.clips.motion import dynamic_image, flow_image
 from mefusion.common.errors import MefusionError
 from mefusion.faces.alignment import LANDMARK_MIRROR
 from mefusion.windows.cutting import Crop, Span, Times, strided_spans
-from mefusion.windows.settings import FlowSettings, Normalisation
+from mefusion.windows.flow import FlowSettings, Normalisation
 
 SMALLEST_STD = 1e-6  # below it a channel counts as constant
 MARGIN = 4  # px; small frames are padded by this on each side, so that crops can be jittered
