@@ -9,7 +9,7 @@ from mefusion.configuration.composition import resolve_experiment
 
 def config_of(*overrides, name="train", hydra=False):
     """A command's configuration object."""
-    prepare_hydra()
+    prepare_hydra(name)
     with initialize_config_dir(str(configuration_folder("conf")), version_base="1.3"):
         return compose(name, overrides=list(overrides), return_hydra_config=hydra)
 

@@ -89,14 +89,22 @@ def bundle(tiny, tmp_path_factory):
     return export_study(train_study(folder, tiny, "protocol=all", "model=ststnet"), to=folder / "bundle")
 
 
+STARTED = """
+import signal
+from mefusion.commands.demo import main
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where tests run in the background
+main()
+"""
+
+
 @pytest.fixture
 def served(bundle, tmp_path):
     """The command in a process of its own; gives the process, the address and its folder of temporary files."""
     temporary, port = tmp_path / "temporary", free_port()
     temporary.mkdir()
-    command = [sys.executable, "-m", "mefusion.commands.demo", str(bundle), "--port", str(port)]
     process = subprocess.Popen(
-        command,
+        [sys.executable, "-c", STARTED, str(bundle), "--port", str(port)],
         env=os.environ | {"TMPDIR": str(temporary), "OMP_NUM_THREADS": "1", "GRADIO_SHARE": "True"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -126,6 +126,8 @@ import os, signal, sys
 from mefusion.commands.spot import main
 from mefusion.spotting import recording
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where tests run in the background
+
 def spot_part(*arguments, whole=recording._spot_part):
     part = whole(*arguments)
     os.kill(os.getpid(), signal.SIGINT)

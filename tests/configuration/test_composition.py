@@ -64,8 +64,8 @@ def test_every_set_of_long_videos_is_built_from_its_configuration(data, tmp_path
     assert isinstance(source, RecordingSource)
     assert source.name == config.data.name == data
     assert source.root == tmp_path
-    with pytest.raises(MefusionError, match=r"data\._target_=.* is not allowed here"):
-        resolve_preparation(config)  # clips are prepared, and not long videos
+    with pytest.raises(MefusionError, match=f"data={data} has recordings, which are for mefusion-spot"):
+        resolve_preparation(config)
 
 
 def test_the_configuration_of_rendered_recordings_has_every_setting():

@@ -304,9 +304,9 @@ def test_slurm_gives_each_job_a_gpu(tmp_path):
     from hydra.utils import instantiate
 
     from mefusion.configuration.cli import configuration_folder
-    from mefusion.configuration.schema import register_schemas
+    from mefusion.configuration.schema import register_schema
 
-    register_schemas()
+    register_schema("train")
     with initialize_config_dir(str(configuration_folder("conf")), version_base="1.3"):
         overrides = ["hydra/launcher=slurm", "hydra.launcher.partition=gpu"]
         config = compose("train", overrides=overrides, return_hydra_config=True)

@@ -25,7 +25,7 @@ from yaml import YAMLError
 from mefusion.common import opencv
 from mefusion.common.errors import MefusionError, first_line
 from mefusion.common.quiet import quiet_matplotlib
-from mefusion.configuration.schema import register_schemas
+from mefusion.configuration.schema import register_schema
 
 
 def configuration_folder(name: str) -> Path:
@@ -79,9 +79,9 @@ def replace_classes(overrides: Sequence[str]) -> list[str]:
     return [*WHOLE_SCHEME, *(f"+{text}" if given.match(text) else text for text in overrides)]
 
 
-def prepare_hydra() -> None:
-    """Let Hydra find the types of the settings, experiments/, and modules in the current folder."""
-    register_schemas()
+def prepare_hydra(name: str = "train") -> None:
+    """Let Hydra find the types of the settings of a file in conf/, experiments/, and modules in the current folder."""
+    register_schema(name)
     Plugins.instance().register(ExperimentsSearchPath)
     if (folder := str(Path.cwd())) not in sys.path:
         sys.path.append(folder)  # at the end, so that a module there hides no installed one
@@ -98,7 +98,7 @@ def compose(overrides: Sequence[str], config_dir: Path | None = None, *, name: s
     Raises:
         MefusionError: `config_dir` is not a folder.
     """
-    prepare_hydra()
+    prepare_hydra(name)
     require_options(overrides)
     added = []
     if config_dir is not None:
@@ -114,7 +114,7 @@ def run(task: Callable[[DictConfig], Any], *, config_name: str, program: str) ->
     """Run a command under Hydra; an error that the user can correct is printed as one sentence, with exit code 1."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises exceptions instead of printing them with hints
     sys.argv[1:] = options_first(replace_classes(sys.argv[1:]))
-    prepare_hydra()
+    prepare_hydra(config_name)
 
     @functools.wraps(task)
     def run_task(config: DictConfig) -> Any:

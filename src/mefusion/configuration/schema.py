@@ -257,11 +257,16 @@ class TrainSettings(PrepareSettings):
     keep_weights: bool = False
 
 
-def register_schemas() -> None:
-    """Register the types of the settings with Hydra."""
-    store = ConfigStore.instance()
-    store.store(name="prepare_schema", node=PrepareSettings)
-    store.store(name="check_schema", node=CheckSettings)
-    store.store(name="spot_schema", node=SpotSettings)
-    store.store(name="annotate_schema", node=AnnotateSettings)
-    store.store(name="train_schema", node=TrainSettings)
+SCHEMAS = {
+    "prepare": PrepareSettings,
+    "check": CheckSettings,
+    "spot": SpotSettings,
+    "annotate": AnnotateSettings,
+    "train": TrainSettings,
+}
+"""Settings by the name of their file in conf/."""
+
+
+def register_schema(name: str) -> None:
+    """Register the types of the settings of a file in conf/ with Hydra, which copies all that are registered often."""
+    ConfigStore.instance().store(name=f"{name}_schema", node=SCHEMAS[name])
