@@ -1,7 +1,7 @@
 """The example clips that a fold keeps for the report's pictures."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,11 +40,12 @@ def save_examples(path: Path, examples: Sequence[dict[str, Any]], table: pd.Data
     save_arrays(path, arrays, metadata)
 
 
-def load_examples(file: str | Path) -> list[dict[str, Any]]:
+def load_examples(file: str | Path, wanted: Collection[tuple[str, str]] | None = None) -> list[dict[str, Any]]:
     """Read the example clips that a fold saved for pictures.
 
     Args:
         file: an `examples.safetensors`.
+        wanted: subject and id of the clips to read; None reads all.
 
     Returns:
         One dict for each clip: `clip_id`, `label`, `prediction`, `subject`, `frames` uint8 [T, H, W]; if the tasks
@@ -63,6 +64,8 @@ def load_examples(file: str | Path) -> list[dict[str, Any]]:
             metadata = archive.metadata() or {}
             for key in sorted(archive.keys()):
                 clip_id, _, name = key.rpartition("|")
+                if wanted is not None and not _is_wanted(clip_id, json.loads(metadata[clip_id])["subject"], wanted):
+                    continue
                 examples.setdefault(clip_id, {})[name] = archive.get_tensor(key)
         for clip_id, example in examples.items():
             _check_shapes(example)
@@ -74,6 +77,11 @@ def load_examples(file: str | Path) -> list[dict[str, Any]]:
             f"{file} has no readable example clips ({first_line(error)}); delete it to report without a contact sheet."
         ) from error
     return list(examples.values())
+
+
+def _is_wanted(key: str, subject: str, wanted: Collection[tuple[str, str]]) -> bool:
+    # Of two subjects' clips with one id, the second is saved with its subject before the id.
+    return (subject, key) in wanted or (subject, key.removeprefix(f"{subject} ")) in wanted
 
 
 def _check_shapes(example: dict[str, Any]) -> None:
