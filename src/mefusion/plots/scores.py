@@ -109,7 +109,9 @@ def subject_spread_figure(table: pd.DataFrame, title: str = "") -> Figure:
     """
     overall = table["right"].sum() / table["clips"].sum()
     parts = [table.iloc[start : start + _BARS_A_ROW] for start in range(0, len(table), _BARS_A_ROW)]
-    figure = Figure(figsize=(COLUMN if len(table) <= 12 else PAGE, 0.6 + 1.8 * len(parts)), layout="constrained")
+    letters = max(len(f"{row.subject} ({row.clips})") for row in table.itertuples())
+    size = (COLUMN if len(table) <= 12 else PAGE, 0.4 + (1.3 + 0.06 * letters) * len(parts))
+    figure = Figure(figsize=size, layout="constrained")
     for axes, part in zip(np.ravel(figure.subplots(len(parts), squeeze=False)), parts, strict=True):
         places, clips = np.arange(len(part)), part["clips"]
         low, high = part["low"] / clips, part["high"] / clips

@@ -60,9 +60,8 @@ def make_document(
             "score. These scores do not show how good a model is."
         )
         sections.append(Section("Chosen on the test subjects", [tables.oracle_table(studies)], notes, brief=True))
-    unanimous, sentences = errors.unanimous_section(honest)
-    sections += [unanimous] if unanimous else []
-    broken += sentences
+    if unanimous := errors.unanimous_section(honest):
+        sections.append(unanimous)
     for study in honest:
         section, sentences = _study_section(study, brief=len(honest) == 1)
         sections.append(section)
@@ -206,6 +205,15 @@ def _examples(study: ReportedStudy) -> list[Picture]:
     chosen = choose_examples(examples, study.summary["classes"])
     sheet = plots.contact_sheet(chosen)
     pictures = [Picture(f"{study.name}-contact_sheet", "Input and predictions of the network on test clips", sheet)]
+    wrong = choose_examples(
+        [clip for clip in examples if clip["label"] != clip["prediction"]], study.summary["classes"]
+    )
+    if wrong:
+        caption = (
+            "Clips that the network got wrong, of those that the folds kept; frames have their numbers in the prepared "
+            "clip, and the apex is marked where it is known"
+        )
+        pictures.append(Picture(f"{study.name}-misclassified", caption, plots.contact_sheet(wrong)))
     if any("rank_scores" in example for example in examples):
         caption = "Rank scores of a clip's frames; thin lines: test clips; thick lines: median of each label"
         pictures.append(Picture(f"{study.name}-rank_scores", caption, plots.rank_scores_figure(examples)))

@@ -1,6 +1,7 @@
 """Parts of a report that help to see errors: subjects unlike the rest, overconfidence, clips that all studies miss."""
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import pandas as pd
@@ -134,28 +135,25 @@ def calibration_table(calibration: Calibration, study: str) -> Table:
     return Table("Calibration", titles, [row], text_columns=0, study=study)
 
 
-def unanimous_section(studies: Sequence[ReportedStudy]) -> tuple[Section | None, list[str]]:
+def unanimous_section(studies: Sequence[ReportedStudy]) -> Section | None:
     """Clips that all studies of the same clips name alike and against their label.
 
     Args:
         studies: studies of other rules than oracle.
 
     Returns:
-        The section, None unless three studies have the same clips and classes; and one sentence for each file of
-        example clips that cannot be read.
+        The section; None unless three studies have the same clips and classes.
     """
     rows: list[list[str]] = []
     notes: list[str] = []
     pictures: list[Picture] = []
-    broken: list[str] = []
     for group in _of_the_same_clips(studies):
         found = unanimous_errors([study.predictions for study in group], group[0].summary["classes"])
         models = dict.fromkeys(study.summary["provenance"]["model"] for study in group)
         for row in found.itertuples():
             answer = (row.label, row.answer, str(len(group)), f"{row.probability:.3f}")
             rows.append([row.dataset, row.subject, row.clip_id, *answer])
-        examples, sentences = _kept_examples(found, group)
-        broken += sentences
+        examples = _kept_examples(found, group)
         for start in range(0, len(examples), CLIPS_A_SHEET):
             caption = "Clips that all studies name alike and against their label, as a study kept them"
             sheet = plots.contact_sheet(examples[start : start + CLIPS_A_SHEET])
@@ -165,10 +163,10 @@ def unanimous_section(studies: Sequence[ReportedStudy]) -> tuple[Section | None,
         kept = f" Pictures: {len(examples)} of these {len(found)}. {_KEPT}" if len(found) else ""
         notes.append(f"{where}: {share} (models: {', '.join(models)}).{kept}")
     if not notes:
-        return None, []
+        return None
     titles = ["dataset", "subject", "clip", "label", "all say", "studies", "mean probability"]
     table = Table("Unanimous errors", titles, rows, text_columns=5, long=len(rows) > 20)
-    return Section("Unanimous errors", [table] if rows else [], [*_UNANIMOUS_NOTES, *notes], pictures), broken
+    return Section("Unanimous errors", [table] if rows else [], [*_UNANIMOUS_NOTES, *notes], pictures)
 
 
 _UNANIMOUS_NOTES = (
@@ -195,25 +193,20 @@ def _of_the_same_clips(studies: Sequence[ReportedStudy]) -> list[list[ReportedSt
     return [group for group in groups.values() if len(group) >= LEAST_STUDIES]
 
 
-def _kept_examples(errors: pd.DataFrame, studies: Sequence[ReportedStudy]) -> tuple[list[dict[str, Any]], list[str]]:
-    """Examples of the first clips of `unanimous_errors` that a study kept, and a sentence for each broken file."""
+def _kept_examples(errors: pd.DataFrame, studies: Sequence[ReportedStudy]) -> list[dict[str, Any]]:
+    """Examples of clips of `unanimous_errors` that a study kept, the surest first."""
     answers = errors.set_index(["subject", "clip_id"])["answer"].to_dict()
     found: dict[tuple[str, str], dict[str, Any]] = {}
-    broken = []
     for study in studies:
         folds = {*study.predictions.merge(errors[["dataset", "subject", "clip_id"]])["fold"]}
         for run in planned_runs(study.directory):
             file = run.folder / "examples.safetensors"
             if run.fold not in folds or not file.exists() or len(found) >= min(PICTURED, len(answers)):
                 continue
-            try:
+            with suppress(MefusionError):  # the section of the study tells of a broken file
                 examples = load_examples(file, wanted=answers.keys() - found.keys())
-            except MefusionError as error:
-                broken.append(str(error))
-                continue
-            found |= {key: example for example in examples if (key := _key(example, answers))}
-    ordered = [found[key] for key in answers if key in found]
-    return ordered[:PICTURED], broken
+                found |= {key: example for example in examples if (key := _key(example, answers))}
+    return [found[key] for key in answers if key in found][:PICTURED]
 
 
 def _key(example: dict[str, Any], answers: dict[tuple[str, str], str]) -> tuple[str, str] | None:

@@ -20,15 +20,27 @@ _FORM = ".3f"  # of the scores, which are in 0..1
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell of the table; `text` is empty if there is no study.
+    """A cell of the table.
 
     Attributes:
-        text: mean (sd over seeds) [95 % interval over subjects]; what is not known is left out.
-        best: whether no other cell of the column is better, to the digits that are printed.
+        number: the score; empty if there is no study.
+        spread: (sd over seeds) [95 % interval over subjects]; what is not known is left out.
+        best: whether no other number of the column is better, to the digits that are printed.
     """
 
-    text: str = ""
+    number: str = ""
+    spread: str = ""
     best: bool = False
+
+    def markdown(self) -> str:
+        """The cell as Markdown."""
+        return f"{f'**{self.number}**' if self.best else self.number or '-'} {self.spread}".rstrip()
+
+    def latex(self) -> str:
+        """The cell for LaTeX."""
+        number = escape(self.number) or "--"
+        shown = rf"\textbf{{{number}}}" if self.best else number
+        return f"{shown} {escape(self.spread)}".rstrip()
 
 
 @dataclass(frozen=True)
@@ -53,8 +65,7 @@ class Pivot:
 
     def markdown(self) -> str:
         """The table as Markdown, with its notes."""
-        cells = [[f"**{cell.text}**" if cell.best else cell.text or "-" for cell in row] for row in self.cells]
-        rows = [[name, *row] for name, row in zip(self.rows, cells, strict=True)]
+        rows = [[name, *(cell.markdown() for cell in row)] for name, row in zip(self.rows, self.cells, strict=True)]
         table = Table(self.caption, [self.corner, *self.columns], rows)
         return "\n\n".join([f"{self.caption}:", table.markdown(), *self.notes]) + "\n"
 
@@ -65,7 +76,7 @@ class Pivot:
         lines += [r"\begin{table}", r"\centering", rf"\caption{{{escape(self.caption)}}}"]
         lines += [rf"\begin{{tabular}}{{l{'r' * len(self.columns)}}}", r"\toprule", rf"{titles} \\", r"\midrule"]
         for name, row in zip(self.rows, self.cells, strict=True):
-            lines.append(" & ".join([escape(name), *map(_latex_cell, row)]) + r" \\")
+            lines.append(" & ".join([escape(name), *(cell.latex() for cell in row)]) + r" \\")
         return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}"]) + "\n"
 
 
@@ -191,25 +202,24 @@ def _column(
 ) -> list[Cell]:
     """Cells of a column; None stands for a cell without a study. The best are those with the best printed number."""
     found = [None if study is None else study.summary.get(metric) for study in studies]
-    printed = [None if value is None else float(format(value, form).removesuffix("%")) for value in found]
-    numbers = [number for number in printed if number is not None]
+    printed = ["" if value is None else format(value, form).removesuffix("%") for value in found]
+    numbers = [float(text) for text in printed if text]
     best = None
     if lower_is_better is not None and len(numbers) > 1 and not _cover_different_clips(studies):
         best = min(numbers) if lower_is_better else max(numbers)
     return [
-        Cell() if study is None or number is None else Cell(_text(study, metric, form), number == best)
-        for study, number in zip(studies, printed, strict=True)
+        Cell() if study is None or not text else Cell(text, _spread(study, metric), float(text) == best)
+        for study, text in zip(studies, printed, strict=True)
     ]
 
 
-def _text(study: ReportedStudy, metric: str, form: str) -> str:
-    summary = study.summary
-    parts = [format(summary[metric], form).removesuffix("%")]
+def _spread(study: ReportedStudy, metric: str) -> str:
+    summary, parts = study.summary, []
     if metric in summary.get("sd", {}):
-        parts.append(f"({summary['sd'][metric]:{form}})")
+        parts.append(f"({summary['sd'][metric]:{_FORM}})")
     if metric in summary["intervals"]:
         low, high = summary["intervals"][metric]
-        parts.append(f"[{low:{form}}, {high:{form}}]")
+        parts.append(f"[{low:{_FORM}}, {high:{_FORM}}]")
     return " ".join(parts)
 
 
@@ -246,8 +256,3 @@ def _notes(
 
 def _named(setting: str, value: str, names: Mapping[str, Any]) -> str:
     return names.get(f"{setting}={value}", names.get(value, value))
-
-
-def _latex_cell(cell: Cell) -> str:
-    text = escape(cell.text) or "--"
-    return rf"\textbf{{{text}}}" if cell.best else text
