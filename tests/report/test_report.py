@@ -97,6 +97,7 @@ def test_one_study(outputs, capsys):
         "subject_spread",
         "learning_curves",
         "contact_sheet",
+        "misclassified",
         "attention",
     )
     assert links == [f"figures/mol-all-{name}.png" for name in names]

@@ -81,8 +81,8 @@ def contact_sheet(examples: dict[str, Any] | Sequence[dict[str, Any]], columns: 
 
     Args:
         examples: one clip or several, as `mefusion.studies.examples.load_examples` gives them. All arrays except
-            `frames` may be missing, and so may `prediction`. With `times` and `apex`, the frame that is next to the
-            apex is shown and marked, and frames have their numbers in the prepared clip.
+            `frames` may be missing, and so may `prediction`. With `times` and `apex`, frames have their numbers in
+            the prepared clip, and the one nearest the apex is shown, as "apex".
         columns: largest number of frames of a clip that are shown, evenly spaced.
         title: a line at the top.
 
@@ -191,9 +191,7 @@ def _draw_clip(axes: Axes, clip: dict[str, Any], chosen: list[int]) -> None:
         below = 2 * (height + gap)
         text = f"motion\nrim: {scale:.2g} px"
         axes.text(width / 2, below, text, ha="center", va="top", fontsize=7)
-    apex = _apex(clip)
-    names_of_frames = [f"{_number(clip, frame)}\napex" if frame == apex else _number(clip, frame) for frame in chosen]
-    axes.set_xticks([x + width / 2 for x in right.values()], names_of_frames)
+    axes.set_xticks([x + width / 2 for x in right.values()], [_frame_name(clip, frame) for frame in chosen])
     axes.set_yticks([y + height / 2 for y in down.values()], list(names.values()))
     axes.tick_params(length=0, pad=2, labeltop=True, labelbottom=False)
     axes.spines[:].set_visible(False)
@@ -216,8 +214,9 @@ def _apex(clip: dict[str, Any]) -> int | None:
     return int(np.abs(clip["times"] - clip["apex"]).argmin())
 
 
-def _number(clip: dict[str, Any], frame: int) -> str:
-    return f"frame {(clip['times'][frame] if 'times' in clip else frame) + 1}"
+def _frame_name(clip: dict[str, Any], frame: int) -> str:
+    number = (clip["times"][frame] if "times" in clip else frame) + 1
+    return f"apex {number}" if frame == _apex(clip) else f"frame {number}"
 
 
 def _title(clip: dict[str, Any]) -> str:

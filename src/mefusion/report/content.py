@@ -211,7 +211,7 @@ def _examples(study: ReportedStudy) -> list[Picture]:
     if wrong:
         caption = (
             "Clips that the network got wrong, of those that the folds kept; frames have their numbers in the prepared "
-            "clip, and the apex is marked where it is known"
+            "clip, and that nearest the apex is called apex (studies of version 0.1 do not know it)"
         )
         pictures.append(Picture(f"{study.name}-misclassified", caption, plots.contact_sheet(wrong)))
     if any("rank_scores" in example for example in examples):
