@@ -36,6 +36,20 @@ def test_subjects_are_ordered_by_accuracy_and_coloured_by_dataset():
         plots.subject_bars([])
 
 
+def test_subjects_outside_the_range_have_other_marks():
+    rows = [("s1", 10, 9.0, 2, 8, 1), ("s2", 10, 1.0, 2, 8, -1), ("s3", 2, 1.0, 0, 2, 0)]
+    table = pd.DataFrame(rows, columns=["subject", "clips", "right", "low", "high", "outside"])
+    figure = plots.subject_spread_figure(table.assign(acc=table["right"] / table["clips"]))
+    axes = figure.axes[0]
+    ranges = [(bar.get_y(), bar.get_height()) for bar in axes.patches]
+    np.testing.assert_allclose(ranges, [(0.2, 0.6), (0.2, 0.6), (0, 1)])
+    overall, *marks = axes.lines
+    assert overall.get_ydata()[0] == pytest.approx(11 / 22)
+    np.testing.assert_allclose([line.get_xydata()[0] for line in marks], [(1, 0.1), (2, 0.5), (0, 0.9)])
+    assert len({line.get_marker() for line in marks}) == 3
+    assert {"s1 (10)", "s3 (2)", "below", "within", "above", "95 % range"} <= {*texts(figure)}
+
+
 def test_bars_of_many_subjects_go_into_rows():
     subjects = [SUBJECTS[0] | {"subject": f"s{i:02}"} for i in range(92)]
     figure = plots.subject_bars(subjects)

@@ -90,7 +90,16 @@ def test_one_study(outputs, capsys):
     text = (study / "report" / "report.md").read_text()
     assert re.search(r"seeds \[0\], rule last, config_hash c0ffee, sample_list_hash \w{12}, git_rev\w+ 0123abc", text)
     links = re.findall(r"!\[.*?\]\(<(.*?)>\)", text)
-    names = ("confusion_matrix", "subjects", "learning_curves", "contact_sheet", "attention")
+    names = (
+        "reliability",
+        "confusion_matrix",
+        "subjects",
+        "subject_spread",
+        "learning_curves",
+        "contact_sheet",
+        "misclassified",
+        "attention",
+    )
     assert links == [f"figures/mol-all-{name}.png" for name in names]
     for link in links:
         with Image.open(study / "report" / link) as picture:

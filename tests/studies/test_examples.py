@@ -17,6 +17,15 @@ def test_examples_come_back_as_they_were_saved(tmp_path):
     assert "flow" not in second
 
 
+def test_only_the_clips_that_are_asked_for_are_read(tmp_path):
+    path = tmp_path / "examples.safetensors"
+    # Two subjects have a clip a; the second is saved with its subject before the id.
+    save_examples(path, {"a": example(), "s2 a": example(subject="s2"), "b": example()})
+    assert [clip["subject"] for clip in load_examples(path, wanted={("s2", "a")})] == ["s2"]
+    assert [clip["clip_id"] for clip in load_examples(path, wanted={("s1", "a"), ("s1", "b")})] == ["a", "b"]
+    assert load_examples(path, wanted={("s3", "a")}) == []
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -25,6 +34,8 @@ def test_examples_come_back_as_they_were_saved(tmp_path):
         {"landmarks": np.zeros((3, 5, 2), dtype=np.float32)},
         {"rank_scores": np.zeros(3, dtype=np.float32)},
         {"frames": None},
+        {"times": np.arange(3)},
+        {"apex": np.arange(4)},
     ],
 )
 def test_broken_examples(tmp_path, change):

@@ -391,7 +391,7 @@ def test_a_task_that_is_off_is_nowhere(run, tmp_path):
     state = torch.load(study / "folds/synthetic-sub01/checkpoints/last.ckpt", weights_only=True)["state_dict"]
     assert not [name for name in state if "flow" in name or "landmark" in name]
     with safe_open(study / "folds/synthetic-sub01/examples.safetensors", framework="np") as file:
-        assert {name.split("|")[1] for name in file.keys()} == {"frames", "attention"}  # noqa: SIM118
+        assert {name.split("|")[1] for name in file.keys()} == {"frames", "times", "apex", "attention"}  # noqa: SIM118
 
 
 @pytest.mark.parametrize(

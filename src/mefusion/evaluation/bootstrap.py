@@ -138,7 +138,7 @@ def compare(
     first, second = _common(predictions, reference), _common(reference, predictions)
     if first.empty:
         raise MefusionError("the two studies have no clip in common")
-    one, other = _by_clip(first, classes), _by_clip(second, classes)
+    one, other = by_clip(first, classes), by_clip(second, classes)
     if not one["label"].equals(other["label"]):
         raise MefusionError("the two studies label the same clips differently")
     (matrices, datasets), (reference_matrices, _) = (subject_matrices(table, classes) for table in (first, second))
@@ -172,8 +172,17 @@ def _common(table: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
     return table[table.set_index(KEY).index.isin(other.set_index(KEY).index)]
 
 
-def _by_clip(table: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
-    """`label` and `prediction` of each clip, one prediction for all seeds, sorted by clip."""
+def by_clip(table: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
+    """One answer for each clip, whatever the number of seeds.
+
+    Args:
+        table: a study's prediction table.
+        classes: the scheme's classes, in order.
+
+    Returns:
+        `label` and `prediction`, indexed and sorted by clip; with several seeds, the prediction is the class of the
+        largest mean probability.
+    """
     clips = table.groupby(KEY)
     if len({*table["seed"]}) == 1:
         return clips[["label", "prediction"]].first()

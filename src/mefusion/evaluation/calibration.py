@@ -78,6 +78,12 @@ def reliability(confidence: np.ndarray, right: np.ndarray, bins: int = BINS) -> 
     return means.assign(low=low, high=low + 1 / bins, share=share).reset_index(drop=True)
 
 
+def answers_of(table: pd.DataFrame) -> pd.DataFrame:
+    """`confidence` of each answer of a prediction table, the probability of it, and whether it is `right`."""
+    classes = classes_of(table)
+    return _answers(_values(table, classes), _numbers(table, classes))
+
+
 @dataclass(frozen=True)
 class Calibration:
     """How well the probabilities of a study are calibrated, before and after a temperature.

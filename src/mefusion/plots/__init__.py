@@ -13,6 +13,7 @@ from mefusion.plots.scores import (
     label_counts,
     learning_curves,
     subject_bars,
+    subject_spread_figure,
     uf1_intervals,
     weight_heat_map,
 )
@@ -29,6 +30,7 @@ __all__ = [
     "rank_scores_figure",
     "reliability_figure",
     "subject_bars",
+    "subject_spread_figure",
     "uf1_intervals",
     "weight_heat_map",
 ]

@@ -81,7 +81,8 @@ def contact_sheet(examples: dict[str, Any] | Sequence[dict[str, Any]], columns: 
 
     Args:
         examples: one clip or several, as `mefusion.studies.examples.load_examples` gives them. All arrays except
-            `frames` may be missing, and so may `prediction`.
+            `frames` may be missing, and so may `prediction`. With `times` and `apex`, frames have their numbers in
+            the prepared clip, and the one nearest the apex is shown, as "apex".
         columns: largest number of frames of a clip that are shown, evenly spaced.
         title: a line at the top.
 
@@ -94,7 +95,7 @@ def contact_sheet(examples: dict[str, Any] | Sequence[dict[str, Any]], columns: 
     clips = [examples] if isinstance(examples, dict) else list(examples)
     if not clips:
         raise MefusionError("There is no clip to show; give at least one example.")
-    frames = [shown_frames(len(clip["frames"]), columns) for clip in clips]
+    frames = [_shown(clip, columns) for clip in clips]
     heights = [_TILE * len(_rows_of(clip)) * np.divide(*clip["frames"].shape[1:]) for clip in clips]
     width = _LEFT + max(_TILE * max(map(len, frames)), _LETTER * max(len(_title(clip)) for clip in clips)) + 0.1
     top = _EDGE if title else 0.0
@@ -190,11 +191,32 @@ def _draw_clip(axes: Axes, clip: dict[str, Any], chosen: list[int]) -> None:
         below = 2 * (height + gap)
         text = f"motion\nrim: {scale:.2g} px"
         axes.text(width / 2, below, text, ha="center", va="top", fontsize=7)
-    axes.set_xticks([x + width / 2 for x in right.values()], [f"frame {frame + 1}" for frame in chosen])
+    axes.set_xticks([x + width / 2 for x in right.values()], [_frame_name(clip, frame) for frame in chosen])
     axes.set_yticks([y + height / 2 for y in down.values()], list(names.values()))
     axes.tick_params(length=0, pad=2, labeltop=True, labelbottom=False)
     axes.spines[:].set_visible(False)
     axes.set_title(_title(clip), loc="left", pad=4, parse_math=False)
+
+
+def _shown(clip: dict[str, Any], columns: int) -> list[int]:
+    """The frames that are shown; that at the apex takes the place of the one next to it."""
+    chosen, apex = shown_frames(len(clip["frames"]), columns), _apex(clip)
+    if apex is None or apex in chosen or len(chosen) < 3:
+        return chosen
+    nearest = min(chosen[1:-1], key=lambda frame: abs(frame - apex))
+    return sorted({*chosen} - {nearest} | {apex})
+
+
+def _apex(clip: dict[str, Any]) -> int | None:
+    """Index of the window's frame next to the apex; None if it is unknown, or not within the window."""
+    if "times" not in clip or "apex" not in clip or not clip["times"][0] <= clip["apex"] <= clip["times"][-1]:
+        return None
+    return int(np.abs(clip["times"] - clip["apex"]).argmin())
+
+
+def _frame_name(clip: dict[str, Any], frame: int) -> str:
+    number = (clip["times"][frame] if "times" in clip else frame) + 1
+    return f"apex {number}" if frame == _apex(clip) else f"frame {number}"
 
 
 def _title(clip: dict[str, Any]) -> str:

@@ -8,13 +8,17 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from mefusion.common.errors import MefusionError
-from mefusion.plots.style import BLUE, COLUMN, GREY, PAGE, PALETTE, VERMILION, legend_below, paper_style
+from mefusion.plots.style import BLUE, COLUMN, GREY, ORANGE, PAGE, PALETTE, VERMILION, legend_below, paper_style
 
 _BARS_A_ROW = 40
+
+# Marks of subjects by where they are: below the range, within, above.
+_SIDES = {-1: ("v", VERMILION, "below"), 0: ("o", BLUE, "within"), 1: ("^", ORANGE, "above")}
 
 _NAME_LETTERS = 45
 """Longer names of studies are broken into lines, so that half of the figure is left for the intervals."""
@@ -87,6 +91,45 @@ def subject_bars(subjects: Sequence[Mapping[str, Any]], title: str = "") -> Figu
         axes.set_xlim(-0.6, min(_BARS_A_ROW, len(ordered)) - 0.4)
     if len(datasets) > 1:
         legend_below(figure, [Patch(color=colours[name]) for name in datasets], datasets)
+    figure.suptitle(title, parse_math=False)
+    return figure
+
+
+@paper_style()
+def subject_spread_figure(table: pd.DataFrame, title: str = "") -> Figure:
+    """Draw the accuracy on each subject against the range that equally hard subjects would give.
+
+    Args:
+        table: rows of `mefusion.evaluation.errors.subject_spread`, in the order in which they are drawn.
+        title: a line above it.
+
+    Returns:
+        The figure; bars are the ranges, the dashed line the accuracy on all clips. Subjects outside have triangles,
+        those within dots. The number of clips is beside each name.
+    """
+    overall = table["right"].sum() / table["clips"].sum()
+    parts = [table.iloc[start : start + _BARS_A_ROW] for start in range(0, len(table), _BARS_A_ROW)]
+    letters = max(len(f"{row.subject} ({row.clips})") for row in table.itertuples())
+    size = (COLUMN if len(table) <= 12 else PAGE, 0.4 + (1.3 + 0.06 * letters) * len(parts))
+    figure = Figure(figsize=size, layout="constrained")
+    for axes, part in zip(np.ravel(figure.subplots(len(parts), squeeze=False)), parts, strict=True):
+        places, clips = np.arange(len(part)), part["clips"]
+        low, high = part["low"] / clips, part["high"] / clips
+        # A range of one number of right answers has no height: the edge shows it.
+        axes.bar(places, high - low, 0.7, low, color="#D9E6F0", edgecolor="#9DB8CC", linewidth=0.6)
+        axes.axhline(overall, color=GREY, linestyle="--", linewidth=0.8)
+        for side, (marker, colour, _) in _SIDES.items():
+            chosen = (part["outside"] == side).to_numpy()
+            axes.plot(places[chosen], part["acc"][chosen], marker, color=colour, markersize=4, clip_on=False)
+        names = [f"{row.subject} ({row.clips})" for row in part.itertuples()]
+        axes.set_xticks(places, names, rotation=90, parse_math=False)
+        axes.tick_params(axis="x", length=0)
+        axes.set(ylim=(-0.05, 1.05), yticks=[0, 0.5, 1], ylabel="accuracy")
+        axes.set_xlim(-0.6, min(_BARS_A_ROW, len(table)) - 0.4)
+    shown = [side for side in _SIDES if (table["outside"] == side).any()]
+    handles = [Line2D([], [], color=_SIDES[s][1], marker=_SIDES[s][0], markersize=4, linestyle="none") for s in shown]
+    expected = Patch(facecolor="#D9E6F0", edgecolor="#9DB8CC")
+    legend_below(figure, [*handles, expected], [*(_SIDES[side][2] for side in shown), "95 % range"])
     figure.suptitle(title, parse_math=False)
     return figure
 

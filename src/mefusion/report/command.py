@@ -33,6 +33,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _report(arguments: argparse.Namespace, command: str) -> int:
+    if sentence := _misused(arguments):
+        print(f"mefusion-report: {sentence}", file=sys.stderr)
+        return 1
     from mefusion.annotation.labelling.answers import is_annotation_run
 
     if any(map(is_annotation_run, arguments.directories)):
@@ -44,6 +47,8 @@ def _report(arguments: argparse.Namespace, command: str) -> int:
     if any(found.values()):
         return _report_spotting(arguments, found, command)
     reported, skipped, errors = _read(arguments.directories, arguments.partial)
+    if arguments.pivot:
+        return _report_pivot(arguments, reported, skipped, errors)
     if reported:
         from mefusion.report.content import make_document
         from mefusion.report.reading import find_reference
@@ -59,14 +64,51 @@ def _report(arguments: argparse.Namespace, command: str) -> int:
             print(_written(output))
         except MefusionError as error:
             errors.append(str(error))
+    return _finish(bool(reported), skipped, errors)
+
+
+def _finish(reported: bool, skipped: Sequence[str], errors: Sequence[str]) -> int:
+    """Print the sentences on studies without a score, which are errors if no study has one, and the errors."""
     if reported:
         for sentence in skipped:
             print(f"note: {sentence}")
     else:
-        errors += skipped
+        errors = [*errors, *skipped]
     for sentence in errors:
         print(f"mefusion-report: {sentence}", file=sys.stderr)
     return 1 if errors else 0
+
+
+def _misused(arguments: argparse.Namespace) -> str | None:
+    """What is wrong with the options beside --pivot; None if nothing is."""
+    alone = [f"--{name}" for name in ("metric", "names") if getattr(arguments, name) is not None]
+    if not arguments.pivot:
+        return f"{alone[0]} belongs to --pivot: give the settings of the table too." if alone else None
+    settings = arguments.pivot.split(",")
+    if len(settings) > 2 or not all(settings) or len({*settings}) < len(settings):
+        return f"--pivot {arguments.pivot}: give one setting, or two different ones such as model,data."
+    if arguments.reference:
+        return "--reference is for the report, not for --pivot: give one of the two."
+    return None
+
+
+def _report_pivot(
+    arguments: argparse.Namespace, studies: "list[ReportedStudy]", skipped: list[str], errors: list[str]
+) -> int:
+    """Print and write the table of --pivot; the sentences tell of studies without a score, and of errors."""
+    if studies:
+        from mefusion.report.pivot import make_pivot, read_names, write_pivot
+
+        try:
+            names = read_names(arguments.names) if arguments.names else {}
+            pivot = make_pivot(studies, arguments.pivot.split(","), arguments.metric or "uf1", names)
+            output = arguments.output or _default_output([study.directory for study in studies])
+            write_pivot(output, pivot)
+            print(pivot.markdown())
+            print(f"Table: {output / 'pivot.md'}, pivot.tex")
+        except MefusionError as error:
+            errors.append(str(error))
+    return _finish(bool(studies), skipped, errors)
 
 
 def _report_spotting(arguments: argparse.Namespace, found: Mapping[Path, Sequence[Path]], command: str) -> int:
@@ -87,7 +129,9 @@ def _report_spotting(arguments: argparse.Namespace, found: Mapping[Path, Sequenc
             studies.append(read_spotting_study(directory))
         except (MefusionError, OSError) as error:
             errors.append(_sentence(error, directory))
-    if arguments.reference:
+    if arguments.pivot:
+        errors.append("--pivot arranges studies of recognition: give spotting studies without it.")
+    elif arguments.reference:
         errors.append("--reference compares studies of recognition: give spotting studies without it.")
     elif studies:
         output = arguments.output or _default_output([study.directory for study in studies])
@@ -160,6 +204,19 @@ def _parser() -> argparse.ArgumentParser:
         metavar="DIR",
         type=Path,
         help="folder of the report (default: report/ in the study; for several studies, report/ beside them)",
+    )
+    parser.add_argument(
+        "--pivot",
+        metavar="ROWS[,COLUMNS]",
+        help="instead of the report, print one table of a score by one or two settings, such as model,data; also as "
+        "pivot.md and pivot.tex",
+    )
+    parser.add_argument("--metric", help="score of this table, by its name in summary.json (default: uf1)")
+    parser.add_argument(
+        "--names",
+        metavar="FILE",
+        type=Path,
+        help="YAML file with the names that this table prints, such as mol_tiny: MOL (tiny)",
     )
     return parser
 

@@ -10,14 +10,13 @@ import pandas as pd
 
 from mefusion import __version__, plots
 from mefusion.common.errors import MefusionError
-from mefusion.evaluation.calibration import reliability
 from mefusion.evaluation.predictions import some
-from mefusion.report import tables
+from mefusion.report import errors, tables
 from mefusion.report.document import Document, Picture, Section
 from mefusion.report.reading import ReportedStudy, swept_keys, swept_settings
 from mefusion.studies.examples import load_examples
 from mefusion.studies.record import planned_runs
-from mefusion.studies.results import load_curves, read_calibration
+from mefusion.studies.results import load_curves
 
 CONTACT_SHEET_CLIPS = 4
 _PROVENANCE = (
@@ -61,6 +60,8 @@ def make_document(
             "score. These scores do not show how good a model is."
         )
         sections.append(Section("Chosen on the test subjects", [tables.oracle_table(studies)], notes, brief=True))
+    if unanimous := errors.unanimous_section(honest):
+        sections.append(unanimous)
     for study in honest:
         section, sentences = _study_section(study, brief=len(honest) == 1)
         sections.append(section)
@@ -157,7 +158,7 @@ def _study_section(study: ReportedStudy, brief: bool) -> tuple[Section, list[str
     shown = [tables.score_table(summary), tables.class_table(summary)]
     if "datasets" in summary:
         shown.append(tables.dataset_table(summary))
-    shown.append(tables.subject_table(summary))
+    shown.append(errors.subject_table(summary))
     if left_out := tables.left_out_table(summary):
         shown.append(left_out)
     facts = ", ".join(f"{key} {provenance[key]}" for key in _PROVENANCE if key in provenance)
@@ -165,15 +166,16 @@ def _study_section(study: ReportedStudy, brief: bool) -> tuple[Section, list[str
     notes = [
         f"{tables.MEAN_OF_FOLDS}: each fold is scored by itself, and the scores are averaged, as in older papers. It "
         "cannot be compared with UF1.",
+        errors.subject_note(summary),
         f"Provenance: {facts}.",
         f"Versions: {versions}.",
     ]
     section, broken = Section(study.name, shown, notes, brief=brief), []
     try:
-        _add_calibration(section, study)
+        errors.add_calibration(section, study)
     except MefusionError as error:
         broken.append(str(error))
-    for draw in (_confusion_matrix, _subjects, _curves, _examples):
+    for draw in (_confusion_matrix, errors.subject_pictures, _curves, _examples):
         try:
             section.pictures += draw(study)
         except MefusionError as error:
@@ -181,36 +183,11 @@ def _study_section(study: ReportedStudy, brief: bool) -> tuple[Section, list[str
     return section, broken
 
 
-def _add_calibration(section: Section, study: ReportedStudy) -> None:
-    """Add table, note and figure on the calibration of a study's probabilities, if its validation subjects tell it."""
-    calibration = read_calibration(study.directory)
-    if calibration is None:
-        return
-    section.tables.append(tables.calibration_table(calibration, study.name))
-    section.notes.append(tables.CALIBRATION_NOTE)
-    parts = {
-        f"{name}: ECE {error:.3f}": reliability(part["confidence"].to_numpy(), part["right"].to_numpy())
-        for name, part, error in zip(
-            ("before", "after"), (calibration.before, calibration.after), calibration.errors, strict=True
-        )
-    }
-    caption = (
-        "Reliability: how often answers are right, by their probability, before and after temperature scaling; a "
-        "larger mark stands for more answers"
-    )
-    section.pictures.append(Picture(f"{study.name}-reliability", caption, plots.reliability_figure(parts)))
-
-
 def _confusion_matrix(study: ReportedStudy) -> list[Picture]:
     summary = study.summary
     caption = f"Confusion matrix of {study.name}" + (", summed over the seeds" if "seeds" in summary else "")
     figure = plots.confusion_matrix_figure(np.array(summary["confusion_matrix"]), summary["classes"])
     return [Picture(f"{study.name}-confusion_matrix", caption, figure)]
-
-
-def _subjects(study: ReportedStudy) -> list[Picture]:
-    caption = "Accuracy on each subject, with the number of clips above the bar; dashed: accuracy on all clips"
-    return [Picture(f"{study.name}-subjects", caption, plots.subject_bars(study.summary["subjects"]))]
 
 
 def _curves(study: ReportedStudy) -> list[Picture]:
@@ -228,6 +205,15 @@ def _examples(study: ReportedStudy) -> list[Picture]:
     chosen = choose_examples(examples, study.summary["classes"])
     sheet = plots.contact_sheet(chosen)
     pictures = [Picture(f"{study.name}-contact_sheet", "Input and predictions of the network on test clips", sheet)]
+    wrong = choose_examples(
+        [clip for clip in examples if clip["label"] != clip["prediction"]], study.summary["classes"]
+    )
+    if wrong:
+        caption = (
+            "Clips that the network got wrong, of those that the folds kept; frames have their numbers in the prepared "
+            "clip, and that nearest the apex is called apex (studies of version 0.1 do not know it)"
+        )
+        pictures.append(Picture(f"{study.name}-misclassified", caption, plots.contact_sheet(wrong)))
     if any("rank_scores" in example for example in examples):
         caption = "Rank scores of a clip's frames; thin lines: test clips; thick lines: median of each label"
         pictures.append(Picture(f"{study.name}-rank_scores", caption, plots.rank_scores_figure(examples)))

@@ -1,6 +1,5 @@
 """Read studies for the report, and find the settings in which they differ."""
 
-import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,17 +108,20 @@ def sort_studies(studies: Sequence[ReportedStudy]) -> list[ReportedStudy]:
     """Sort studies by the settings in which they differ, numbers by their value, and then by name."""
 
     def place(study: ReportedStudy) -> list[tuple[bool, Any]]:
-        values = [study.setting(key) for key in swept_keys(studies)]
-        numbers = [isinstance(value, int | float) for value in values]
-        cells = [value if number else str(value) for number, value in zip(numbers, values, strict=True)]
-        return [*zip(map(operator.not_, numbers), cells, strict=True), (True, study.name)]
+        return [*(setting_order(study.setting(key)) for key in swept_keys(studies)), (True, study.name)]
 
     return sorted(studies, key=place)
 
 
+def setting_order(value: Any) -> tuple[bool, Any]:
+    """Key to sort a setting's values by: numbers first, by their size, then texts."""
+    number = isinstance(value, int | float)
+    return not number, value if number else str(value)
+
+
 def swept_settings(study: ReportedStudy, keys: Sequence[str]) -> dict[str, str]:
     """A study's settings as texts, with the names that a table shows: `model` for `model.name`."""
-    return {key.removesuffix(".name"): _text(study.setting(key)) for key in keys}
+    return {key.removesuffix(".name"): setting_text(study.setting(key)) for key in keys}
 
 
 def find_reference(studies: Sequence[ReportedStudy], wanted: str) -> ReportedStudy:
@@ -201,7 +203,8 @@ def _split_settings(text: str) -> set[str]:
     return {*parts}
 
 
-def _text(value: Any) -> str:
+def setting_text(value: Any) -> str:
+    """A setting's value as a table shows it."""
     if value is None:
         return "-"
     if isinstance(value, bool):

@@ -5,7 +5,6 @@ from typing import Any
 
 from mefusion.common.errors import MefusionError
 from mefusion.evaluation import bootstrap, metrics
-from mefusion.evaluation.calibration import BINS, Calibration
 from mefusion.evaluation.measures import Measure
 from mefusion.report.document import Table
 from mefusion.report.reading import (
@@ -22,13 +21,6 @@ MEAN_OF_FOLDS = "UF1, mean of folds"
 SCORES_NOTE = (
     "UF1: mean F1 over the classes, F1 = 2TP / (2TP + FP + FN). UAR: mean recall over the classes. "
     "ACC: share of clips predicted correctly. WF1: mean F1, where each class counts as often as it has clips."
-)
-
-CALIBRATION_NOTE = (
-    "ECE (expected calibration error): mean difference of the probability of the answers and the share of right ones, "
-    f"over {BINS} bins of probability; 0 is perfect. Before: as predicted. After: with a temperature that is fitted on "
-    "the fold's validation subjects, never on its test subjects. A temperature above 1 makes answers less sure; none "
-    "changes which answer it is."
 )
 
 _DEVIATION = "sd over seeds"
@@ -187,16 +179,6 @@ def dataset_table(summary: dict[str, Any]) -> Table:
     return Table("Datasets", titles, rows, study=summary["study"])
 
 
-def subject_table(summary: dict[str, Any]) -> Table:
-    """Accuracy on each subject."""
-    rows = [
-        [subject["subject"], subject["dataset"], str(subject["clips"]), f"{subject['acc']:.3f}"]
-        for subject in summary["subjects"]
-    ]
-    titles = ["subject", "dataset", "clips", "ACC"]
-    return Table("Subjects", titles, rows, text_columns=2, long=True, study=summary["study"])
-
-
 def left_out_table(summary: dict[str, Any]) -> Table | None:
     """The clips that preparation left out, each with the reason; None where it left out none, or it is not recorded."""
     left_out = summary["provenance"]["left_out"]
@@ -205,14 +187,6 @@ def left_out_table(summary: dict[str, Any]) -> Table | None:
     rows = [[clip["subject"], clip["clip_id"], clip["problem"]] for clip in left_out["clips"]]
     titles = ["subject", "clip", "reason"]
     return Table("Clips that could not be prepared", titles, rows, text_columns=3, long=True, study=summary["study"])
-
-
-def calibration_table(calibration: Calibration, study: str) -> Table:
-    """Expected calibration error of a study's test clips before and after a temperature, and the temperatures."""
-    (before, after), found = calibration.errors, calibration.temperatures
-    row = [f"{before:.3f}", f"{after:.3f}", f"{calibration.temperature:.2f}", f"{min(found):.2f} to {max(found):.2f}"]
-    titles = ["ECE before", "ECE after", "median temperature", "of the folds"]
-    return Table("Calibration", titles, [row], text_columns=0, study=study)
 
 
 def results_notes(studies: Sequence[ReportedStudy]) -> list[str]:

@@ -1,7 +1,7 @@
 """The example clips that a fold keeps for the report's pictures."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,17 +40,19 @@ def save_examples(path: Path, examples: Sequence[dict[str, Any]], table: pd.Data
     save_arrays(path, arrays, metadata)
 
 
-def load_examples(file: str | Path) -> list[dict[str, Any]]:
+def load_examples(file: str | Path, wanted: Collection[tuple[str, str]] | None = None) -> list[dict[str, Any]]:
     """Read the example clips that a fold saved for pictures.
 
     Args:
         file: an `examples.safetensors`.
+        wanted: subject and id of the clips to read; None reads all.
 
     Returns:
         One dict for each clip: `clip_id`, `label`, `prediction`, `subject`, `frames` uint8 [T, H, W]; if the tasks
         were on, `flow`, `flow_target` float16 [T-1, 2, H, W] px, `landmarks`, `landmarks_target` float32
         [T-1, 68, 2] px, `dynamic_image`, `dynamic_image_target` float16 [H, W], 0..1 and `rank_scores` float32 [T];
-        if the network learns, `attention` float16 [T, H, W], 0..1.
+        if the network learns, `attention` float16 [T, H, W], 0..1; from version 0.2 on, `times` int64 [T], the numbers
+        of the frames in the prepared clip, from 0, and `apex` int64 [], that of its apex.
 
     Raises:
         MefusionError: the file cannot be read, or an array in it has a wrong shape.
@@ -63,6 +65,8 @@ def load_examples(file: str | Path) -> list[dict[str, Any]]:
             metadata = archive.metadata() or {}
             for key in sorted(archive.keys()):
                 clip_id, _, name = key.rpartition("|")
+                if wanted is not None and not _is_wanted(clip_id, json.loads(metadata[clip_id])["subject"], wanted):
+                    continue
                 examples.setdefault(clip_id, {})[name] = archive.get_tensor(key)
         for clip_id, example in examples.items():
             _check_shapes(example)
@@ -76,6 +80,11 @@ def load_examples(file: str | Path) -> list[dict[str, Any]]:
     return list(examples.values())
 
 
+def _is_wanted(key: str, subject: str, wanted: Collection[tuple[str, str]]) -> bool:
+    # Of two subjects' clips with one id, the second is saved with its subject before the id.
+    return (subject, key) in wanted or (subject, key.removeprefix(f"{subject} ")) in wanted
+
+
 def _check_shapes(example: dict[str, Any]) -> None:
     frames = example["frames"]
     if frames.ndim != 3:
@@ -86,6 +95,8 @@ def _check_shapes(example: dict[str, Any]) -> None:
         "landmarks": (length - 1, 68, 2),
         "dynamic_image": (height, width),
         "attention": frames.shape,
+        "times": (length,),
+        "apex": (),
     }
     if example.get("rank_scores", frames[:, 0, 0]).shape != (length,):
         raise ValueError(f"rank_scores have the shape {example['rank_scores'].shape}, not {(length,)}")

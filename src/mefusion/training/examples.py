@@ -42,7 +42,10 @@ def predict_examples(module: MERModule, data: FoldData, *, attention: bool = Fal
         facts = data.store.index.loc[clip]
         example = {name: str(facts[name]) for name in ("clip_id", "subject", "label")}
         example["prediction"] = data.store.classes[int(answers[row])]
-        arrays = {"frames": raw.inputs[row, :, 0].numpy()}
+        frames = raw.inputs[row, :, 0].numpy()
+        length = int(facts["n_frames"])
+        times = np.arange(length)[data.store.spans[clip][0].times(len(frames))]
+        arrays = {"frames": frames, "times": times, "apex": np.array(int(facts["apex_place"]))}
         for name in (name for task in module.tasks.values() for name in task.pictures):
             arrays[name] = getattr(output, name)[row].float().cpu().numpy()
             if name in raw.targets:
