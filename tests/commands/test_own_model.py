@@ -5,11 +5,13 @@ import shutil
 from pathlib import Path
 
 import pandas as pd
+import pytest
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "own_model"
 SMALL = ("--config-dir", ".", "model=difference", "model.training.max_epochs=1")
 
 
+@pytest.mark.slow
 def test_a_model_of_one_s_own_trains_and_is_swept(tiny, command, script, tmp_path):
     here = shutil.copytree(EXAMPLE, tmp_path / "own_model")
     done = command("mefusion-train", *SMALL, *tiny.overrides, f"output_dir={tmp_path / 'one'}", cwd=here)
