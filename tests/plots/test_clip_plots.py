@@ -117,10 +117,10 @@ def test_nothing_of_a_contact_sheet_is_cut_off_or_covered(clips):
 
 def test_the_frame_nearest_the_apex_is_shown_and_named():
     # Every second frame of a prepared clip; the apex, its 14th, is nearest the window's 7th, which is the 13th.
-    clip = example(length=16, times=np.arange(0, 32, 2), apex=np.array(13))
+    clip = example(length=16, times=np.arange(0, 32, 2), apex=np.array([13]))
     names = [text for text in texts(plots.contact_sheet(clip, columns=4)) if text.startswith(("frame ", "apex "))]
     assert names == ["frame 1", "apex 13", "frame 21", "frame 31"]
-    outside = plots.contact_sheet(clip | {"apex": np.array(40)}, columns=4)
+    outside = plots.contact_sheet(clip | {"apex": np.array([40])}, columns=4)
     assert not [text for text in texts(outside) if text.startswith("apex")]
 
 

@@ -52,7 +52,7 @@ def load_examples(file: str | Path, wanted: Collection[tuple[str, str]] | None =
         were on, `flow`, `flow_target` float16 [T-1, 2, H, W] px, `landmarks`, `landmarks_target` float32
         [T-1, 68, 2] px, `dynamic_image`, `dynamic_image_target` float16 [H, W], 0..1 and `rank_scores` float32 [T];
         if the network learns, `attention` float16 [T, H, W], 0..1; from version 0.2 on, `times` int64 [T], the numbers
-        of the frames in the prepared clip, from 0, and `apex` int64 [], that of its apex.
+        of the frames in the prepared clip, from 0, and `apex` int64 [1], that of its apex.
 
     Raises:
         MefusionError: the file cannot be read, or an array in it has a wrong shape.
@@ -96,7 +96,7 @@ def _check_shapes(example: dict[str, Any]) -> None:
         "dynamic_image": (height, width),
         "attention": frames.shape,
         "times": (length,),
-        "apex": (),
+        "apex": (1,),
     }
     if example.get("rank_scores", frames[:, 0, 0]).shape != (length,):
         raise ValueError(f"rank_scores have the shape {example['rank_scores'].shape}, not {(length,)}")

@@ -45,7 +45,7 @@ def predict_examples(module: MERModule, data: FoldData, *, attention: bool = Fal
         frames = raw.inputs[row, :, 0].numpy()
         length = int(facts["n_frames"])
         times = np.arange(length)[data.store.spans[clip][0].times(len(frames))]
-        arrays = {"frames": frames, "times": times, "apex": np.array(int(facts["apex_place"]))}
+        arrays = {"frames": frames, "times": times, "apex": np.array([int(facts["apex_place"])])}
         for name in (name for task in module.tasks.values() for name in task.pictures):
             arrays[name] = getattr(output, name)[row].float().cpu().numpy()
             if name in raw.targets:
