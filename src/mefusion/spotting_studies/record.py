@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -13,8 +13,9 @@ from mefusion.common.files import is_irregular, write_table, write_text
 from mefusion.datasets.reading.recordings import EVENT_DTYPES, RECORDING_DTYPES
 from mefusion.evaluation.predictions import PROBABILITY, some
 from mefusion.evaluation.spotting import KINDS, kind_of_duration, score_spotting
-from mefusion.spotting.recording import expressions_of
-from mefusion.spotting_studies.work import Job
+
+if TYPE_CHECKING:
+    from mefusion.spotting_studies.work import Job
 
 DESCRIPTION, SCORES = "spotting.json", "scores.json"
 SPOTTED_COLUMNS = ("recording", "track", "event", "onset", "apex", "offset", "kind", "score", "speech")
@@ -58,7 +59,7 @@ def recorded_facts(directory: Path) -> dict[str, Any]:
         return {}
 
 
-def gather(jobs: Sequence[Job], recordings: pd.DataFrame) -> pd.DataFrame:
+def gather(jobs: "Sequence[Job]", recordings: pd.DataFrame) -> pd.DataFrame:
     """The events of all recordings in one table.
 
     Whether an event is micro or macro is said by its frames and the dataset's frame rate, as for true expressions.
@@ -114,6 +115,8 @@ def score_study(
     if by:
         known = known.assign(emotion=known["label"])
         spotted = spotted.assign(prediction=spotted.get("prediction"))
+    from mefusion.spotting.recording import expressions_of  # here: a report does without what spots
+
     counted = expressions_of(spotted)
     found = score_spotting(counted, known, kept, classes=by["classes"] if by else ())
     left_out = {"recordings": sorted(gone), "of": len(recordings), "expressions": len(truth) - len(known)}
