@@ -4,6 +4,7 @@ import functools
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -107,8 +108,13 @@ def spot_recording(
     started = {"identity": identity, "recording": stream.path.name, "complete": False}
     write_text(folder / "recording.json", json.dumps(started, indent=2))
     done = _measured_parts(parts)
-    while not done or done[-1]["next"] is not None:
-        done.append(_spot_part(stream, parts, settings, len(done), done[-1] if done else None, say))
+    try:
+        while not done or done[-1]["next"] is not None:
+            done.append(_spot_part(stream, parts, settings, len(done), done[-1] if done else None, say))
+    except BaseException:
+        with suppress(OSError):  # where parts are kept, or there is no folder
+            parts.rmdir()
+        raise
     return _assemble(stream, folder, parts, settings, facts, identity, done)
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from ..cases import Case, Change, Expected, table
-from ..changes import cut, flip, make_pipe, put_file, put_folder, put_link, remove, write
+from ..changes import both, cut, flip, make_pipe, put_file, put_folder, put_link, remove, write
 from .media import picture
 
 SPOT = "mefusion-spot videos/face.mp4 --no-overlay"
@@ -75,6 +75,11 @@ DAMAGED: list[tuple[str, Change, str]] = [
     ("frames.parquet is a folder", put_folder(f"{RESULT}/frames.parquet"), RESULT),
     ("frames.parquet has a flipped bit", flip(f"{RESULT}/frames.parquet", 0.5), RESULT),
 ]
+PART = (
+    "again: a part that is no JSON",
+    both(remove(f"{RESULT}/recording.json"), write(f"{RESULT}/.parts/00000.json", "{")),
+    FOUND,
+)
 CASES = [
     *table("recordings", "recordings", SPOT, FILES),
     *table("recordings", "recordings", SPOT, [("outputs is a file", put_file("outputs"), "outputs"), ("outputs leads nowhere", unwritable, "outputs")]),
@@ -83,6 +88,8 @@ CASES = [
     *table("recordings", "recordings", FOLDER, [("a picture named mp4", write("videos/other.mp4", picture()), FOUND)], expected=Expected.told),
     *table("recordings", "recordings", SPOT, [(f"again: {name}", *rest) for name, *rest in RESULTS], expected=Expected.works),
     *table("recordings", "recordings", SPOT, [("again", None, FOUND)], expected=Expected.works),
+    *table("recordings", "recordings", SPOT, [PART], expected=Expected.works, may_go=("00000.json",)),
+    Case("recordings", "no room from the start", "recordings", (tuple(f"{SPOT} --output new".split()),), ("free disk space",), alone=True, limits={"RLIMIT_FSIZE": 2000}),
     *table("recordings", "recordings", SPOT, [(f"again: {name}", *rest) for name, *rest in DAMAGED]),
     Case(
         "recordings", "no room", "recordings", (tuple(SPOT.split()),), ("page.html", "free disk space"),
