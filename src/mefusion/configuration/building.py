@@ -56,6 +56,9 @@ STRATEGIES = ("auto", "ddp")
 PRECISIONS = (None, "32-true", "bf16-mixed", "16-mixed", 32, "32", "bf16", 16, "16")
 """Precisions of training; the inputs are of 32 bits, so weights are too."""
 
+RESIDENT_SHARE = 0.25
+"""Clips that take less than this share of a GPU's memory are kept there; the network needs the rest."""
+
 LEAST_WHOLE_NUMBERS = {"accumulate_grad_batches": 1, "log_every_n_steps": 1, "num_nodes": 1}
 """Arguments of Lightning's Trainer that it does not check itself, with their least value."""
 
@@ -68,15 +71,21 @@ CHECKED_TARGETS: Mapping[str, tuple[type, tuple[Any, ...]]] = {
 
 def make_data(experiment: Experiment, clips: ClipStore, fold: Fold, seed: int) -> FoldData:
     """Make the windows of a fold."""
-    model = experiment.settings.model
+    settings, model = experiment.settings, experiment.settings.model
     return FoldData(
         clips,
         fold,
         model.training,
         image_size=model.image_size,
         seed=seed,
-        balanced=experiment.settings.imbalance == Imbalance.sampler,
+        balanced=settings.imbalance == Imbalance.sampler,
+        resident=on_gpu(settings) and clips.nbytes < RESIDENT_SHARE * torch.cuda.get_device_properties(0).total_memory,
     )
+
+
+def on_gpu(settings: TrainSettings) -> bool:
+    """Whether the networks are trained on a GPU."""
+    return settings.trainer["accelerator"] != "cpu" and torch.cuda.is_available()
 
 
 def make_network(settings: TrainSettings, tasks: Collection[str], num_classes: int) -> nn.Module:
@@ -90,7 +99,7 @@ def make_network(settings: TrainSettings, tasks: Collection[str], num_classes: i
         tasks=list(tasks),
         clip_length=settings.clip_length,
     )
-    if settings.trainer["accelerator"] == "cpu" or not torch.cuda.is_available():
+    if not on_gpu(settings):
         use_cpu_layers(network)
     if model.channels_last:
         channels_last(network)
@@ -291,4 +300,4 @@ def max_epochs(settings: TrainSettings) -> int:
 def uses_sync_batchnorm(settings: TrainSettings) -> bool:
     """Whether batch normalisation is synchronised; null means on GPUs, since PyTorch cannot do it on a CPU."""
     asked = settings.trainer["sync_batchnorm"]
-    return torch.cuda.is_available() and settings.trainer["accelerator"] != "cpu" if asked is None else asked
+    return on_gpu(settings) if asked is None else asked
