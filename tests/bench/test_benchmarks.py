@@ -37,6 +37,21 @@ def test_ours_and_the_authors_order_agree_and_are_timed(model, name, small, caps
 
 
 @pytest.mark.slow
+def test_ways_to_train_on_a_gpu_are_timed_also_where_there_is_none(capsys):
+    main = runpy.run_path(str(configuration_folder("experiments") / "benchmarks" / "gpu.py"))["main"]
+    ways = ["eager", "channels last bf16"]
+    small = ["model.network.width=0.125", "model.network.image_size=32", "++model.network.lra_blocks=[1,1,1,1]"]
+    main(["--device", "cpu", "--models", "fdp", "--ways", *ways, "--batch-size", "2", "--steps", "1", *small])
+    told = capsys.readouterr().out
+    rows = re.findall(r"^\| fdp \| 2 \| (.+) \| ([0-9.e+]+) \| ([0-9.e+]+) \| (\d+) \|$", told, re.MULTILINE)
+    assert [way for way, *_ in rows] == ways
+    for _, milliseconds, clips, _ in rows:
+        assert float(clips) * float(milliseconds) == pytest.approx(2000, rel=0.01)
+    views = re.findall(r"^\| (\w+) \| [0-9.e+]+ \| [0-9.e+]+ \|$", told, re.MULTILINE)
+    assert views == ["canvas", "small", "flow_image"]
+
+
+@pytest.mark.slow
 def test_time_outside_training_steps_is_told(tiny, tmp_path):
     script = configuration_folder("experiments") / "benchmarks" / "fold_overhead.py"
     small = ("model.network.image_size=64", "model.network.width=0.0625", "trainer=smoke", "protocol.folds=[sub01]")

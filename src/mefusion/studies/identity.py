@@ -23,6 +23,7 @@ SETTINGS_WITHOUT_EFFECT = (
     "again", "accept_code", "keep_weights",
     "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy", "trainer.sync_batchnorm",
     "trainer.enable_progress_bar", "trainer.enable_model_summary", "trainer.log_every_n_steps", "trainer.profiler",
+    "trainer.benchmark",
 )  # fmt: skip
 """Settings of folders, devices and what is run, which do not change results."""
 
