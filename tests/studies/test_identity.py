@@ -9,7 +9,10 @@ ROOTS = [f"data.sources.{name}.root=x" for name in ("casme2", "samm", "cas_me_2"
 # As version 0.1 named them, given the same clips.
 NAMES = {
     "6e71f27a45": [],
-    "cff081dae0": ["model=fdp_tiny", "rule=inner_val", "seeds=[0,1]", "tasks.rank.weight=0", "data.subjects=3"],
+    "cff081dae0": [
+        *("model=fdp_tiny", "model.network.image_detail=false", "rule=inner_val", "seeds=[0,1]"),
+        *("tasks.rank.weight=0", "data.subjects=3"),
+    ],
     "ecadfeadc3": ["+reproduce=mol_casme2_five", "data.root=a", "imbalance=focal"],
     "7546641ce7": [
         "+reproduce=ststnet_megc2019",

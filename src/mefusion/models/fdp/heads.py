@@ -65,10 +65,11 @@ class SegNet(nn.Module):
         self.decoder.append(last.append(image))
         self.detail: nn.Module | None = None
         if detail:
-            self.detail = nn.Sequential(nn.BatchNorm2d(detail), nn.ConvTranspose2d(detail, 1, 2, stride=2))
+            deconv = nn.ConvTranspose2d(detail, 1, 2, stride=2)
+            self.detail = nn.Sequential(nn.BatchNorm2d(detail), deconv)
             # Training starts from the details, not from the noise of deep random layers. Small weights learn faster.
             nn.init.zeros_(image.weight)
-            nn.init.trunc_normal_(self.detail[1].weight, std=0.02)
+            nn.init.trunc_normal_(deconv.weight, std=0.02)
 
     def forward(self, x: Tensor, fine: Tensor | None = None) -> Tensor:
         """Compute images in 0..1.

@@ -164,8 +164,10 @@ class FDP(nn.Module):
         # Pooling depends on the differences between frames, which are small and would be lost in half precision.
         with torch.autocast(features.device.type, enabled=False):
             scores = None if self.scorer is None else self.scorer(features)
-            y = None if self.pooling is None else self.pooling(features, scores)
-            changes = self.pooling.changes(fine.to(features.dtype)) if self.detailed else None
+            y = changes = None
+            if self.pooling is not None:
+                y = self.pooling(features, scores)
+                changes = self.pooling.changes(fine.to(features.dtype)) if self.detailed else None
         output = FDPOutput()
         if self.ranks:
             output.rank_scores = scores
