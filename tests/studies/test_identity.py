@@ -8,7 +8,7 @@ from mefusion.studies.identity import ADDED, study_content, study_hash
 ROOTS = [f"data.sources.{name}.root=x" for name in ("casme2", "samm", "cas_me_2", "cas_me_3", "smic", "manifest")]
 # As version 0.1 named them, given the same clips.
 NAMES = {
-    "6e71f27a45": [],
+    "6e71f27a45": ["model.network.flow_closed_form=false"],
     "cff081dae0": [
         *("model=fdp_tiny", "model.network.image_detail=false", "rule=inner_val", "seeds=[0,1]"),
         *("tasks.rank.weight=0", "data.subjects=3"),

@@ -39,6 +39,7 @@ CALLBACKS_WITHOUT_EFFECT = (
 ADDED: Mapping[str, Any] = {
     "callbacks": {},
     "imbalance_tau": 1.0,
+    "model.network.flow_closed_form": False,
     "model.network.image_detail": False,
     "model.flow": {"strain": True, "normalisation": "pixels", "mirror_test": False},
     "model.optimizer.warmup": 0.15,

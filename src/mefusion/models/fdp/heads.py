@@ -13,7 +13,7 @@ from mefusion.models.fdp.blocks import ConvBNReLU, rounded
 CHANNELS = (64, 128, 256, 512, 512)  # of SegNet's stages
 LAYERS = (2, 2, 3, 3, 3)
 SMALLEST_CONTRAST = 1e-6
-DETAIL_GAIN = 20  # makes up for small weights, and keeps SegNet's own part of the image, and so its gradients, small
+DETAIL_GAIN = 40  # makes up for small weights, and keeps SegNet's own part of the image, and so its gradients, small
 
 
 class RecognitionHead(nn.Module):
@@ -69,7 +69,7 @@ class SegNet(nn.Module):
             self.detail = nn.Sequential(nn.BatchNorm2d(detail), deconv)
             # Training starts from the details, not from the noise of deep random layers. Small weights learn faster.
             nn.init.zeros_(image.weight)
-            nn.init.trunc_normal_(deconv.weight, std=0.02)
+            nn.init.trunc_normal_(deconv.weight, std=0.005)
 
     def forward(self, x: Tensor, fine: Tensor | None = None) -> Tensor:
         """Compute images in 0..1.
