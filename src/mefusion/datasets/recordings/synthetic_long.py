@@ -16,7 +16,7 @@ from mefusion.datasets.reading.recordings import EVENT_DTYPES, RECORDING_DTYPES,
 from mefusion.synthetic.portraits import portrait_digests
 from mefusion.synthetic.recordings import RecordingSettings, write_recording
 
-RENDERING = 1  # raise it when a change of the code makes the same settings give other frames
+RENDERING = 2  # raise it when a change of the code makes the same settings give other frames
 
 
 class SyntheticRecordings(RecordingSource):
