@@ -33,7 +33,7 @@ class SyntheticRecordings(RecordingSource):
         MefusionError: a setting is not allowed.
     """
 
-    clip_dataset = "synthetic"  # its pseudo-subjects are the same people where `seed` and `portraits` are
+    clip_dataset = "synthetic"  # the same people where `seed` and a folder of `portraits` are
 
     def __init__(self, *, root: str, name: str = "synthetic_long", subjects: int = 4, takes: int = 2, **settings: Any):
         for option, value in (("subjects", subjects), ("takes", takes)):
