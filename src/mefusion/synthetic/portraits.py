@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 from skimage.data import astronaut
 
 from mefusion.clips.video import IMAGES, read_image
@@ -18,8 +17,7 @@ from mefusion.synthetic.render import Portrait, crop_portrait
 def _grace_hopper() -> np.ndarray:
     from matplotlib.cbook import get_sample_data  # slow to import
 
-    with get_sample_data("grace_hopper.jpg") as file:
-        return np.asarray(Image.open(file).convert("RGB"))
+    return read_image(Path(str(get_sample_data("grace_hopper.jpg", asfileobj=False))))
 
 
 BUILT_IN: Mapping[str, Callable[[], np.ndarray]] = {
@@ -72,6 +70,8 @@ def load_portraits(folder: str | None, size: int, *, built_in: Sequence[str] = t
             image = read()
             portraits.append(crop_portrait(image, backend.landmarks([image])[0], size=size))
         except MefusionError as error:
+            if not images:  # without one of them, the set would be another one of the same name
+                raise
             problems.append(str(error) if str(path) in str(error) else f"{path}: {error}")
     if not portraits:
         raise MefusionError(f"data.portraits={folder} has no photograph that can be used: {'; '.join(problems)}")

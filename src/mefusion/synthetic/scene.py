@@ -78,7 +78,10 @@ class SyntheticSettings:
     @property
     def amplitudes(self) -> tuple[float, float]:
         """Smallest and largest amplitude, px."""
-        return (self.amplitude, self.amplitude) if isinstance(self.amplitude, int | float) else tuple(self.amplitude)
+        if isinstance(self.amplitude, int | float):
+            return self.amplitude, self.amplitude
+        low, high = self.amplitude
+        return low, high
 
 
 def _amplitude(given: float | Sequence[float]) -> float | tuple[float, float]:
