@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import yaml
 from hydra.core.hydra_config import HydraConfig
@@ -20,6 +21,7 @@ from hydra_plugins.mefusion_launcher import config_dir_option
 from mefusion.clips.cache import read_index, read_left_out, recorded_source
 from mefusion.clips.table import KEY, clip_notes, folder_name
 from mefusion.common.errors import MefusionError
+from mefusion.common.units import UNIT_TASK, UNKNOWN
 from mefusion.configuration.cli import configuration_folder
 from mefusion.configuration.objects import check_target, make, modules_of_targets
 from mefusion.configuration.preparing import Preparation, plan_preparation, require_folder_name, typed_settings
@@ -28,6 +30,7 @@ from mefusion.configuration.using import facts_for_use
 from mefusion.datasets.labels import classes_of_clips, label_clips
 from mefusion.datasets.reading.counts import differences
 from mefusion.datasets.reading.source import Source
+from mefusion.datasets.units import unit_labels
 from mefusion.evaluation.folds import make_folds
 from mefusion.evaluation.predictions import sample_list_hash
 from mefusion.faces.detectors import backend_version
@@ -172,13 +175,35 @@ def load_clips(experiment: Experiment) -> ClipStore:
         flow=settings.model.flow,
     )
     clips = ClipStore(
-        labelled, folder, classes=labels.class_names(labelled), clip_length=settings.clip_length, view=view
+        labelled,
+        folder,
+        classes=labels.class_names(labelled),
+        clip_length=settings.clip_length,
+        view=view,
+        clip_targets=_clip_targets(experiment, labelled),
     )
     if "landmarks" in experiment.tasks and "landmarks" not in clips.arrays[0]:
         raise MefusionError(
             "clips prepared with faces=none have no landmarks to learn from: give tasks.landmarks.weight=0"
         )
     return clips
+
+
+def _clip_targets(experiment: Experiment, labelled: pd.DataFrame) -> dict[str, np.ndarray]:
+    """What the study's tasks learn of whole clips.
+
+    Raises:
+        MefusionError: the task of action units is on, and no clip is coded.
+    """
+    if UNIT_TASK not in experiment.tasks:
+        return {}
+    labels = unit_labels(labelled["action_units"])
+    if (labels == UNKNOWN).all():
+        raise MefusionError(
+            f"no clip of data={experiment.preparation.source.name} has a coding of action units to learn from: give "
+            f"tasks.{UNIT_TASK}.weight=0"
+        )
+    return {UNIT_TASK: labels}
 
 
 def require_official_clips(labelled: pd.DataFrame, source: Source, scheme: str, *, failures: Path) -> None:
@@ -215,11 +240,12 @@ def plan_study(experiment: Experiment, clips: ClipStore) -> Study:
         tasks=_task_settings(experiment),
         datasets=set(clips.index["dataset"]),
     )
+    coding = ["action_units"] if UNIT_TASK in experiment.tasks else []
     digest = study_hash(
         content,
         samples=sample_list_hash(clips.index),
-        # What a clip shows and where its apex is count; the folder of its file does not.
-        contents=sorted(clips.index[[*KEY, "content", "apex_place"]].astype(str).agg("\t".join, axis=1)),
+        # What a clip shows, where its apex is and a coding that is learned count; the folder of its file does not.
+        contents=sorted(clips.index[[*KEY, "content", "apex_place", *coding]].astype(str).agg("\t".join, axis=1)),
         preparation=PREPARATION,
         faces=backend_version(backend),
     )
