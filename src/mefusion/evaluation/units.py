@@ -20,10 +20,15 @@ UNIT = "unit_"
 LABEL = "_label"
 
 
+def unit_names(units: Sequence[int]) -> list[str]:
+    """Columns with the probabilities of units."""
+    return [f"{UNIT}{unit}" for unit in units]
+
+
 def unit_columns(units: Sequence[int]) -> dict[str, float]:
     """Columns of the prediction table, each with its smallest possible value: probabilities, then labels."""
-    probabilities = {f"{UNIT}{unit}": 0.0 for unit in units}
-    return probabilities | {f"{name}{LABEL}": float(UNKNOWN) for name in probabilities}
+    names = unit_names(units)
+    return dict.fromkeys(names, 0.0) | {f"{name}{LABEL}": float(UNKNOWN) for name in names}
 
 
 def unit_scores(predictions: "pd.DataFrame", units: Sequence[int]) -> dict[str, Any]:
@@ -36,7 +41,7 @@ def unit_scores(predictions: "pd.DataFrame", units: Sequence[int]) -> dict[str, 
     Returns:
         `clips`, those with a coding; `left_out`, those without; `f1`, the mean F1 over the units that occur in these
         clips, its 95 % `interval` over subjects (None if every dataset has a single subject), and `reference`, that of
-        predicting all units in all clips; `absent`, the units that do not occur, which the mean leaves out; `units`:
+        predicting all units in all clips; `absent_units`, those that do not occur, which the mean leaves out; `units`:
         for each unit by its number `clips` (where it is known), `present`, `f1`, `interval`, `recall`, `reference`.
         Without any coded clip the scores are None.
     """
@@ -46,7 +51,7 @@ def unit_scores(predictions: "pd.DataFrame", units: Sequence[int]) -> dict[str, 
     clips = len(coded[known].drop_duplicates())
     counts = {"clips": clips, "left_out": len(coded.drop_duplicates()) - clips}
     if not clips:
-        return counts | {"f1": None, "interval": None, "reference": None, "absent": [*units], "units": {}}
+        return counts | {"f1": None, "interval": None, "reference": None, "absent_units": [*units], "units": {}}
     table, labels = predictions[known], labels[known]
     answers = table[columns[: len(units)]].to_numpy() > THRESHOLD
     matrices, datasets = _by_subject(table, labels, answers)
@@ -77,7 +82,7 @@ def unit_scores(predictions: "pd.DataFrame", units: Sequence[int]) -> dict[str, 
         "f1": float(f1[occur].mean()) if occur.any() else None,
         "interval": means,
         "reference": float(reference[occur].mean()) if occur.any() else None,
-        "absent": [unit for unit, occurs in zip(units, occur, strict=True) if not occurs],
+        "absent_units": [unit for unit, occurs in zip(units, occur, strict=True) if not occurs],
         "units": rows,
     }
 
