@@ -42,8 +42,8 @@ class ActionUnits(Task):
     def balanced(cls, weight: float, unit_counts: Tensor) -> "ActionUnits":
         """The task with weights for rare units: sqrt(clips without the unit / clips with it).
 
-        The square root is between no weight, with which rare units are hardly ever predicted, and the full ratio, with
-        which they are predicted far too often.
+        The square root is a compromise between no weight, which favours predicting no rare unit at all, and the full
+        ratio; it was not tuned.
 
         Args:
             weight: of the task.
