@@ -88,7 +88,7 @@ def test_codings_name_a_study_only_if_they_are_learned(tiny, tmp_path):
 
 
 def test_data_without_any_coding_is_one_sentence(tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr("mefusion.configuration.composition.unit_labels", lambda codings: np.full((6, 12), -1))
+    monkeypatch.setattr("mefusion.configuration.targets.unit_labels", lambda codings: np.full((6, 12), -1))
     with pytest.raises(MefusionError, match="no clip of data=synthetic has a coding of action units to learn from"):
         load_clips(experiment_of(*tiny.overrides, *ON))
 

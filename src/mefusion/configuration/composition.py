@@ -11,7 +11,6 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import yaml
 from hydra.core.hydra_config import HydraConfig
@@ -21,16 +20,16 @@ from hydra_plugins.mefusion_launcher import config_dir_option
 from mefusion.clips.cache import read_index, read_left_out, recorded_source
 from mefusion.clips.table import KEY, clip_notes, folder_name
 from mefusion.common.errors import MefusionError
-from mefusion.common.units import UNIT_TASK, UNKNOWN
+from mefusion.common.units import UNIT_TASK
 from mefusion.configuration.cli import configuration_folder
 from mefusion.configuration.objects import check_target, make, modules_of_targets
 from mefusion.configuration.preparing import Preparation, plan_preparation, require_folder_name, typed_settings
 from mefusion.configuration.schema import ProtocolOptions, TrainSettings
+from mefusion.configuration.targets import clip_targets
 from mefusion.configuration.using import facts_for_use
 from mefusion.datasets.labels import classes_of_clips, label_clips
 from mefusion.datasets.reading.counts import differences
 from mefusion.datasets.reading.source import Source
-from mefusion.datasets.units import unit_labels
 from mefusion.evaluation.folds import make_folds
 from mefusion.evaluation.predictions import sample_list_hash
 from mefusion.faces.detectors import backend_version
@@ -180,30 +179,13 @@ def load_clips(experiment: Experiment) -> ClipStore:
         classes=labels.class_names(labelled),
         clip_length=settings.clip_length,
         view=view,
-        clip_targets=_clip_targets(experiment, labelled),
+        clip_targets=clip_targets(experiment.tasks, labelled, data=source.name),
     )
     if "landmarks" in experiment.tasks and "landmarks" not in clips.arrays[0]:
         raise MefusionError(
             "clips prepared with faces=none have no landmarks to learn from: give tasks.landmarks.weight=0"
         )
     return clips
-
-
-def _clip_targets(experiment: Experiment, labelled: pd.DataFrame) -> dict[str, np.ndarray]:
-    """What the study's tasks learn of whole clips.
-
-    Raises:
-        MefusionError: the task of action units is on, and no clip is coded.
-    """
-    if UNIT_TASK not in experiment.tasks:
-        return {}
-    labels = unit_labels(labelled["action_units"])
-    if (labels == UNKNOWN).all():
-        raise MefusionError(
-            f"no clip of data={experiment.preparation.source.name} has a coding of action units to learn from: give "
-            f"tasks.{UNIT_TASK}.weight=0"
-        )
-    return {UNIT_TASK: labels}
 
 
 def require_official_clips(labelled: pd.DataFrame, source: Source, scheme: str, *, failures: Path) -> None:
