@@ -12,11 +12,29 @@ from einops import rearrange
 from torch import Tensor
 from torch.nn import functional
 
+from mefusion.common.errors import MefusionError, first_line
+
 TAU, LAMBDA, THETA, EPSILON = 0.25, 0.15, 0.3, 0.01
 SCALES, SCALE_STEP, SMALLEST = 5, 0.8, 16  # no scale has a side below the smallest, px
 WARPS, OUTER, INNER = 5, 10, 30
 MEDIAN = 5  # side of the median filter, px
 PAIRS = 128  # at once, which bounds the memory
+PAIRS_OF_A_CPU = 4  # at once: more of them do not fit into the memory next to a core
+
+
+def require_device(device: str) -> None:
+    """Check that torch can compute on a device.
+
+    Raises:
+        MefusionError: it cannot.
+    """
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise MefusionError(
+            f"flow_device={device} cannot be used ({first_line(error)}): give cuda where torch sees a GPU, or cpu, or "
+            "leave it out"
+        ) from error
 
 
 @torch.inference_mode()
@@ -30,8 +48,14 @@ def tvl1_flows(first: np.ndarray, second: np.ndarray, *, device: str) -> np.ndar
     Returns:
         [n, 2, H, W] float32 px: for each pixel of `first`, how far it moves to the right and down until `second`.
     """
-    pictures = zip(torch.from_numpy(first).split(PAIRS), torch.from_numpy(second).split(PAIRS), strict=True)
-    return torch.cat([_flows(a.to(device).float(), b.to(device).float()).cpu() for a, b in pictures]).numpy()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # preparation has a process for each core
+    try:
+        pictures = torch.from_numpy(np.stack([first, second]))
+        parts = pictures.split(PAIRS_OF_A_CPU if device == "cpu" else PAIRS, dim=1)
+        return torch.cat([_flows(*part.to(device).float()).cpu() for part in parts]).numpy()
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _flows(first: Tensor, second: Tensor) -> Tensor:
@@ -65,37 +89,39 @@ def _resize(x: Tensor, sides: "torch.Size | list[int]", *, steps: list[float]) -
 
 
 def _one_scale(first: Tensor, second: Tensor, u: Tensor) -> Tensor:
-    """Refine flow [n, 2, h, w] of pictures [n, h, w]; a pair whose flow hardly changes any more is finished."""
-    p = torch.zeros_like(u)[:, :, None].repeat(1, 1, 2, 1, 1)  # [n, flow, direction, h, w]
+    """Refine flow [n, 2, h, w] of pictures [n, h, w]."""
     target = torch.stack([second, *_centred_gradient(second)], dim=1)
-    enough = EPSILON**2 * first[0].numel()
+    p = torch.zeros_like(u)[:, :, None].repeat(1, 1, 2, 1, 1)  # [n, component of u, direction, h, w]
     for _ in range(WARPS):
         warped = _warp(target, u)
         gradient = warped[:, 1:]
-        squared = gradient.square().sum(1)
-        constant = warped[:, 0] - (gradient * u).sum(1) - first
-        running = torch.ones(len(u), dtype=torch.bool, device=u.device)
-        for _ in range(OUTER):
-            u = _where(running, _median(u), u)
-            for _ in range(INNER):
-                rho = constant + (gradient * u).sum(1)
-                step = (-rho / squared.clamp_min(torch.finfo(u.dtype).eps)).clamp(-LAMBDA * THETA, LAMBDA * THETA)
-                new = u + step[:, None] * gradient + THETA * _divergence(p)
-                slope = _forward_gradient(new)
-                size = torch.linalg.vector_norm(slope, dim=2, keepdim=True)
-                p = _where(running, (p + TAU / THETA * slope) / (1 + TAU / THETA * size), p)
-                change = (new - u).square().sum((1, 2, 3))
-                u = _where(running, new, u)
-                running = running & (change > enough)
-                if not running.any():
-                    break
-            if not running.any():
-                break
+        u, p = _solve(u, p, gradient, warped[:, 0] - (gradient * u).sum(1) - first)
     return u
 
 
-def _where(running: Tensor, new: Tensor, old: Tensor) -> Tensor:
-    return torch.where(running.reshape(-1, *[1] * (new.ndim - 1)), new, old)
+def _solve(u: Tensor, p: Tensor, gradient: Tensor, constant: Tensor) -> tuple[Tensor, Tensor]:
+    """Solve for flow and dual variables of the linear residual rho = constant + gradient u; each pair until it stops."""
+    enough = EPSILON**2 * constant[0].numel()
+    squared = gradient.square().sum(1).clamp_min(torch.finfo(u.dtype).eps)
+    solved_u, solved_p, pairs = u.clone(), p.clone(), torch.arange(len(u), device=u.device)
+    for _ in range(OUTER):
+        u = _median(u)
+        for _ in range(INNER):
+            rho = constant + (gradient * u).sum(1)
+            step = (-rho / squared).clamp(-LAMBDA * THETA, LAMBDA * THETA)
+            before, u = u, u + step[:, None] * gradient + THETA * _divergence(p)
+            slope = _forward_gradient(u)
+            p = (p + TAU / THETA * slope) / (1 + TAU / THETA * torch.hypot(slope[:, :, :1], slope[:, :, 1:]))
+            changing = (u - before).square().sum((1, 2, 3)) > enough
+            if not changing.all():
+                solved_u[pairs], solved_p[pairs] = u, p
+                u, p, gradient, constant, squared, pairs = (
+                    x[changing] for x in (u, p, gradient, constant, squared, pairs)
+                )
+                if not len(pairs):
+                    return solved_u, solved_p
+    solved_u[pairs], solved_p[pairs] = u, p
+    return solved_u, solved_p
 
 
 def _centred_gradient(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -128,5 +154,17 @@ def _warp(x: Tensor, u: Tensor) -> Tensor:
 
 def _median(u: Tensor) -> Tensor:
     """Median of the pixels around each of [n, 2, h, w]; those at the edge are repeated beyond it."""
+    height, width = u.shape[-2:]
     padded = functional.pad(u, [MEDIAN // 2] * 4, mode="replicate")
-    return padded.unfold(2, MEDIAN, 1).unfold(3, MEDIAN, 1).flatten(-2).median(-1).values
+    rest = [padded[..., i : i + height, j : j + width] for i in range(MEDIAN) for j in range(MEDIAN)]
+    # More than half of the values: the median of all is neither their smallest nor their largest, which are dropped,
+    # until the last value leaves one. Torch's own median of small sets takes five times as long.
+    kept = [rest.pop() for _ in range(MEDIAN**2 // 2 + 1)]
+    while rest:
+        kept.append(rest.pop())
+        for i in range(1, len(kept)):
+            kept[0], kept[i] = torch.minimum(kept[0], kept[i]), torch.maximum(kept[0], kept[i])
+        for i in range(1, len(kept) - 1):
+            kept[i], kept[-1] = torch.minimum(kept[i], kept[-1]), torch.maximum(kept[i], kept[-1])
+        kept = kept[1:-1]
+    return kept[0]
