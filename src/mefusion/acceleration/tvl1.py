@@ -29,8 +29,8 @@ def require_device(device: str) -> None:
         MefusionError: it cannot.
     """
     try:
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        torch.zeros(1, device=device, dtype=torch.float64)
+    except (RuntimeError, AssertionError, TypeError) as error:
         raise MefusionError(
             f"flow_device={device} cannot be used ({first_line(error)}): give cuda where torch sees a GPU, or cpu, or "
             "leave it out"
@@ -100,7 +100,7 @@ def _one_scale(first: Tensor, second: Tensor, u: Tensor) -> Tensor:
 
 
 def _solve(u: Tensor, p: Tensor, gradient: Tensor, constant: Tensor) -> tuple[Tensor, Tensor]:
-    """Solve for flow and dual variables of the linear residual rho = constant + gradient u; each pair until it stops."""
+    """Solve for flow and dual variables of the residual rho = constant + gradient u, each pair until it stops."""
     enough = EPSILON**2 * constant[0].numel()
     squared = gradient.square().sum(1).clamp_min(torch.finfo(u.dtype).eps)
     solved_u, solved_p, pairs = u.clone(), p.clone(), torch.arange(len(u), device=u.device)
@@ -146,10 +146,13 @@ def _divergence(p: Tensor) -> Tensor:
 def _warp(x: Tensor, u: Tensor) -> Tensor:
     """Values of [n, c, h, w] where the flow leads, by cubic interpolation; 0 outside."""
     height, width = x.shape[-2:]
-    down, right = torch.meshgrid(*(torch.arange(side).to(u) for side in (height, width)), indexing="ij")
-    place = u + torch.stack([right, down])
-    grid = rearrange(place, "n c h w -> n h w c") * (2 / torch.tensor([width - 1, height - 1]).to(u)) - 1
-    return functional.grid_sample(x, grid, mode="bicubic", padding_mode="zeros", align_corners=True)
+    # In double precision: grid_sample scales places to -1..1, and flat skin is moved by what is rounded there.
+    exact = u.double()
+    down, right = torch.meshgrid(*(torch.arange(side).to(exact) for side in (height, width)), indexing="ij")
+    place = rearrange(exact + torch.stack([right, down]), "n c h w -> n h w c")
+    grid = 2 * place / torch.tensor([width - 1, height - 1]).to(exact) - 1
+    found = functional.grid_sample(x.double(), grid, mode="bicubic", padding_mode="zeros", align_corners=True)
+    return found.to(x)
 
 
 def _median(u: Tensor) -> Tensor:
