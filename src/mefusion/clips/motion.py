@@ -47,7 +47,7 @@ def dis_flow(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     method.setFinestScale(0)
     method.setPatchStride(4)  # patches of 8 px
     method.setVariationalRefinementIterations(10)
-    method.setVariationalRefinementGamma(5)
+    method.setVariationalRefinementAlpha(40)
     return method.calc(first, second, None).transpose(2, 0, 1)
 
 
