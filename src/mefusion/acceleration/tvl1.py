@@ -70,13 +70,13 @@ def _flows(first: Tensor, second: Tensor) -> Tensor:
     for level, (coarse_first, coarse_second) in reversed([*enumerate(pyramid)]):
         u = _one_scale(coarse_first, coarse_second, u)
         if level:
-            sides = pyramid[level - 1].shape[-2:]
+            sides = [*pyramid[level - 1].shape[-2:]]
             steps = [old / new for old, new in zip(u.shape[-2:], sides, strict=True)]
             u = _resize(u, sides, steps=steps) / SCALE_STEP
     return u
 
 
-def _resize(x: Tensor, sides: "torch.Size | list[int]", *, steps: list[float]) -> Tensor:
+def _resize(x: Tensor, sides: list[int], *, steps: list[float]) -> Tensor:
     """Interpolate [..., h, w] linearly to other sides; a step from pixel to pixel is so many old pixels."""
     for dim, side, step in zip((-2, -1), sides, steps, strict=True):
         last = x.shape[dim] - 1

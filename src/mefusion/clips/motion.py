@@ -43,7 +43,7 @@ def dis_flow(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     It goes on to the pixels themselves, where OpenCV's presets stop at a half or a quarter of the size. What departs
     from the preset was chosen on rendered clips with data.seed=1, which no table of the documentation uses.
     """
-    method = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    method = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)  # type: ignore[attr-defined]
     method.setFinestScale(0)
     method.setPatchStride(4)  # patches of 8 px
     method.setVariationalRefinementIterations(10)
