@@ -137,7 +137,7 @@ def _prepare_command(settings: TrainSettings) -> str:
     # An experiment may have chosen these and the alignment of faces, so they may be missing on the command line.
     chosen = [f"{group}={hydra.runtime.choices[group]}" for group in ("data", "labels", "faces")]
     aligned = f"faces.alignment={settings.faces.alignment}"
-    shared = ("data", "labels", "faces", "cache_dir", "clip_length", "short_clips", "missing_apex")
+    shared = ("data", "labels", "faces", "cache_dir", "clip_length", "short_clips", "missing_apex", "flow")
     # Forms of an override: a setting (data.root=), a group in a group (data/sources=), an added option (+data@)
     groups = ((text, re.match(r"[+~]*(\w*)", text)) for text in hydra.overrides.task)
     given = [text for text, group in groups if group and group[1] in shared and text not in chosen]

@@ -220,7 +220,8 @@ def _bundle(folder: Path, content: Mapping[str, Any]) -> Bundle:
     _check_arguments(arguments)
     if arguments["num_classes"] != len(classes):
         raise ValueError(f"{len(classes)} classes, and a network of {arguments['num_classes']}")
-    preparation = typed(PreparationSettings, content["preparation"], "preparation")
+    # The first bundles do not say how flow is measured: they knew TV-L1 alone.
+    preparation = typed(PreparationSettings, {"flow": "tvl1"} | content["preparation"], "preparation")
     if content["clip_length"] != preparation.clip_length:
         raise ValueError("two clip lengths")
     _check_sizes(preparation, content["image_size"])
