@@ -1,4 +1,5 @@
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -10,7 +11,7 @@ from mefusion.clips.motion import dynamic_image, rank_pooling_weights
 from mefusion.evaluation.folds import leave_one_subject_out
 from mefusion.windows.datamodule import FoldData
 from mefusion.windows.flow import FlowSettings
-from mefusion.windows.resident import Cuts, dynamic_images
+from mefusion.windows.resident import Cuts, dynamic_images, fit_on_gpu
 from mefusion.windows.settings import Windows, WindowSettings
 from mefusion.windows.store import ClipStore
 from mefusion.windows.views import make_view
@@ -55,7 +56,8 @@ def both(folder, view, **changes) -> tuple[FoldData, FoldData]:
         }
         for number in range(6)
     ]
-    store = ClipStore(pd.DataFrame(rows), folder, classes=CLASSES, clip_length=3, view=VIEWS[view])
+    marks = {"marks": np.arange(12).reshape(6, 2)}  # targets of whole clips
+    store = ClipStore(pd.DataFrame(rows), folder, classes=CLASSES, clip_length=3, view=VIEWS[view], clip_targets=marks)
     size = {"canvas": 32, "flow_image": 32}.get(view, 32)
     moves = view != "flow_image"
     options = {"batch_size": 3, "windows": Windows.random, "crop_jitter": 3 if moves else 0, "flip": True}
@@ -114,7 +116,7 @@ def test_a_clip_without_landmarks(folder):
     for clip in device.store.arrays:
         clip.pop("landmarks", None)
     (given, *_), (expected, *_) = (batches(data, data.train_dataloader()) for data in (device, host))
-    assert [*given.targets] == ["flow"]
+    assert [*given.targets] == ["flow", "marks"]
     assert_same([dataclasses.replace(given)], [expected])
 
 
@@ -131,3 +133,14 @@ def test_dynamic_images_are_those_of_numpy_and_zero_where_nothing_moves():
 def test_weights_of_three_frames_are_the_published_ones():
     # By hand: a_1 = -2/1 + 0/2 + 2/3, a_2 = 0/2 + 2/3, a_3 = 2/3.
     np.testing.assert_allclose(rank_pooling_weights(3), [-4 / 3, 2 / 3, 2 / 3])
+
+
+def test_clips_that_take_too_much_of_a_gpu_are_cut_on_the_host(folder, monkeypatch):
+    store = both(folder, "flow_image")[0].store
+    assert store.nbytes == 6 * 3 * 32 * 32 * 4
+    memory = SimpleNamespace(total_memory=4 * store.nbytes)
+    monkeypatch.setattr("torch.cuda.current_device", lambda: 0)
+    monkeypatch.setattr("torch.cuda.get_device_properties", lambda device: memory)
+    assert not fit_on_gpu(store)
+    memory.total_memory += 4
+    assert fit_on_gpu(store)

@@ -16,6 +16,7 @@ from torch import nn
 from mefusion.acceleration import channels_last, use_cpu_layers
 from mefusion.common.distributed import rank
 from mefusion.common.errors import MefusionError
+from mefusion.common.units import UNIT_TASK
 from mefusion.configuration.composition import Experiment
 from mefusion.configuration.objects import check_target, make
 from mefusion.configuration.schema import TrainSettings
@@ -33,7 +34,9 @@ from mefusion.training.losses import Recognition, Task
 from mefusion.training.module import MERModule
 from mefusion.training.resume import AtomicCheckpointIO
 from mefusion.training.settings import Imbalance
+from mefusion.training.units import ActionUnits
 from mefusion.windows.datamodule import FoldData, Statistics
+from mefusion.windows.resident import fit_on_gpu
 from mefusion.windows.store import ClipStore
 
 SET_BY_STUDY = {
@@ -56,9 +59,6 @@ STRATEGIES = ("auto", "ddp")
 PRECISIONS = (None, "32-true", "bf16-mixed", "16-mixed", 32, "32", "bf16", 16, "16")
 """Precisions of training; the inputs are of 32 bits, so weights are too."""
 
-RESIDENT_SHARE = 0.25
-"""Clips that take less than this share of a GPU's memory are kept there; the network needs the rest."""
-
 LEAST_WHOLE_NUMBERS = {"accumulate_grad_batches": 1, "log_every_n_steps": 1, "num_nodes": 1}
 """Arguments of Lightning's Trainer that it does not check itself, with their least value."""
 
@@ -79,7 +79,7 @@ def make_data(experiment: Experiment, clips: ClipStore, fold: Fold, seed: int) -
         image_size=model.image_size,
         seed=seed,
         balanced=settings.imbalance == Imbalance.sampler,
-        resident=on_gpu(settings) and clips.nbytes < RESIDENT_SHARE * torch.cuda.get_device_properties(0).total_memory,
+        resident=on_gpu(settings) and fit_on_gpu(clips),
     )
 
 
@@ -121,6 +121,9 @@ def make_module(settings: TrainSettings, tasks: Mapping[str, Task], statistics: 
             smoothing=settings.model.training.label_smoothing,
         )
     all_tasks = {**tasks, "recognition": recognition}
+    units = tasks.get(UNIT_TASK)
+    if type(units) is ActionUnits and statistics.unit_counts is not None:
+        all_tasks[UNIT_TASK] = ActionUnits.balanced(units.weight, statistics.unit_counts)
     module = MERModule(network, all_tasks, settings.model.optimizer, mean_shape=settings.model.mean_shape)
     if module.is_fitted and settings.imbalance not in (Imbalance.none, Imbalance.class_weights):
         raise MefusionError(

@@ -16,6 +16,9 @@ from mefusion.windows.store import Batch, ClipStore, Cut, TestWindows, TrainingW
 PICTURES = {"frames": 1, "frames_small": 1, "flow_image": 3, "flow": 2}
 """Arrays of pictures that views keep, with their channels."""
 
+SHARE = 0.25
+"""Clips that take less than this share of a GPU's memory are kept there; the network needs the rest."""
+
 
 @dataclass
 class Cuts:
@@ -60,6 +63,11 @@ class UncutWindows(Dataset[Cuts]):
         return Cuts.of(self.windows.cuts(items), self.store)
 
 
+def fit_on_gpu(store: ClipStore) -> bool:
+    """Whether the clips take less than `SHARE` of the GPU's memory."""
+    return store.nbytes < SHARE * torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory
+
+
 class ResidentClips:
     """All clips of a store in the memory of a device.
 
@@ -78,6 +86,7 @@ class ResidentClips:
             first = np.cumsum([0, *(len(part) for part in parts[:-1])])
             self.arrays[name] = torch.from_numpy(np.concatenate(parts)).to(device)
             self.first[name] = torch.from_numpy(first).to(device)
+        self.clip_targets = {name: torch.from_numpy(values).to(device) for name, values in store.clip_targets.items()}
         self.weights = torch.from_numpy(rank_pooling_weights(store.clip_length)).to(device)
         self.mirror = torch.from_numpy(LANDMARK_MIRROR).to(device)
         self.signs = {
@@ -119,6 +128,7 @@ class ResidentClips:
                 corner = torch.stack([left, top], dim=1)[:, None, None]
                 number = times[:, 1:] + self.first["landmarks"][clip][:, None]
                 targets["landmarks"] = self._landmarks(self.arrays["landmarks"][number] - corner, flip)
+        targets |= {name: values[clip] for name, values in self.clip_targets.items()}
         return Batch(inputs, label, clip, targets)
 
     def _landmarks(self, points: Tensor, flip: Tensor) -> Tensor:
