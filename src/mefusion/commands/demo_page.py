@@ -14,7 +14,7 @@ from mefusion.clips.stream import Stream
 from mefusion.commands.recording import process
 from mefusion.commands.spot import resolve_spotting
 from mefusion.common.errors import MefusionError
-from mefusion.inference.predictor import Predictor
+from mefusion.inference.predictor import UNREAL, Predictor
 from mefusion.report.recording.curves import clock
 from mefusion.report.recording.page import PROBABILITY, warnings_of
 
@@ -212,7 +212,10 @@ def introduce(predictor: Predictor) -> str:
             f"On subjects that it had not seen, the same settings reached UF1 {score['uf1']:.3f} (95 % interval over "
             f"{score['subjects']} subjects {low:.3f} to {high:.3f})"
         )
-    return f"The network `{predictor.name}` names {', '.join(predictor.classes)}. {known}; see the bundle's README."
+    seen = f", {UNREAL}," if predictor.described != predictor.name else ""
+    return (
+        f"The network `{predictor.name}`{seen} names {', '.join(predictor.classes)}. {known}; see the bundle's README."
+    )
 
 
 def _teller(progress: Callable[..., Any]) -> Callable[[str, float, float], None]:
