@@ -49,9 +49,9 @@ def run(command: str, *arguments: str) -> None:
 
 def make_bundle(work: Path, to: Path, overrides: Sequence[str]) -> None:
     """Render motion, train on it, score and calibrate on held-out pseudo-subjects, and export."""
-    settings = compose([EXPERIMENT, *overrides]).data
+    settings, data = compose([EXPERIMENT, *overrides]).data, [text for text in overrides if text.startswith("data.")]
     crop = [f"data.{name}=[{','.join(map(str, settings[name]))}]" for name in RANGES]
-    run("prepare", "data=synthetic_motion", *crop, *(text for text in overrides if text.startswith("data.")))
+    run("prepare", "data=synthetic_motion", f"data.subjects={settings.subjects}", *crop, *data)
     studies = []
     for name, protocol in (("all", "protocol=all"), ("groups", GROUPS)):
         run("train", EXPERIMENT, *overrides, protocol, f"output_dir={work / name}")
@@ -103,10 +103,10 @@ SECTION = """
 {table}
 
 The recipe (crop, model, augmentation) was chosen with a look at the pictures of seed {development} and at the real flow
-images, so these rows are no measure of unseen data. Pictures of seed {check} had no part in any choice. Rendered pictures
-show the same kinds of motion as the training: they tell that preparation measures what was rendered, and little of real
-faces. On real recordings, through mefusion's own preparation, it has **not** been measured. Where the accuracy is below
-the mean probability, its answers are too sure: the temperature was fitted on rendered motion alone.
+images, so these rows are no measure of unseen data. Pictures of seed {check} had no part in any choice. Rendered
+pictures show the same kinds of motion as the training: they tell that preparation measures what was rendered, and
+little of real faces. On real recordings, through mefusion's own preparation, it has **not** been measured. Where the
+accuracy is below the mean probability, its answers are too sure: the temperature was fitted on rendered motion alone.
 """
 
 

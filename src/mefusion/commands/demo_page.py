@@ -204,18 +204,17 @@ def make_page(gradio: Any, analysis: Analysis, *, title: str) -> Any:
 
 def introduce(predictor: Predictor) -> str:
     """A sentence on the network: its name, its classes and how good it is known to be."""
-    score = predictor.facts.get("score")
+    score, unreal = predictor.facts.get("score"), predictor.described != predictor.name
     known = "Nothing is known of how often it is right"
     if score and score.get("uf1_interval"):
         low, high = score["uf1_interval"]
+        kind = "rendered subjects" if unreal else "subjects"
         known = (
-            f"On subjects that it had not seen, the same settings reached UF1 {score['uf1']:.3f} (95 % interval over "
+            f"On {kind} that it had not seen, the same settings reached UF1 {score['uf1']:.3f} (95 % interval over "
             f"{score['subjects']} subjects {low:.3f} to {high:.3f})"
         )
-    seen = f", {UNREAL}," if predictor.described != predictor.name else ""
-    return (
-        f"The network `{predictor.name}`{seen} names {', '.join(predictor.classes)}. {known}; see the bundle's README."
-    )
+    classes, seen = ", ".join(predictor.classes), f", {UNREAL}," if unreal else ""
+    return f"The network `{predictor.name}`{seen} names {classes}. {known}; see the bundle's README."
 
 
 def _teller(progress: Callable[..., Any]) -> Callable[[str, float, float], None]:

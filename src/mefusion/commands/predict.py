@@ -51,6 +51,7 @@ def predict(arguments: argparse.Namespace) -> int:
     bundle, arguments.recordings = take_bundle(arguments.recordings)
     if bool(arguments.recordings) == bool(arguments.clips):
         raise MefusionError("give recordings, as in mefusion-predict video.mp4, or clips with --clips manifest.csv")
+    require_first(arguments.recordings)
     from mefusion.inference.bundle import CARD
     from mefusion.inference.predictor import load_bundle
 
@@ -63,25 +64,23 @@ def predict(arguments: argparse.Namespace) -> int:
 
 
 def take_bundle(texts: Sequence[str]) -> tuple[Path, list[str]]:
-    """The bundle, which is the first argument if it is one and else that which comes with mefusion, and the rest.
+    """The bundle, which is the first argument if it is one and else that which comes with mefusion, and the rest."""
+    from mefusion.inference.bundle import SHIPPED, is_bundle
+
+    if texts and is_bundle(Path(texts[0])):
+        return Path(texts[0]), [*texts[1:]]
+    return SHIPPED, [*texts]
+
+
+def require_first(texts: Sequence[str]) -> None:
+    """Check that the first recording is there, since it may be a bundle whose name was mistyped.
 
     Raises:
-        MefusionError: the first argument is not there, so that it may be a bundle whose name was mistyped.
+        MefusionError: it is not.
     """
-    from mefusion.inference.bundle import DESCRIPTION, SHIPPED, is_bundle
-
-    first = next(iter(split_arguments(texts)[0]), None)
-    if first is None:
-        return SHIPPED, [*texts]
-    if not first.exists():
-        raise MefusionError(
-            f"{first} is not there: give recordings, and before them perhaps a bundle, a folder with {DESCRIPTION}"
-        )
-    if not is_bundle(first):
-        return SHIPPED, [*texts]
-    rest = [*texts]
-    del rest[next(number for number, text in enumerate(texts) if Path(text) == first)]
-    return first, rest
+    paths, _ = split_arguments(texts)
+    if paths and not paths[0].exists():
+        raise MefusionError(f"{paths[0]} is not there: give recordings, and before them a bundle or none")
 
 
 def predict_manifest(predictor: "Predictor", manifest: Path, output: Path, *, quiet: bool) -> int:

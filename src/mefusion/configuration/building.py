@@ -33,6 +33,7 @@ from mefusion.training.losses import Recognition, Task
 from mefusion.training.module import MERModule
 from mefusion.training.resume import AtomicCheckpointIO
 from mefusion.training.settings import Imbalance
+from mefusion.training.start import KeepFrozen, Start
 from mefusion.windows.datamodule import FoldData, Statistics
 from mefusion.windows.store import ClipStore
 
@@ -99,8 +100,13 @@ def make_network(settings: TrainSettings, tasks: Collection[str], num_classes: i
     return network
 
 
-def make_module(settings: TrainSettings, tasks: Mapping[str, Task], statistics: Statistics) -> MERModule:
-    """Make the LightningModule of network and tasks, with initial values from the training subjects' statistics."""
+def make_module(
+    settings: TrainSettings, tasks: Mapping[str, Task], statistics: Statistics, start: Start | None = None
+) -> MERModule:
+    """Make the LightningModule of network and tasks, with initial values from the training subjects' statistics.
+
+    If there is something to start from, its values replace those.
+    """
     network, counts = make_network(settings, tasks, len(statistics.class_counts)), statistics.class_counts
     recognition = tasks["recognition"]
     if type(recognition) is Recognition:
@@ -119,6 +125,8 @@ def make_module(settings: TrainSettings, tasks: Mapping[str, Task], statistics: 
             "fitted at once: choose none or class_weights"
         )
     module.initialise(statistics)
+    if start:
+        start.give(network)
     return module
 
 
@@ -133,7 +141,7 @@ def make_builder(experiment: Experiment, clips: ClipStore, study: Study, callbac
     """
     return Builder(
         data=functools.partial(make_data, experiment, clips),
-        module=functools.partial(make_module, experiment.settings, experiment.tasks),
+        module=functools.partial(make_module, experiment.settings, experiment.tasks, start=study.start),
         trainer=lambda run, needed: make_trainer(experiment, study, run, [*needed, *callbacks]),
     )
 
@@ -149,6 +157,7 @@ def make_trainer(experiment: Experiment, study: Study, run: Run, callbacks: Sequ
     """
     settings, names = experiment.settings, placeholder_values(study, run)
     own = _make_group("callbacks", settings.callbacks, names)
+    kept = [KeepFrozen(study.start.frozen)] if study.start.frozen else []
     loggers: list[Logger] = []
     if rank() == 0:
         named = _make_group("logger", settings.logger, names)
@@ -160,7 +169,7 @@ def make_trainer(experiment: Experiment, study: Study, run: Run, callbacks: Sequ
         L.Trainer,
         parts=(Profiler,),
         max_steps=settings.model.training.max_steps,
-        callbacks=[*callbacks, *own],
+        callbacks=[*callbacks, *kept, *own],
         logger=loggers,
         plugins=[AtomicCheckpointIO()],
         num_sanity_val_steps=0,

@@ -39,6 +39,8 @@ CALLBACKS_WITHOUT_EFFECT = (
 ADDED: Mapping[str, Any] = {
     "callbacks": {},
     "imbalance_tau": 1.0,
+    "model.init_from": None,
+    "model.freeze": [],
     "model.flow": {"strain": True, "normalisation": "pixels", "mirror_test": False},
     "model.optimizer.warmup": 0.15,
     "model.training.copies": 1,

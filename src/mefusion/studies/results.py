@@ -24,7 +24,7 @@ from mefusion.evaluation.predictions import (
     some,
 )
 from mefusion.evaluation.scoring import score, spread
-from mefusion.studies.record import has_score, left_out_phrase, load_study, planned_runs, task_reports
+from mefusion.studies.record import has_score, left_out_phrase, load_study, origin_phrase, planned_runs, task_reports
 from mefusion.studies.runs import Run
 
 
@@ -199,6 +199,8 @@ def headline(summary: Mapping[str, Any]) -> str:
         parts.append(f"not the whole download: {', '.join(partial)}")
     if left_out := left_out_phrase(summary["provenance"]):
         parts.append(left_out)
+    if origin := origin_phrase(summary["provenance"]):
+        parts.append(origin)
     return "; ".join([*parts, *_of_different_code(summary)])
 
 
