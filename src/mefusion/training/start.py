@@ -29,7 +29,7 @@ class Start:
         """
         network.load_state_dict({**network.state_dict(), **self.tensors})
         for part in frozen_parts(network, self.frozen):
-            part.requires_grad_(False).eval()
+            part.requires_grad_(False)
 
 
 def frozen_parts(network: nn.Module, names: Sequence[str]) -> Iterator[nn.Module]:
