@@ -185,7 +185,7 @@ def test_a_study_starts_from_the_authors_checkpoint(tmp_path):
     torch.save(CHECKPOINT.to_released(network), tmp_path / "fdp.pt")
     settings = settings_of("model=fdp_released", f"model.init_from={tmp_path / 'fdp.pt'}")
     nobody = pd.DataFrame({"content": [], "subject": []})
-    origin = read_origin(settings, ["recognition", "rank", "dynamic_image"], ["a", "b", "c"], nobody)
+    origin = read_origin(settings, ["recognition", "dynamic_image"], ["a", "b", "c"], nobody)
     assert len(origin.facts["anew"]) == 2  # weight and bias of five classes
     given = network.state_dict()
     assert all(torch.equal(tensor, given[name]) for name, tensor in origin.start.tensors.items())

@@ -1,8 +1,10 @@
 """Bundles of rendered motion: what may be exported, what their networks see, and where they give no answer."""
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from fake_recordings import Event, write_recording
 from trained import train_study
@@ -10,8 +12,9 @@ from trained import train_study
 import mefusion
 from mefusion.clips.motion import tvl1_flow
 from mefusion.clips.stream import Stream
+from mefusion.commands.predict import main as predict
 from mefusion.common.errors import MefusionError
-from mefusion.inference.bundle import CARD
+from mefusion.inference.bundle import CARD, SHIPPED, read_bundle
 from mefusion.inference.clips import predict_clips
 from mefusion.inference.events import recognise_events
 from mefusion.inference.export import export_study
@@ -144,3 +147,31 @@ def test_a_still_clip_of_a_manifest_is_told_and_has_no_row(drawn, predictor):
     assert table["clip_id"].tolist() == ["moves"]
     assert len(problems) == 1
     assert "still: not named, no motion to read" in problems[0]
+
+
+def test_a_video_is_named_by_the_bundle_that_comes_with_mefusion(drawn, tmp_path, capsys):
+    def run(*arguments):
+        with pytest.raises(SystemExit) as ended:
+            predict([*map(str, arguments), str(drawn.video), "--output", str(tmp_path / "out"), "--no-overlay"])
+        assert ended.value.code == 0
+        return capsys.readouterr().out
+
+    assert f"rendered motion only, and no real face: {SHIPPED / CARD}" in run()
+    events = pd.read_csv(tmp_path / "out" / "face" / "events.csv")
+    assert {*events["prediction"]} <= {"negative", "positive", "surprise"}
+    assert events["bundle"].unique().tolist() == [mefusion.load_bundle().name]
+    page = (tmp_path / "out" / "face" / "page.html").read_text()
+    assert "which has seen rendered motion only, and no real face" in page
+    shutil.copytree(SHIPPED, tmp_path / "own")
+    assert "The names come from" not in run(tmp_path / "own")
+
+
+def test_the_bundle_that_comes_with_mefusion_is_small_and_says_what_is_known():
+    assert sum(file.stat().st_size for file in SHIPPED.iterdir()) < 2e6
+    bundle = read_bundle(SHIPPED)
+    assert bundle.least_motion == LEAST_MOTION
+    assert [*bundle.facts["data"]["datasets"]] == ["synthetic_motion"]
+    assert bundle.facts["calibration"]["runs"] == 5
+    card = " ".join((SHIPPED / CARD).read_text().split())
+    assert "It has seen no picture of a face" in card
+    assert "it has **not** been measured" in card
