@@ -139,6 +139,7 @@ def make_builder(experiment: Experiment, clips: ClipStore, study: Study, callbac
         study: the study.
         callbacks: see `make_trainer`.
     """
+    callbacks = [*([KeepFrozen(study.start.frozen)] if study.start.frozen else []), *callbacks]
     return Builder(
         data=functools.partial(make_data, experiment, clips),
         module=functools.partial(make_module, experiment.settings, experiment.tasks, start=study.start),
@@ -157,7 +158,6 @@ def make_trainer(experiment: Experiment, study: Study, run: Run, callbacks: Sequ
     """
     settings, names = experiment.settings, placeholder_values(study, run)
     own = _make_group("callbacks", settings.callbacks, names)
-    kept = [KeepFrozen(study.start.frozen)] if study.start.frozen else []
     loggers: list[Logger] = []
     if rank() == 0:
         named = _make_group("logger", settings.logger, names)
@@ -169,7 +169,7 @@ def make_trainer(experiment: Experiment, study: Study, run: Run, callbacks: Sequ
         L.Trainer,
         parts=(Profiler,),
         max_steps=settings.model.training.max_steps,
-        callbacks=[*callbacks, *kept, *own],
+        callbacks=[*callbacks, *own],
         logger=loggers,
         plugins=[AtomicCheckpointIO()],
         num_sanity_val_steps=0,

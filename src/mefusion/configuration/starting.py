@@ -113,7 +113,10 @@ def _read_bundle(path: Path, settings: TrainSettings) -> Bundle:
     own = {name: value for name, value in model.network.items() if not name.startswith("_")}
     own |= {"clip_length": settings.clip_length}
     theirs = {name: value for name, value in bundle.arguments.items() if name not in OWN_TO_A_STUDY}
-    pairs = [("network", bundle.network, model.network["_target_"]), ("view", bundle.view, model.view)]
+    pairs: list[tuple[str, Any, Any]] = [
+        ("network", bundle.network, model.network["_target_"]),
+        ("view", bundle.view, model.view),
+    ]
     pairs += [(name, theirs.get(name), own.get(name)) for name in {**theirs, **own}]
     pairs += [(f"flow.{name}", getattr(bundle.flow, name), value) for name, value in vars(model.flow).items()]
     if differing := [f"{name}={first} and {second}" for name, first, second in pairs if first != second]:
@@ -137,7 +140,7 @@ def _released(path: Path, network: type[nn.Module]) -> Mapping[str, Tensor]:
             f"model.init_from={path}: {network.__name__} has no checkpoint of its authors; give a bundle's folder"
         )
     try:
-        return network.load_released(path).state_dict()  # type: ignore[operator]
+        return network.load_released(path).state_dict()
     except Exception as error:  # torch raises many kinds for a file that is none
         raise MefusionError(f"model.init_from={path} cannot be read ({first_line(error)}): copy it again") from error
 
