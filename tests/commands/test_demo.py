@@ -118,7 +118,8 @@ def served(bundle, tmp_path):
         process.communicate()
 
 
-PRESS = "[...document.querySelectorAll('button')].find(b => b.textContent.includes('Find and name')).click()"
+BUTTON = "[...document.querySelectorAll('button')].find(b => b.textContent.includes('Find and name'))"
+PRESS = f"{BUTTON}.click()"
 TEXT = "document.querySelector('#summary').innerText"
 
 
@@ -131,7 +132,9 @@ def test_a_video_goes_in_and_its_events_come_out(served, tmp_path):
     grey = write_video(tmp_path / "grey.mp4", [np.full((64, 64, 3), 99, np.uint8)] * 8)
     with browser(tmp_path / "profile") as tab:
         tab.open(address)
-        tab.wait("document.querySelector('input[type=file]') !== null")
+        tab.wait(
+            f"document.querySelector('input[type=file]') && {BUTTON} ? true : false"
+        )  # the page grows part by part
         tab.run(PRESS)
         tab.wait(f"{TEXT}.includes('Give a video first')")
         tab.choose_file("input[type=file]", grey)

@@ -122,6 +122,7 @@ def finish(experiment: "Experiment", study: "Study", *, done_before: int) -> flo
     """
     from mefusion.configuration import building
     from mefusion.studies.record import has_score
+    from mefusion.studies.references import summaries_beside
     from mefusion.studies.results import headline, pool, validation_uf1
 
     missing = [run.name for run in study.runs if not run.done]
@@ -140,7 +141,7 @@ def finish(experiment: "Experiment", study: "Study", *, done_before: int) -> flo
         report_to_launcher(complete=True, uf1=None, objective=objective, trained=trained)
         return objective
     result = pool(study.directory)
-    print(headline(result.summary))
+    print(headline(result.summary, summaries_beside(study.directory)))
     building.log_study(experiment, study, result.summary, result.predictions)
     # None under the rule oracle: a sweep must not maximise a score that was selected on the test subjects.
     uf1 = result.summary.get("uf1")

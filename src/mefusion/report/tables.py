@@ -8,7 +8,6 @@ from mefusion.evaluation import bootstrap, metrics
 from mefusion.evaluation.measures import Measure
 from mefusion.report.document import Table
 from mefusion.report.reading import (
-    REFERENCES,
     ReportedStudy,
     best_reference,
     same_study_under_other_rule,
@@ -16,6 +15,7 @@ from mefusion.report.reading import (
     swept_settings,
 )
 from mefusion.studies.record import left_out_phrase
+from mefusion.studies.references import REFERENCES
 
 MEAN_OF_FOLDS = "UF1, mean of folds"
 SCORES_NOTE = (

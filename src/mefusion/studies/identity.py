@@ -41,6 +41,8 @@ ADDED: Mapping[str, Any] = {
     "imbalance_tau": 1.0,
     "model.init_from": None,
     "model.freeze": [],
+    "model.network.flow_closed_form": False,
+    "model.network.image_detail": False,
     "model.flow": {"strain": True, "normalisation": "pixels", "mirror_test": False},
     "model.optimizer.warmup": 0.15,
     "model.training.copies": 1,

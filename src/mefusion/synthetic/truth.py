@@ -1,5 +1,6 @@
 """Compare prepared landmarks, alignment and flow with the exact ones of rendered clips."""
 
+import dataclasses
 from collections.abc import Iterable, Mapping
 
 import cv2
@@ -47,7 +48,8 @@ def landmark_errors(clip: Clip, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
 
 def head_motion(clip: Clip, arrays: Mapping[str, np.ndarray], stride: int) -> float:
     """Mean motion of the landmarks from frame f to f + stride by the head alone, px of the aligned frames."""
-    still = [transform(transform(clip.subject.landmarks, clip.head[t]), m) for t, m in enumerate(arrays["matrices"])]
+    rest = dataclasses.replace(clip, course=np.zeros_like(clip.course), blink_course=np.zeros_like(clip.blink_course))
+    still = [transform(rest.landmarks(t), m) for t, m in enumerate(arrays["matrices"])]
     return float(np.linalg.norm(np.subtract(still[stride:], still[:-stride]), axis=-1).mean())
 
 

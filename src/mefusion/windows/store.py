@@ -85,7 +85,8 @@ class ClipStore:
         self.clip_length, self.view = clip_length, view
         self.classes = tuple(classes)
         self.labels = np.array([self.classes.index(label) for label in self.index["label"]])
-        self.arrays = [view.read(folder / file) for file in self.index["file"]]
+        self.files = [folder / file for file in self.index["file"]]
+        self.arrays = [view.read(file) for file in self.files]
         self.spans = [
             view.spans(int(stride), clip_length, int(apex))
             for stride, apex in zip(self.index["stride"], self.index["apex_place"], strict=True)

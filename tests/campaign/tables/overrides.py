@@ -30,7 +30,7 @@ data.root                        null
 data.frames                      8 [8] [9,8] [a,b] null [1,1] [nan,nan]
 data.subjects                    0 -1 abc 1.5 null nan inf
 data.clips_per_class             0 abc null
-data.amplitude                   0 -1 abc nan inf null
+data.amplitude                   0 -1 abc nan inf null [2,1]
 data.size                        0 abc null 1.5
 data.seed                        -1 abc null 1.5
 data.portraits                   nowhere 3
