@@ -73,6 +73,30 @@ def test_the_table_has_each_event_with_probabilities_and_warnings():
     assert rows[-1] == ["2", "1:02.50 to 1:04.00", "macro", "", "", "", warning]
 
 
+def test_the_table_has_the_action_units_above_a_half_in_one_cell():
+    events = pd.DataFrame(
+        {
+            "event": [1, 2],
+            "kind": "micro",
+            "onset_time": 1.0,
+            "offset_time": 1.25,
+            "blink": 0.0,
+            "speech": False,
+            "prediction": ["happy", None],
+            "probability_happy": [1.0, np.nan],
+            "unit_6": [0.7, np.nan],
+            "unit_9": [0.5, np.nan],
+            "unit_12": [0.9, np.nan],
+            "warnings": ["", "not recognised: too short"],
+        }
+    )
+    text = describe("a.mp4", 2.0, events, [], ("happy",))
+    assert re.findall(r"<th>(.*?)</th>", text)[-2:] == ["units above .5", "warnings"]
+    rows = [re.findall(r"<td>(.*?)</td>", row) for row in text.split("<tr>")]
+    assert (rows[-2][-2:], rows[-1][-2]) == (["6+12", ""], "")
+    assert "units above" not in describe("a.mp4", 2.0, events.drop(columns=["unit_6", "unit_9", "unit_12"]), [], ())
+
+
 def free_port():
     with socket.socket() as found:
         found.bind((demo.HOST, 0))

@@ -63,6 +63,11 @@ def test_what_is_kept_beside_the_result_changes_no_name():
     assert name_of("keep_weights=true") == name_of()
 
 
+def test_the_method_of_flow_counts_and_where_it_is_measured_does_not():
+    assert name_of("flow=tvl1", "flow_device=cuda") == name_of()
+    assert len({name_of(), name_of("flow=dis"), name_of("flow=farneback")}) == 3
+
+
 def test_what_a_model_says_itself_may_be_said_again():
     assert name_of("imbalance=none", "imbalance_tau=1") == name_of()
     assert name_of("model=linear_flow", "imbalance=class_weights", "imbalance_tau=0.75") == name_of("model=linear_flow")

@@ -88,6 +88,15 @@ def test_a_window_is_cut_at_its_corner_and_steps_by_the_stride(store):
     np.testing.assert_array_equal(landmarks, arrays["landmarks"][[3, 5]] - (7, 4))
 
 
+def test_targets_of_whole_clips_come_with_each_of_their_windows(tmp_path):
+    units = np.arange(12, dtype=np.float32).reshape(6, 2)
+    store = ClipStore(write_clips(tmp_path), tmp_path, **SEEN, clip_targets={"action_units": units})
+    window = store.window(4, 0, store.centre(24))
+    batch = store.batch([4, 1, 4], [window] * 3)
+    assert batch.targets["action_units"].tolist() == [[8, 9], [2, 3], [8, 9]]
+    assert {*batch.targets} == {"flow", "landmarks", "action_units"}
+
+
 @pytest.fixture(scope="module")
 def shared_store(tmp_path_factory):
     """The same for all tests; to be read only."""

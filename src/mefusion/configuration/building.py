@@ -16,6 +16,7 @@ from torch import nn
 from mefusion.acceleration import channels_last, use_cpu_layers
 from mefusion.common.distributed import rank
 from mefusion.common.errors import MefusionError
+from mefusion.common.units import UNIT_TASK
 from mefusion.configuration.composition import Experiment
 from mefusion.configuration.objects import check_target, make
 from mefusion.configuration.schema import TrainSettings
@@ -34,6 +35,7 @@ from mefusion.training.module import MERModule
 from mefusion.training.resume import AtomicCheckpointIO
 from mefusion.training.settings import Imbalance
 from mefusion.training.start import KeepFrozen, Start
+from mefusion.training.units import ActionUnits
 from mefusion.windows.datamodule import FoldData, Statistics
 from mefusion.windows.store import ClipStore
 
@@ -118,6 +120,9 @@ def make_module(
             smoothing=settings.model.training.label_smoothing,
         )
     all_tasks = {**tasks, "recognition": recognition}
+    units = tasks.get(UNIT_TASK)
+    if type(units) is ActionUnits and statistics.unit_counts is not None:
+        all_tasks[UNIT_TASK] = ActionUnits.balanced(units.weight, statistics.unit_counts)
     module = MERModule(network, all_tasks, settings.model.optimizer, mean_shape=settings.model.mean_shape)
     if module.is_fitted and settings.imbalance not in (Imbalance.none, Imbalance.class_weights):
         raise MefusionError(

@@ -20,11 +20,15 @@ RESULTS = "0.1.0"
 
 SETTINGS_WITHOUT_EFFECT = (
     "cache_dir", "output_dir", "workers", "logger", "protocol.folds", "protocol.shard", "faces.folder",
-    "again", "accept_code", "keep_weights",
+    "flow_device", "again", "accept_code", "keep_weights",
     "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy", "trainer.sync_batchnorm",
     "trainer.enable_progress_bar", "trainer.enable_model_summary", "trainer.log_every_n_steps", "trainer.profiler",
 )  # fmt: skip
-"""Settings of folders, devices and what is run, which do not change results."""
+"""Settings of folders, devices and what is run, which do not change results.
+
+TV-L1 differs between devices as much as OpenCV's differs from itself once each pixel changes by a millionth of a grey
+level: tests/acceleration/test_tvl1.py.
+"""
 
 DATA_SETTINGS_WITHOUT_EFFECT = ("root", "portraits", "layout", "write_to", "allow_partial")
 """The same for sources, also for the sources of a pool."""
@@ -38,6 +42,7 @@ CALLBACKS_WITHOUT_EFFECT = (
 
 ADDED: Mapping[str, Any] = {
     "callbacks": {},
+    "flow": "tvl1",
     "imbalance_tau": 1.0,
     "model.init_from": None,
     "model.freeze": [],

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader
 
 from mefusion.common.distributed import own_share
+from mefusion.common.units import ABSENT, PRESENT, UNIT_TASK
 from mefusion.evaluation.folds import Fold
 from mefusion.windows.settings import Windows, WindowSettings
 from mefusion.windows.store import Batch, ClipStore, EpochSampler, TestWindows, TrainingWindows, normalised
@@ -27,12 +28,15 @@ class Statistics:
             are for values in 0..1.
         class_counts: [K], number of clips of each class.
         mean_shape: mean landmarks [68, 2] px of the centre crop; None if the view has no landmarks.
+        unit_counts: [units, 2], number of clips without and with each action unit; None if the store has no labels of
+            them.
     """
 
     mean: Tensor
     std: Tensor
     class_counts: Tensor
     mean_shape: Tensor | None = None
+    unit_counts: Tensor | None = None
 
 
 class FoldData(L.LightningDataModule):
@@ -98,7 +102,14 @@ class FoldData(L.LightningDataModule):
                 np.bincount(self.store.labels[self.train_clips], minlength=len(self.store.classes))
             ),
             mean_shape=_mean_shape(arrays, crop.left) if "landmarks" in arrays[0] else None,
+            unit_counts=self._unit_counts(),
         )
+
+    def _unit_counts(self) -> Tensor | None:
+        if UNIT_TASK not in self.store.clip_targets:
+            return None
+        labels = self.store.clip_targets[UNIT_TASK][self.train_clips]
+        return torch.from_numpy(np.stack([(labels == value).sum(axis=0) for value in (ABSENT, PRESENT)], axis=1))
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Shuffled, augmented windows of the training subjects."""

@@ -1,6 +1,6 @@
 """Keep prepared clips in memory, and cut windows from them."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -40,7 +40,7 @@ class Batch:
         label: [B], class numbers.
         clip: [B], row numbers of the clips in the store's index.
         targets: targets of the tasks, by name, as the view cuts them: flow [B, T-1, 2, S, S] px; landmarks
-            [B, T-1, 68, 2] px of frames 2..T; dynamic_image [B, S, S], 0..1.
+            [B, T-1, 68, 2] px of frames 2..T; dynamic_image [B, S, S], 0..1; and those that are known of whole clips.
     """
 
     inputs: Tensor
@@ -75,13 +75,23 @@ class ClipStore:
         classes: names of the classes, in order.
         clip_length: number of frames T of a window.
         view: cuts inputs and targets from a clip.
+        clip_targets: targets that are the same for all windows of a clip, by name: [clips, ...], in the index's order.
 
     Raises:
         MefusionError: a cache file is missing, damaged, or not for this view.
     """
 
-    def __init__(self, index: pd.DataFrame, folder: Path, *, classes: Sequence[str], clip_length: int, view: View):
-        self.index = index.reset_index(drop=True)
+    def __init__(
+        self,
+        index: pd.DataFrame,
+        folder: Path,
+        *,
+        classes: Sequence[str],
+        clip_length: int,
+        view: View,
+        clip_targets: Mapping[str, np.ndarray] | None = None,
+    ):
+        self.index, self.clip_targets = index.reset_index(drop=True), dict(clip_targets or {})
         self.clip_length, self.view = clip_length, view
         self.classes = tuple(classes)
         self.labels = np.array([self.classes.index(label) for label in self.index["label"]])
@@ -117,6 +127,7 @@ class ClipStore:
         """Make a batch of windows; `clips` has the row number of each window's clip."""
         tensors = {name: torch.from_numpy(array) for name, array in self.view.collate(windows).items()}
         inputs, rows = tensors.pop("inputs"), list(clips)
+        tensors |= {name: torch.from_numpy(values[rows]) for name, values in self.clip_targets.items()}
         return Batch(inputs, torch.from_numpy(self.labels[rows]), torch.tensor(rows), targets=tensors)
 
 

@@ -18,6 +18,7 @@ cache_dir                        null nowhere
 clip_length                      abc null 1 0 -3 1.5 nan [8] 9
 short_clips                      drop null
 missing_apex                     first null
+flow                             lucas_kanade null 3
 workers                          abc 1.5 [1]
 labels                           nine null
 labels.name                      [a]
@@ -139,6 +140,8 @@ cache_dir                        null [a]
 clip_length                      1 0 -3 abc null nan
 short_clips                      drop
 missing_apex                     first
+flow                             lucas_kanade null 3
+flow_device                      nowhere cuda:99
 labels                           nine
 data                             casme9
 data.frames                      8 [9,8] [a,b]
