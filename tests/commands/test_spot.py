@@ -179,9 +179,10 @@ def test_settings_and_files_are_told_apart(tmp_path, monkeypatch):
 
 
 def test_predict_needs_recordings_or_clips(tmp_path):
-    assert "give recordings" in str(ran(predict, tmp_path))
+    assert "give recordings" in str(ran(predict))
+    assert "holds no video" in str(ran(predict, tmp_path))
     assert "give recordings" in str(ran(predict, tmp_path, "a.mp4", "--clips", "manifest.csv"))
-    assert "is no bundle" in str(ran(predict, tmp_path, "a.mp4"))
+    assert "a.mp4 is not there: give recordings" in str(ran(predict, "a.mp4"))
 
 
 @pytest.mark.slow

@@ -1,17 +1,29 @@
 """Zero-shot recognition: trained on rendered motion, tested on flow images, through the real commands."""
 
 import json
+import shutil
 import sys
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+from composed import experiment_of, settings_of
 from imitations import write_small
+from safetensors.torch import load_file
 
 from mefusion.commands import prepare, train
+from mefusion.common.errors import MefusionError
+from mefusion.configuration.composition import load_clips, plan_study
+from mefusion.configuration.starting import read_origin
 from mefusion.evaluation.predictions import load_predictions
+from mefusion.inference.export import export_study
+from mefusion.models import FDP
+from mefusion.models.fdp.released import CHECKPOINT
+from mefusion.studies.record import origin_phrase, planned_runs
 from mefusion.synthetic.motion.generate import subject_motion
 from mefusion.synthetic.motion.settings import MotionSettings
+from mefusion.training.weights import load_weights
 
 SMALL = [f"data.sources.synthetic_motion.{setting}" for setting in ("subjects=2", "clips_per_class=1", "root=motion")]
 REAL = ["data.sources.flow_images.root=real"]
@@ -66,3 +78,116 @@ def test_rendered_motion_alone_is_a_dataset(monkeypatch, tmp_path, capsys):
     table = load_predictions(study)
     assert len(table) == 6
     assert np.isfinite(table.filter(like="probability").to_numpy()).all()
+
+
+TINY = [setting.replace("sources.synthetic_motion.", "") for setting in SMALL]
+TRAIN = ["data.root=real", "data.allow_partial=true", "trainer=smoke"]
+
+
+@pytest.fixture
+def bundle(real, monkeypatch, tmp_path):
+    """Of a network that has seen two rendered subjects."""
+    run(monkeypatch, prepare.main, "mefusion-prepare", "data=synthetic_motion", *TINY, "workers=1")
+    run(monkeypatch, prepare.main, "mefusion-prepare", "data=flow_images", *TRAIN[:1], "workers=1")
+    chosen = ["model=flow_cnn", "protocol=all", "trainer=smoke", "output_dir=all"]
+    run(monkeypatch, train.main, "mefusion-train", "data=synthetic_motion", *TINY, *chosen)
+    (study,) = (tmp_path / "all").iterdir()
+    return export_study(study, to=tmp_path / "bundle")
+
+
+def studies(folder):
+    return sorted(folder.glob("outputs/*"), key=lambda path: path.stat().st_ctime_ns)
+
+
+def test_a_study_starts_from_a_bundle_and_frozen_parts_keep_its_weights(bundle, monkeypatch, tmp_path, capsys):
+    chosen = ["+transfer=pretrain", *TRAIN, f"model.init_from={bundle}"]
+    run(monkeypatch, train.main, "mefusion-train", *chosen, "model.freeze=[features]", "keep_weights=true")
+    told = capsys.readouterr().out
+    assert told.count("trained on synthetic_motion") == 2  # at the beginning, and beside the scores
+    (frozen,) = studies(tmp_path)
+    facts = json.loads((frozen / "study.json").read_text())["init_from"]
+    assert (facts["name"], facts["datasets"], facts["anew"]) == ("bundle", ["synthetic_motion"], [])
+    first = load_file(bundle / "model.safetensors")
+    for run_ in planned_runs(frozen):
+        kept = load_weights(run_.weights).network
+        same = {name for name, tensor in kept.items() if torch.equal(tensor, first[name])}
+        assert same == {name for name in first if name.startswith("features.")}  # the statistics of batch norm as well
+    run(monkeypatch, train.main, "mefusion-train", *chosen, "keep_weights=true")
+    free = studies(tmp_path)[-1]
+    assert free != frozen
+    kept = load_weights(planned_runs(free)[0].weights).network
+    assert not torch.equal(kept["features.1.weight"], first["features.1.weight"])
+
+
+def test_what_a_study_starts_from_names_it_and_its_folder_does_not(bundle, tmp_path):
+    def name(start, *overrides):
+        experiment = experiment_of("+transfer=pretrain", *TRAIN, f"model.init_from={start}", *overrides)
+        return plan_study(experiment, load_clips(experiment)).name
+
+    shutil.copytree(bundle, tmp_path / "copy")
+    assert name(bundle) == name("copy")
+    assert len({name(bundle), name("null"), name(bundle, "model.freeze=[features]")}) == 3
+
+
+def refusal(*overrides):
+    experiment = experiment_of(*overrides)
+    with pytest.raises(MefusionError) as told:
+        plan_study(experiment, load_clips(experiment))
+    return str(told.value)
+
+
+def test_what_a_study_cannot_start_from_is_one_sentence(bundle, tmp_path):
+    start = ["+transfer=pretrain", *TRAIN]
+    given = f"model.init_from={bundle}"
+    (tmp_path / "empty").mkdir()
+    assert "model.init_from=empty is no bundle: give a folder" in refusal(*start, "model.init_from=empty")
+    assert "model.init_from=x.pt is not there" in refusal(*start, "model.init_from=x.pt")
+    checkpoint = f"model.init_from={bundle / 'model.safetensors'}"
+    assert "FlowCNN has no checkpoint of its authors" in refusal(*start, checkpoint)
+    other = refusal(*start, given, "model=ststnet")
+    assert "another network than model=ststnet: network=mefusion.models.FlowCNN and mefusion.models.STSTNet" in other
+    assert "channels=None and [8, 8]" in refusal(*start, given, "+model.network.channels=[8,8]")
+    assert "flow.mirror_test=True and False" in refusal(*start, given, "model.flow.mirror_test=false")
+    assert "model=linear_flow is fitted at once" in refusal(*start, given, "model=linear_flow")
+    unknown = refusal(*start, given, "model.freeze=[encoder]")
+    assert "model.freeze=encoder: FlowCNN has no such part; choose from features, features.1, " in unknown
+    assert "would freeze random weights" in refusal(*start, "model.init_from=null", "model.freeze=[features]")
+
+
+def test_a_bundle_that_has_seen_the_tested_subjects_is_refused(bundle):
+    seen = ["data=synthetic_motion", *TINY, "model=flow_cnn", "trainer=smoke", f"model.init_from={bundle}"]
+    assert "was trained on 6 of the 6 clips that this study tests, of the subjects " in refusal(*seen)
+    experiment = experiment_of(*seen, "protocol=all")  # tests no one
+    assert plan_study(experiment, load_clips(experiment)).start.tensors
+
+
+def test_a_head_of_other_classes_starts_anew_and_it_is_said(bundle, monkeypatch, capsys):
+    two = "labels.classes={smile:[positive],other:[negative,surprise]}"
+    chosen = ["+transfer=pretrain", *TRAIN, f"model.init_from={bundle}", two]
+    run(monkeypatch, train.main, "mefusion-train", *chosen)
+    assert "but for classifier.2.bias, classifier.2.weight" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("real")
+def test_rendered_and_real_train_together_and_each_real_subject_is_tested_once(monkeypatch, tmp_path):
+    run(monkeypatch, prepare.main, "mefusion-prepare", *POOL, *SMALL, *REAL, "workers=1")
+    datasets = {*pd.read_csv(next((tmp_path / "real").glob("*.csv")))["dataset"]}
+    chosen = ["data.allow_partial=true", f"protocol.test=[{','.join(datasets)}]", "trainer=smoke"]
+    run(monkeypatch, train.main, "mefusion-train", "+transfer=mixed", *SMALL, *REAL, *chosen)
+    (study,) = (tmp_path / "outputs").iterdir()
+    table = load_predictions(study)
+    assert len(table) == len(table.drop_duplicates(["subject", "clip_id"])) == 6
+    assert set(table["dataset"]) == datasets
+
+
+def test_a_study_starts_from_the_authors_checkpoint(tmp_path):
+    network = FDP(num_classes=5, variant="released")
+    torch.save(CHECKPOINT.to_released(network), tmp_path / "fdp.pt")
+    settings = settings_of("model=fdp_released", f"model.init_from={tmp_path / 'fdp.pt'}")
+    nobody = pd.DataFrame({"content": [], "subject": []})
+    origin = read_origin(settings, ["recognition", "dynamic_image"], ["a", "b", "c"], nobody)
+    assert len(origin.facts["anew"]) == 2  # weight and bias of five classes
+    given = network.state_dict()
+    assert all(torch.equal(tensor, given[name]) for name, tensor in origin.start.tensors.items())
+    assert len(origin.start.tensors) == len(given) - 2
+    assert "what that was trained on is not known" in origin_phrase({"init_from": origin.facts})

@@ -232,6 +232,12 @@ def test_named_datasets_are_tested_together():
     assert fold == Fold("samm-casme2", train=("smic/s1",), test=("casme2/sub01", "casme2/sub02", "samm/006"))
 
 
+def test_one_subject_is_left_out_of_the_named_datasets_and_the_others_always_train():
+    folds = make_folds("loso", THREE, test=["casme2"])
+    assert [fold.test for fold in folds] == [("casme2/sub01",), ("casme2/sub02",)]
+    assert folds[0].train == ("casme2/sub02", "samm/006", "smic/s1")
+
+
 def test_named_subjects_are_held_out():
     (fold,) = make_folds("holdout", THREE, test=["sub01", "smic/s1"])
     assert fold == Fold("holdout", train=("casme2/sub02", "samm/006"), test=("casme2/sub01", "smic/s1"))
@@ -247,8 +253,14 @@ def test_named_subjects_are_held_out():
         ("holdout", {"test": ["sub09"]}, "protocol.test: sub09 is no subject.*casme2/sub01.*smic/s1"),
         ("holdout", {"test": ["sub01", "sub02", "006", "s1"]}, "leave one to train on"),
         ("holdout", {"test": []}, "name some of the 4 subjects"),
+        (
+            "loso",
+            {"test": ["lab"]},
+            "protocol.test: lab is no dataset with labelled clips; choose from casme2, samm, smic",
+        ),
+        ("loso", {"test": []}, r"protocol.test=\[\] tests no one: choose from casme2, samm, smic"),
         ("loso", {"k": 3}, "protocol.k=3 has no meaning for protocol=loso: it is for protocol=kfold"),
-        ("kfold", {"test": ["s1"]}, "it is for protocol=cross_dataset or protocol=holdout"),
+        ("kfold", {"test": ["s1"]}, "it is for protocol=loso or protocol=cross_dataset or protocol=holdout"),
         ("bootstrap", {}, "protocol.name=bootstrap: choose from loso, kfold, cross_dataset, holdout"),
     ],
 )

@@ -1,4 +1,4 @@
-"""`mefusion-demo BUNDLE`: a page in the browser of this machine that finds and names the expressions of a video."""
+"""`mefusion-demo [BUNDLE]`: a page in the browser of this machine that finds and names the expressions of a video."""
 
 import argparse
 import os
@@ -53,8 +53,13 @@ def main(argv: Sequence[str] | None = None) -> None:
             serve(arguments.bundle, arguments.port, command=shlex.join([PROGRAM, *argv]))
 
 
-def serve(bundle: Path, port: int, *, command: str) -> None:
+def serve(bundle: Path | None, port: int, *, command: str) -> None:
     """Serve the page on this machine only, until the process is stopped; then remove what was uploaded.
+
+    Args:
+        bundle: names the expressions; None means that which comes with mefusion.
+        port: of the page.
+        command: that the results tell.
 
     Raises:
         MefusionError: gradio is not installed, the bundle cannot be used on recordings, or the port is in use.
@@ -63,10 +68,11 @@ def serve(bundle: Path, port: int, *, command: str) -> None:
         folder = Path(temporary)
         gradio = import_gradio(folder / "uploads")
         from mefusion.commands.demo_page import Analysis, make_page
+        from mefusion.inference.bundle import SHIPPED
         from mefusion.inference.events import require_faces
         from mefusion.inference.predictor import load_bundle
 
-        predictor = load_bundle(bundle)
+        predictor = load_bundle(bundle or SHIPPED)
         require_faces(predictor)
         analysis = Analysis(predictor, folder, command)
         try:
@@ -158,7 +164,14 @@ def _parser() -> argparse.ArgumentParser:
         description="Open a page in the browser of this machine that finds and names the expressions of a video.",
         epilog="A name is a guess of a network about a movement. It is not what a person feels, and no sign of a lie.",
     )
-    parser.add_argument("bundle", metavar="BUNDLE", type=Path, help="folder that mefusion-export has written")
+    parser.add_argument(
+        "bundle",
+        metavar="BUNDLE",
+        type=Path,
+        nargs="?",
+        help="folder that mefusion-export has written (default: the bundle that comes with mefusion, which has seen "
+        "rendered motion only)",
+    )
     parser.add_argument("--port", metavar="PORT", type=_port, default=PORT, help=f"of the page (default: {PORT})")
     return parser
 

@@ -14,7 +14,7 @@ from mefusion.clips.stream import Stream
 from mefusion.commands.recording import process
 from mefusion.commands.spot import resolve_spotting
 from mefusion.common.errors import MefusionError
-from mefusion.inference.predictor import Predictor
+from mefusion.inference.predictor import UNREAL, Predictor
 from mefusion.report.recording.curves import clock
 from mefusion.report.recording.page import PROBABILITY, warnings_of
 from mefusion.report.recording.units import present_units, units_of
@@ -207,15 +207,17 @@ def make_page(gradio: Any, analysis: Analysis, *, title: str) -> Any:
 
 def introduce(predictor: Predictor) -> str:
     """A sentence on the network: its name, its classes and how good it is known to be."""
-    score = predictor.facts.get("score")
+    score, unreal = predictor.facts.get("score"), predictor.described != predictor.name
     known = "Nothing is known of how often it is right"
     if score and score.get("uf1_interval"):
         low, high = score["uf1_interval"]
+        kind = "rendered subjects" if unreal else "subjects"
         known = (
-            f"On subjects that it had not seen, the same settings reached UF1 {score['uf1']:.3f} (95 % interval over "
+            f"On {kind} that it had not seen, the same settings reached UF1 {score['uf1']:.3f} (95 % interval over "
             f"{score['subjects']} subjects {low:.3f} to {high:.3f})"
         )
-    return f"The network `{predictor.name}` names {', '.join(predictor.classes)}. {known}; see the bundle's README."
+    classes, seen = ", ".join(predictor.classes), f", {UNREAL}," if unreal else ""
+    return f"The network `{predictor.name}`{seen} names {classes}. {known}; see the bundle's README."
 
 
 def _teller(progress: Callable[..., Any]) -> Callable[[str, float, float], None]:

@@ -1,4 +1,4 @@
-"""`mefusion-predict BUNDLE VIDEO...`: spot recordings and name their events; or name clips that are cut already."""
+"""`mefusion-predict [BUNDLE] VIDEO...`: spot recordings and name their events; or name clips that are cut already."""
 
 import argparse
 import shlex
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mefusion.commands.spot import KEPT, add_arguments, spot
+from mefusion.commands.spot import KEPT, add_arguments, split_arguments, spot
 from mefusion.common.errors import MefusionError
 from mefusion.common.stopping import stoppable
 
@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from mefusion.inference.predictor import Predictor
 
 PROGRAM = "mefusion-predict"
+
+CAVEAT = (
+    "The names come from the bundle that comes with mefusion, which has seen rendered motion only, and no real face: "
+    "{card}"
+)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -43,16 +48,39 @@ def predict(arguments: argparse.Namespace) -> int:
     Raises:
         MefusionError: there is nothing to predict, or the bundle cannot be used.
     """
+    bundle, arguments.recordings = take_bundle(arguments.recordings)
     if bool(arguments.recordings) == bool(arguments.clips):
-        raise MefusionError(
-            "give recordings, as in mefusion-predict BUNDLE video.mp4, or clips with --clips manifest.csv"
-        )
+        raise MefusionError("give recordings, as in mefusion-predict video.mp4, or clips with --clips manifest.csv")
+    require_first(arguments.recordings)
+    from mefusion.inference.bundle import CARD
     from mefusion.inference.predictor import load_bundle
 
-    predictor = load_bundle(arguments.bundle)
+    predictor = load_bundle(bundle)
+    if predictor.is_shipped and not arguments.quiet:
+        print(CAVEAT.format(card=bundle / CARD), flush=True)
     if arguments.clips:
         return predict_manifest(predictor, arguments.clips, Path(arguments.output), quiet=arguments.quiet)
     return spot(arguments, predictor)
+
+
+def take_bundle(texts: Sequence[str]) -> tuple[Path, list[str]]:
+    """The bundle, which is the first argument if it is one and else that which comes with mefusion, and the rest."""
+    from mefusion.inference.bundle import SHIPPED, is_bundle
+
+    if texts and is_bundle(Path(texts[0])):
+        return Path(texts[0]), [*texts[1:]]
+    return SHIPPED, [*texts]
+
+
+def require_first(texts: Sequence[str]) -> None:
+    """Check that the first recording is there, since it may be a bundle whose name was mistyped.
+
+    Raises:
+        MefusionError: it is not.
+    """
+    paths, _ = split_arguments(texts)
+    if paths and not paths[0].exists():
+        raise MefusionError(f"{paths[0]} is not there: give recordings, and before them a bundle or none")
 
 
 def predict_manifest(predictor: "Predictor", manifest: Path, output: Path, *, quiet: bool) -> int:
@@ -86,10 +114,11 @@ def predict_manifest(predictor: "Predictor", manifest: Path, output: Path, *, qu
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
-        description="Find the expressions in recordings and name them by a trained network; or name clips.",
+        description="Find the expressions in recordings and name them by a trained network; or name clips. The first "
+        "argument may be a bundle, a folder that mefusion-export has written; without one, the bundle that comes with "
+        "mefusion is used, which has seen rendered motion only.",
         epilog="A name is a guess of a network about a movement. It is not what a person feels, and no sign of a lie.",
     )
-    parser.add_argument("bundle", metavar="BUNDLE", type=Path, help="folder that mefusion-export has written")
     add_arguments(parser, output="outputs/predict", recordings="*")
     parser.add_argument(
         "--clips", metavar="MANIFEST", type=Path, help="a manifest.csv of clips that are cut already, see the docs"

@@ -59,7 +59,7 @@ def process(
         spotted = spotted.with_events(events)
         problems += unused
     with shown("overlay" if overlay else "page") as say:
-        bundle = predictor.name if predictor else ""
+        bundle = predictor.described if predictor else ""
         show_result(stream, spotted, command=command, overlay=overlay, bundle=bundle, say=say)
     note_shown(folder, problems, network=network)
     return spotted, problems

@@ -41,7 +41,7 @@ def train(config: "DictConfig") -> float | None:
     from mefusion.common.distributed import rank
     from mefusion.configuration import building, processes
     from mefusion.studies.code import require_same_code
-    from mefusion.studies.record import left_out_phrase
+    from mefusion.studies.record import left_out_phrase, origin_phrase
     from mefusion.studies.study import run_study
     from mefusion.training.callbacks import progress_bar
 
@@ -58,6 +58,8 @@ def train(config: "DictConfig") -> float | None:
     say(f"{study.directory}: {len(clips.index)} clips of {subjects} subjects, {tasks}, {settings.protocol.name}")
     if left_out := left_out_phrase(study.facts):
         say(f"{left_out}, see {experiment.preparation.cache / 'failures.csv'}")
+    if origin := origin_phrase(study.facts):
+        say(origin)
     if settings.rule == "oracle":
         say("rule=oracle selects the best epoch on the test subjects: its scores are named oracle and are not results")
     with processes.report_errors_once(), progress_bar(sum(not run.done for run in chosen)) as shown:

@@ -34,6 +34,7 @@ from mefusion.training.losses import Recognition, Task
 from mefusion.training.module import MERModule
 from mefusion.training.resume import AtomicCheckpointIO
 from mefusion.training.settings import Imbalance
+from mefusion.training.start import KeepFrozen, Start
 from mefusion.training.units import ActionUnits
 from mefusion.windows.datamodule import FoldData, Statistics
 from mefusion.windows.resident import fit_on_gpu
@@ -108,8 +109,13 @@ def make_network(settings: TrainSettings, tasks: Collection[str], num_classes: i
     return network
 
 
-def make_module(settings: TrainSettings, tasks: Mapping[str, Task], statistics: Statistics) -> MERModule:
-    """Make the LightningModule of network and tasks, with initial values from the training subjects' statistics."""
+def make_module(
+    settings: TrainSettings, tasks: Mapping[str, Task], statistics: Statistics, start: Start | None = None
+) -> MERModule:
+    """Make the LightningModule of network and tasks, with initial values from the training subjects' statistics.
+
+    If there is something to start from, its values replace those.
+    """
     network, counts = make_network(settings, tasks, len(statistics.class_counts)), statistics.class_counts
     recognition = tasks["recognition"]
     if type(recognition) is Recognition:
@@ -131,6 +137,8 @@ def make_module(settings: TrainSettings, tasks: Mapping[str, Task], statistics: 
             "fitted at once: choose none or class_weights"
         )
     module.initialise(statistics)
+    if start:
+        start.give(network)
     return module
 
 
@@ -143,9 +151,10 @@ def make_builder(experiment: Experiment, clips: ClipStore, study: Study, callbac
         study: the study.
         callbacks: see `make_trainer`.
     """
+    callbacks = [*([KeepFrozen(study.start.frozen)] if study.start.frozen else []), *callbacks]
     return Builder(
         data=functools.partial(make_data, experiment, clips),
-        module=functools.partial(make_module, experiment.settings, experiment.tasks),
+        module=functools.partial(make_module, experiment.settings, experiment.tasks, start=study.start),
         trainer=lambda run, needed: make_trainer(experiment, study, run, [*needed, *callbacks]),
     )
 

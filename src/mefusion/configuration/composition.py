@@ -25,6 +25,7 @@ from mefusion.configuration.cli import configuration_folder
 from mefusion.configuration.objects import check_target, make, modules_of_targets
 from mefusion.configuration.preparing import Preparation, plan_preparation, require_folder_name, typed_settings
 from mefusion.configuration.schema import ProtocolOptions, TrainSettings
+from mefusion.configuration.starting import read_origin
 from mefusion.configuration.targets import clip_targets
 from mefusion.configuration.using import facts_for_use
 from mefusion.datasets.labels import classes_of_clips, label_clips
@@ -216,8 +217,10 @@ def plan_study(experiment: Experiment, clips: ClipStore) -> Study:
             "give rule=last, rule=average or rule=inner_val"
         )
     tested = clips.index[clips.index["subject"].isin({subject for fold in folds for subject in fold.test})]
+    origin = read_origin(settings, experiment.tasks, clips.classes, tested)
+    model = {**experiment.plain["model"], "init_from": origin.digest}
     content = study_content(
-        experiment.plain,
+        {**experiment.plain, "model": model},
         backend=backend,
         tasks=_task_settings(experiment),
         datasets=set(clips.index["dataset"]),
@@ -255,6 +258,8 @@ def plan_study(experiment: Experiment, clips: ClipStore) -> Study:
         "code": code_digest([type(clips.view).__module__, *modules_of_targets(named)]),
         "device": provenance.device_name(settings.trainer["accelerator"]),
     }
+    if origin.facts:
+        facts["init_from"] = origin.facts
     if not tested.size or settings.keep_weights:
         facts |= facts_for_use(experiment.preparation, clips.index)
     return Study(
@@ -267,6 +272,7 @@ def plan_study(experiment: Experiment, clips: ClipStore) -> Study:
         rule=settings.rule,
         validation=protocol.validation,
         keep_weights=settings.keep_weights,
+        start=origin.start,
     )
 
 

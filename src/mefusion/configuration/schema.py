@@ -170,6 +170,9 @@ class ModelSettings:
         mean_shape: see `mefusion.training.module.MERModule`.
         compile: whether torch.compile is used.
         channels_last: see `mefusion.acceleration.channels_last`.
+        init_from: a bundle, or a checkpoint of the authors of MOL or FDP, whose weights the networks start from;
+            `rendered-motion` is the bundle that comes with mefusion.
+        freeze: names of parts of the network that keep these weights.
     """
 
     name: str = MISSING
@@ -184,6 +187,8 @@ class ModelSettings:
     mean_shape: bool = False
     compile: bool = False
     channels_last: bool = False
+    init_from: str | None = None
+    freeze: list[str] = field(default_factory=list)
 
     @property
     def image_size(self) -> int:

@@ -52,6 +52,30 @@ def leave_one_subject_out(subjects: Iterable[str]) -> list[Fold]:
     return [_fold(_subject_fold_name(subject), ordered, {subject}) for subject in ordered]
 
 
+def leave_out_of_datasets(clips: pd.DataFrame, *, test: Sequence[str] | None = None) -> list[Fold]:
+    """One fold for each subject, or for each of some datasets; the subjects of the others train in every fold.
+
+    Args:
+        clips: labelled clips with the columns dataset and subject.
+        test: datasets whose subjects are tested; None means all.
+
+    Raises:
+        MefusionError: there are fewer than two subjects, or a dataset does not exist.
+    """
+    folds = leave_one_subject_out(clips["subject"])
+    if test is None:
+        return folds
+    present = sorted({*clips["dataset"]})
+    if unknown := [name for name in map(str, test) if name not in present]:
+        raise MefusionError(
+            f"protocol.test: {unknown[0]} is no dataset with labelled clips; choose from {', '.join(present)}"
+        )
+    tested = {*clips["subject"][clips["dataset"].isin([*map(str, test)])]}
+    if not tested:
+        raise MefusionError(f"protocol.test=[] tests no one: choose from {', '.join(present)}")
+    return [fold for fold in folds if tested.issuperset(fold.test)]
+
+
 def k_fold(clips: pd.DataFrame, *, k: int = 5, seed: int = 0) -> list[Fold]:
     """Split the subjects into k groups with about equal shares of each class's clips; each group is tested once.
 
@@ -159,7 +183,7 @@ def train_on_all(clips: pd.DataFrame) -> list[Fold]:
 
 
 PROTOCOLS: Mapping[str, Callable[..., list[Fold]]] = {
-    "loso": lambda clips: leave_one_subject_out(clips["subject"]),
+    "loso": leave_out_of_datasets,
     "kfold": k_fold,
     "cross_dataset": cross_dataset,
     "holdout": hold_out,

@@ -38,6 +38,9 @@ MOST_OF_A_WINDOW = 2**26  # pixels
 MOST_ENLARGED = 20
 TEMPERATURES = (0.01, 100)
 
+SHIPPED = Path(__file__).parents[1] / "bundles" / "rendered-motion"
+"""The bundle that comes with mefusion: a network that has seen rendered motion only."""
+
 _ENTRIES: Mapping[str, type | tuple[type, ...]] = {
     "name": str,
     "network": dict,
@@ -74,6 +77,8 @@ class Bundle:
         temperature: the clip's probabilities are raised to the power 1 / temperature, and divided by their sum.
         labels: the label scheme.
         flow: what a network of flow images sees.
+        least_motion: a clip whose motion is smaller shows nothing that the network could name, px of the aligned
+            picture, see `mefusion.inference.likeness.motion_size`; 0 where every clip is named.
         units: numbers of the action units that the network tells, in the order of its output; most tell none.
     """
 
@@ -91,6 +96,7 @@ class Bundle:
     temperature: float
     labels: Scheme
     flow: FlowSettings = field(default_factory=FlowSettings)
+    least_motion: float = 0.0
     units: tuple[int, ...] = ()
 
 
@@ -240,9 +246,22 @@ def _bundle(folder: Path, content: Mapping[str, Any]) -> Bundle:
         temperature=temperature,
         labels=typed(Scheme, content["labels"], "labels"),
         flow=typed(FlowSettings, content["flow"], "flow") if content.get("flow") else FlowSettings(),
+        least_motion=_least_motion(content.get("least_motion", 0.0)),
         units=_units(content.get(UNIT_TASK)),
         **values,
     )
+
+
+def _least_motion(value: Any) -> float:
+    motion = typed(float, value, "least_motion")
+    if not 0 <= motion <= MOST_PIXELS:
+        raise ValueError(f"least_motion is {motion}, not from 0 to {MOST_PIXELS} px")
+    return motion
+
+
+def is_bundle(folder: Path) -> bool:
+    """Whether a folder is meant as a bundle, perhaps one that lacks a file."""
+    return any((folder / name).exists() for name in (DESCRIPTION, WEIGHTS))
 
 
 def _units(value: Any) -> tuple[int, ...]:

@@ -58,6 +58,9 @@ def predict_clips(
             arguments=(rows, predictor.inputs, predictor.facts["data"]),
         )
     )
+    for number, found in prepared.items():
+        if isinstance(found, PreparedClip) and (still := predictor.no_motion(found)):
+            prepared[number] = f"not named, {still}"
     usable = [number for number in range(len(rows)) if isinstance(prepared[number], PreparedClip)]
     problems = []
     for number, found in sorted(prepared.items()):

@@ -53,8 +53,8 @@ def recognise_events(
 
     Returns:
         The events with `prediction`, `probability_<class>`, `unit_<n>` if the network tells units, `bundle` and
-        `warnings`: how an event is unlike what the network was trained on. These are empty for an event that cannot be
-        used. And one sentence for each of those.
+        `warnings`: how an event is unlike what the network was trained on, or that it shows no motion to read, and then
+        has no prediction. An event that cannot be used has warnings only, and there is one sentence for each of those.
 
     Raises:
         MefusionError: the network cannot be used on recordings.
@@ -100,10 +100,12 @@ def _recognise(predictor: Predictor, event: _Event, spotted: Spotted, *, own_lan
         landmarks=landmarks if own else None,
         origin=f"event {event.row['event']} of {spotted.recording}",
     )
-    answers = predictor.answers([clip])
-    (probabilities,), (units,) = answers.probabilities, answers.units
     picture, points = event.frames[len(landmarks) // 2], landmarks[len(landmarks) // 2]
     told = differences(predictor.facts["data"], predictor.inputs.preparation, picture, points, spotted.facts.fps)
+    if still := predictor.no_motion(clip):
+        return {"bundle": predictor.name, "warnings": "; ".join([still, *told])}
+    answers = predictor.answers([clip])
+    (probabilities,), (units,) = answers.probabilities, answers.units
     return {
         "prediction": predictor.classes[int(probabilities.argmax())],
         **{PROBABILITY + name: value for name, value in zip(predictor.classes, probabilities.tolist(), strict=True)},

@@ -31,6 +31,7 @@ from mefusion.inference.bundle import (
 from mefusion.inference.networks import build_network
 from mefusion.inference.onnx import require_onnx, write_onnx
 from mefusion.inference.predictor import Predictor
+from mefusion.inference.rendered import recording_settings
 from mefusion.inference.scores import Score, read_score
 from mefusion.studies.record import has_score, load_study, planned_runs, read_config
 from mefusion.studies.runs import Run
@@ -124,11 +125,7 @@ def read_trained(directory: Path) -> TrainedStudy:
     config = read_config(directory)
     if not all(isinstance(facts.get(name), dict) for name in ("trained_on", "preparation")):
         raise MefusionError(f"{directory / 'study.json'} does not say what it was trained on: run the study again")
-    if facts["trained_on"].get("flow_images"):
-        raise MefusionError(
-            f"{directory} was trained on ready-made flow images, of which it is not known how to make them from a "
-            "recording: train on the frames themselves"
-        )
+    recording_settings(directory, facts, config)
     return TrainedStudy(directory, facts, config, run, weights)
 
 
@@ -189,7 +186,7 @@ def describe(study: TrainedStudy, score: Score | None) -> dict[str, Any]:
         "clip_length": config["clip_length"],
         "windows": model["training"]["windows"],
         "flow": model.get("flow", {}),
-        "preparation": facts["preparation"],
+        **recording_settings(study.directory, facts, config),
         "normalisation": {name: getattr(statistics, name).flatten().tolist() for name in ("mean", "std")},
         "class_counts": dict(zip(facts["classes"], statistics.class_counts.tolist(), strict=True)),
         "temperature": score.temperature if score else 1.0,

@@ -10,6 +10,7 @@ import numpy as np
 from mefusion.clips.video import read_clip
 from mefusion.common.errors import MefusionError
 from mefusion.faces.detectors import make_backend
+from mefusion.inference.likeness import motion_size
 from mefusion.preparation.arrays import FLOWS, random_clip
 from mefusion.preparation.checking import stride_of
 from mefusion.preparation.clips import prepare_frames, too_few_frames
@@ -30,11 +31,13 @@ class PreparedClip:
             was changed, or empty), and, where faces were looked for, `faces` (most in a picture),
             `frames_without_face` and `edge`.
         landmarks: [68, 2] px in the picture in the middle of the clip; None if there are none.
+        motion: see `mefusion.inference.likeness.motion_size`, px; None if the network does not see flow.
     """
 
     windows: Sequence[Window]
     facts: dict[str, str]
     landmarks: np.ndarray | None = None
+    motion: float | None = None
 
 
 @dataclass(frozen=True)
@@ -99,7 +102,8 @@ class InputMaker:
         )
         stride = stride_of(int(facts["n_frames"]), settings)
         windows = self.cut(view, view.take(arrays), stride=stride, apex=int(facts["apex_place"]))
-        return PreparedClip(windows, facts, _middle_landmarks(arrays))
+        flow = arrays.get("onset_apex_flow")
+        return PreparedClip(windows, facts, _middle_landmarks(arrays), None if flow is None else motion_size(flow))
 
     def example(self) -> Window:
         """A window of random pictures, to try a network on."""

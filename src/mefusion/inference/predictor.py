@@ -12,11 +12,12 @@ from torch import Tensor, nn
 from mefusion.acceleration import use_cpu_layers
 from mefusion.common.errors import MefusionError, first_line
 from mefusion.evaluation.calibration import with_temperature
-from mefusion.inference.bundle import DESCRIPTION, Bundle, input_maker, read_bundle, unusable
+from mefusion.inference.bundle import DESCRIPTION, SHIPPED, Bundle, input_maker, read_bundle, unusable
 from mefusion.inference.inputs import PreparedClip
 from mefusion.inference.networks import build_network
 from mefusion.windows.store import normalised
 
+MOTION, UNREAL = "synthetic_motion", "which has seen rendered motion only, and no real face"
 BATCH_SIZE = 16  # windows; more take more memory, and hardly less time
 
 
@@ -33,11 +34,13 @@ class Answers:
     units: np.ndarray
 
 
-def load_bundle(folder: str | Path, *, device: str = "cpu", network: type[nn.Module] | None = None) -> "Predictor":
+def load_bundle(
+    folder: str | Path = SHIPPED, *, device: str = "cpu", network: type[nn.Module] | None = None
+) -> "Predictor":
     """Load a bundle, to predict clips with it.
 
     Args:
-        folder: of the bundle, which `mefusion-export` has written.
+        folder: of the bundle, which `mefusion-export` has written; by default that which comes with mefusion.
         device: `cpu`, or `cuda` for a GPU.
         network: the class of a network that is none of `mefusion.models`; a bundle itself never runs code.
 
@@ -92,6 +95,16 @@ class Predictor:
         return str(self.bundle.facts["name"])
 
     @property
+    def described(self) -> str:
+        """Its name, and what has to be known wherever its answers are shown."""
+        return f"{self.name}, {UNREAL}" if {*self.facts["data"].get("datasets", {})} == {MOTION} else self.name
+
+    @property
+    def is_shipped(self) -> bool:
+        """Whether it is the bundle that comes with mefusion."""
+        return self.bundle.folder.resolve() == SHIPPED.resolve()
+
+    @property
     def classes(self) -> tuple[str, ...]:
         """Names of the classes."""
         return self.bundle.classes
@@ -118,9 +131,12 @@ class Predictor:
             class -> probability; they sum to 1.
 
         Raises:
-            MefusionError: the clip cannot be read, or has no face.
+            MefusionError: the clip cannot be read, has no face, or shows no motion to read.
         """
-        (probabilities,) = self.probabilities([self.prepare(clip, apex=apex, landmarks=landmarks)])
+        prepared = self.prepare(clip, apex=apex, landmarks=landmarks)
+        if still := self.no_motion(prepared):
+            raise MefusionError(f"{clip if isinstance(clip, str | Path) else 'the clip'} shows {still}")
+        (probabilities,) = self.probabilities([prepared])
         return dict(zip(self.classes, probabilities.tolist(), strict=True))
 
     def prepare(
@@ -137,6 +153,13 @@ class Predictor:
             MefusionError: the clip cannot be read, or has no face.
         """
         return self.inputs(clip, apex=apex, landmarks=landmarks, origin=origin)
+
+    def no_motion(self, clip: PreparedClip) -> str:
+        """Says that a prepared clip moves too little to be named; empty if it does not, or if the network names all."""
+        least = self.bundle.least_motion
+        if clip.motion is None or clip.motion >= least:
+            return ""
+        return f"no motion to read: {clip.motion:.2f} px, below {least:g} px of the aligned face"
 
     def probabilities(self, clips: Sequence[PreparedClip]) -> np.ndarray:
         """Probabilities of the classes alone, see `answers`: float64 [clips, classes]."""

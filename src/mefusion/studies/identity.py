@@ -45,6 +45,8 @@ ADDED: Mapping[str, Any] = {
     "callbacks": {},
     "flow": "tvl1",
     "imbalance_tau": 1.0,
+    "model.init_from": None,
+    "model.freeze": [],
     "model.network.flow_closed_form": False,
     "model.network.image_detail": False,
     "model.flow": {"strain": True, "normalisation": "pixels", "mirror_test": False},

@@ -214,6 +214,22 @@ def left_out_phrase(study: Mapping[str, Any]) -> str:
     return phrase + (f"; no clip is left of {some(lost)})" if lost else ")")
 
 
+def origin_phrase(study: Mapping[str, Any]) -> str:
+    """What a study started from, and what has to be known of it; empty where it started from nothing.
+
+    Args:
+        study: what `load_study` returns.
+    """
+    origin = study.get("init_from")
+    if not origin:
+        return ""
+    told = f"started from {origin['name']} ({origin['digest']})"
+    if not origin["datasets"]:
+        return f"{told}; what that was trained on is not known: if it has seen the tested subjects, this is no result"
+    anew = f", but for {', '.join(origin['anew'])}" if origin["anew"] else ""
+    return f"{told}, trained on {', '.join(origin['datasets'])}{anew}"
+
+
 def planned_runs(directory: str | Path, study: Mapping[str, Any] | None = None) -> list[Run]:
     """All runs of a study, done or not: each fold with each seed, sorted by fold.
 

@@ -24,7 +24,7 @@ from mefusion.evaluation.predictions import (
     some,
 )
 from mefusion.evaluation.scoring import score, spread
-from mefusion.studies.record import has_score, left_out_phrase, load_study, planned_runs, task_reports
+from mefusion.studies.record import has_score, left_out_phrase, load_study, origin_phrase, planned_runs, task_reports
 from mefusion.studies.references import best_reference
 from mefusion.studies.runs import Run
 
@@ -207,6 +207,8 @@ def headline(summary: Mapping[str, Any], beside: Sequence[Mapping[str, Any]] = (
         parts.append(f"not the whole download: {', '.join(partial)}")
     if left_out := left_out_phrase(summary["provenance"]):
         parts.append(left_out)
+    if origin := origin_phrase(summary["provenance"]):
+        parts.append(origin)
     return "; ".join([*parts, *_of_different_code(summary)])
 
 

@@ -27,6 +27,7 @@ from mefusion.training.loggers import finish_loggers
 from mefusion.training.module import MERModule, Prediction
 from mefusion.training.resume import FoldCallback, Resumed, last_checkpoint, read_checkpoint, require_fit, trim_log
 from mefusion.training.settings import Rule
+from mefusion.training.start import Start
 from mefusion.training.weights import save_weights
 from mefusion.windows.datamodule import FoldData, Statistics
 from mefusion.windows.store import ClipStore, TestWindows
@@ -45,6 +46,7 @@ class Study:
         rule: which weights predict.
         validation: share of the training subjects that the rule `inner_val` uses for validation.
         keep_weights: whether each fold keeps its weights, beside its predictions.
+        start: what the networks start from.
     """
 
     directory: Path
@@ -55,6 +57,7 @@ class Study:
     rule: Rule
     validation: float
     keep_weights: bool = False
+    start: Start = field(default_factory=Start)
 
     @property
     def name(self) -> str:

@@ -11,6 +11,9 @@ SCHEME = "three"  # whose emotions are shown
 SIZES = (28, 56, 112)
 RANGES = ("eyes", "mouth", "interocular")
 
+CANVAS = {"eyes": 0.34, "mouth": 0.69, "interocular": 0.38}
+"""Where faces are in the aligned pictures of `mefusion-prepare`: means, in sides of the picture."""
+
 
 @dataclass(frozen=True)
 class MotionSettings:
@@ -43,6 +46,12 @@ class MotionSettings:
     def emotions(self) -> tuple[str, ...]:
         """The emotions of the set."""
         return tuple(MIXTURES[SCHEME])
+
+    @property
+    def shows_canvas(self) -> bool:
+        """Whether there are faces where the aligned pictures of `mefusion-prepare` have theirs."""
+        ends = {name: getattr(self, name) for name in RANGES}
+        return all(ends[name][0] <= place <= ends[name][1] for name, place in CANVAS.items())
 
     def __post_init__(self) -> None:
         for name in ("subjects", "clips_per_class"):

@@ -1,0 +1,176 @@
+"""Read what `model.init_from` names: a bundle, or a checkpoint of the authors of MOL or FDP."""
+
+import hashlib
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from torch import Tensor, nn
+
+from mefusion.common.errors import MefusionError, first_line
+from mefusion.configuration.objects import make
+from mefusion.configuration.schema import TrainSettings
+from mefusion.evaluation.predictions import some
+from mefusion.inference.bundle import SHIPPED, Bundle, is_bundle, read_bundle
+from mefusion.inference.networks import build_network
+from mefusion.training.start import Start, frozen_parts
+
+OWN_TO_A_STUDY = ("num_classes", "tasks")
+"""Arguments of a network that may differ from those of the weights that it starts from: its heads."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a study starts from.
+
+    Attributes:
+        start: the weights.
+        digest: of their content; part of the study's name.
+        facts: for `study.json`: name, digest, datasets, and the tensors that start at random.
+    """
+
+    start: Start = field(default_factory=Start)
+    digest: str | None = None
+    facts: Mapping[str, Any] | None = None
+
+
+def read_origin(
+    settings: TrainSettings, tasks: Collection[str], classes: Sequence[str], tested: pd.DataFrame
+) -> Origin:
+    """Read the weights that the networks of a study start from, and check that they fit and have not seen its tests.
+
+    Args:
+        settings: of the study.
+        tasks: its tasks.
+        classes: its classes.
+        tested: the clips that it tests.
+
+    Raises:
+        MefusionError: there is nothing to start from, it is of another network, it was trained on clips that the study
+            tests, or a part to freeze does not exist.
+    """
+    given, frozen = settings.model.init_from, tuple(settings.model.freeze)
+    if given is None:
+        if frozen:
+            raise MefusionError(f"model.freeze={[*frozen]} would freeze random weights: give model.init_from too")
+        return Origin()
+    network = _make(settings, tasks, len(classes))
+    if hasattr(network, "fit"):
+        raise MefusionError(
+            f"model.init_from={given}: model={settings.model.name} is fitted at once, and starts from nothing"
+        )
+    list(frozen_parts(network, frozen))  # raises for unknown names
+    path = SHIPPED if given == SHIPPED.name else Path(given)
+    bundle = _read_bundle(path, settings) if path.is_dir() else None
+    weights = build_network(bundle, type(network)).state_dict() if bundle else _released(path, type(network))
+    if bundle:
+        _require_unseen(bundle, tested)
+    heads = _heads(settings, tasks, len(classes), weights, same_classes=not bundle or bundle.classes == tuple(classes))
+    own = network.state_dict()
+    if differing := [
+        name
+        for name, tensor in own.items()
+        if name not in heads and (name not in weights or weights[name].shape != tensor.shape)
+    ]:
+        raise MefusionError(
+            f"model.init_from={given} has the weights of another network than model={settings.model.name}: "
+            f"{some(differing)} differ"
+        )
+    start = Start({name: weights[name] for name in own if name not in heads}, frozen)
+    data = bundle.facts["data"] if bundle else {}
+    digest = _digest(weights)
+    facts = {
+        "name": path.resolve().name,
+        "digest": digest,
+        "datasets": [*data.get("datasets", {})],
+        "anew": sorted(heads),
+    }
+    return Origin(start, digest, facts)
+
+
+def _make(settings: TrainSettings, tasks: Collection[str], classes: int) -> nn.Module:
+    return make(
+        "model.network",
+        settings.model.network,
+        nn.Module,
+        num_classes=classes,
+        tasks=list(tasks),
+        clip_length=settings.clip_length,
+    )
+
+
+def _read_bundle(path: Path, settings: TrainSettings) -> Bundle:
+    """A bundle whose network sees what the study's sees.
+
+    Raises:
+        MefusionError: the folder is no bundle, or its network is another one.
+    """
+    if not is_bundle(path):
+        raise MefusionError(f"model.init_from={path} is no bundle: give a folder that mefusion-export has written")
+    bundle, model = read_bundle(path), settings.model
+    own = {name: value for name, value in model.network.items() if not name.startswith("_")}
+    own |= {"clip_length": settings.clip_length}
+    theirs = {name: value for name, value in bundle.arguments.items() if name not in OWN_TO_A_STUDY}
+    pairs: list[tuple[str, Any, Any]] = [
+        ("network", bundle.network, model.network["_target_"]),
+        ("view", bundle.view, model.view),
+    ]
+    pairs += [(name, theirs.get(name), own.get(name)) for name in {**theirs, **own}]
+    pairs += [(f"flow.{name}", getattr(bundle.flow, name), value) for name, value in vars(model.flow).items()]
+    if differing := [f"{name}={first} and {second}" for name, first, second in pairs if first != second]:
+        raise MefusionError(
+            f"model.init_from={path} has another network than model={model.name}: {some(differing)}; give the "
+            "model and the arguments of the bundle"
+        )
+    return bundle
+
+
+def _released(path: Path, network: type[nn.Module]) -> Mapping[str, Tensor]:
+    """The tensors of a checkpoint of a network's authors.
+
+    Raises:
+        MefusionError: it cannot be read, or the network has no authors' checkpoint.
+    """
+    if not path.is_file():
+        raise MefusionError(f"model.init_from={path} is not there: give a bundle, or a checkpoint of the authors")
+    if not hasattr(network, "load_released"):
+        raise MefusionError(
+            f"model.init_from={path}: {network.__name__} has no checkpoint of its authors; give a bundle's folder"
+        )
+    try:
+        return network.load_released(path).state_dict()
+    except Exception as error:  # torch raises many kinds for a file that is none
+        raise MefusionError(f"model.init_from={path} cannot be read ({first_line(error)}): copy it again") from error
+
+
+def _heads(
+    settings: TrainSettings, tasks: Collection[str], count: int, weights: Mapping[str, Tensor], *, same_classes: bool
+) -> set[str]:
+    """Tensors that start anew: those of tasks that the weights lack, and of the classes if these are others."""
+    whole = _make(settings, tasks, count).state_dict()
+    core = _make(settings, ["recognition"], count).state_dict()
+    heads = {name for name in whole if name not in core and name not in weights}
+    more = _make(settings, ["recognition"], count + 1).state_dict()
+    of_classes = {name for name, tensor in core.items() if tensor.shape != more[name].shape}
+    fits = all(name in weights and weights[name].shape == core[name].shape for name in of_classes)
+    return heads if same_classes and fits else heads | of_classes
+
+
+def _require_unseen(bundle: Bundle, tested: pd.DataFrame) -> None:
+    """Raise a MefusionError if a bundle was trained on people whom a study tests."""
+    seen = tested[tested["content"].isin({*bundle.facts["data"]["contents"]})]
+    if len(seen):
+        raise MefusionError(
+            f"model.init_from={bundle.folder} was trained on {len(seen)} of the {len(tested)} clips that this study "
+            f"tests, of the subjects {some(sorted({*seen['subject']}))}: its scores would be no results; start from a "
+            "bundle of other people, or use protocol=all, which tests no one"
+        )
+
+
+def _digest(weights: Mapping[str, Tensor]) -> str:
+    content = hashlib.sha256()
+    for name in sorted(weights):
+        content.update(name.encode() + weights[name].detach().cpu().contiguous().numpy().tobytes())
+    return content.hexdigest()[:16]
