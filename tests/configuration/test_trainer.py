@@ -38,7 +38,7 @@ def test_every_profile_makes_a_trainer(profile, tmp_path):
     made = building.make_trainer(experiment, study, Run(tmp_path, "f", 0), [])
     assert isinstance(made.strategy.checkpoint_io, AtomicCheckpointIO)
     expected = {"smoke": 1, "debug/anomaly": 1, "debug/profile": 1, "debug/overfit": 100}
-    assert made.max_epochs == expected.get(profile, 12)
+    assert made.max_epochs == expected.get(profile, 30)
     assert (made.num_sanity_val_steps, made.limit_val_batches) == (0, 0)
     torch.use_deterministic_algorithms(False)
 
