@@ -11,8 +11,8 @@ it into its card:
 - on real flow images (`data=flow_images data.root=DIR`), if `--real` names them: chosen likewise;
 - with `--check`, on rendered pictures of `data.seed=7`, which no choice has used.
 
-Nothing is replaced: remove src/mefusion/bundles/rendered-motion first, or give another folder with `--to`. Overrides,
-such as model=hoof_svm, go to both trainings.
+Nothing is replaced: give another folder with `--to`, then move it to src/mefusion/bundles/rendered-motion. Overrides, such
+as model=hoof_svm, go to both trainings.
 """
 
 import argparse
@@ -129,7 +129,8 @@ def main() -> None:
     table = "\n".join(f"| {' | '.join(cells)} |" for cells in (HEADER, ["---"] * len(HEADER), *rows))
     print(table)
     card = given.to / CARD
-    before, title, after = card.read_text(encoding="utf-8").partition("\n## What it was trained on\n")
+    text = card.read_text(encoding="utf-8").replace(f'load_bundle("{SHIPPED.name}")', "load_bundle()")
+    before, title, after = text.partition("\n## What it was trained on\n")
     section = SECTION.format(table=table, development=DEVELOPMENT_SEED, check=CHECK_SEED)
     card.write_text(before + section + title + after, encoding="utf-8")
 
