@@ -11,8 +11,8 @@ it into its card:
 - on real flow images (`data=flow_images data.root=DIR`), if `--real` names them: chosen likewise;
 - with `--check`, on rendered pictures of `data.seed=7`, which no choice has used.
 
-Nothing is replaced: give another folder with `--to`, then move it to src/mefusion/bundles/rendered-motion. Overrides, such
-as model=hoof_svm, go to both trainings.
+Nothing is replaced: give another folder with `--to`, then move it to src/mefusion/bundles/rendered-motion. Overrides,
+such as model=hoof_svm, go to both trainings.
 """
 
 import argparse
