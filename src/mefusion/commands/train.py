@@ -15,6 +15,8 @@ from mefusion.common.quiet import quiet_lightning
 from mefusion.common.stopping import end_with_named_parent, stoppable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from omegaconf import DictConfig
 
     from mefusion.configuration.composition import Experiment
@@ -38,12 +40,11 @@ def train(config: "DictConfig") -> float | None:
         MefusionError: the data are not prepared, or settings are wrong.
     """
     # Imported here, so that --help does not wait for torch.
+    from mefusion.common.assignments import is_worker
     from mefusion.common.distributed import rank
-    from mefusion.configuration import building, processes
+    from mefusion.configuration import processes
     from mefusion.studies.code import require_same_code
     from mefusion.studies.record import left_out_phrase
-    from mefusion.studies.study import run_study
-    from mefusion.training.callbacks import progress_bar
 
     experiment, clips, study, chosen = plan(config)
     settings = experiment.settings
@@ -60,9 +61,55 @@ def train(config: "DictConfig") -> float | None:
         say(f"{left_out}, see {experiment.preparation.cache / 'failures.csv'}")
     if settings.rule == "oracle":
         say("rule=oracle selects the best epoch on the test subjects: its scores are named oracle and are not results")
-    with processes.report_errors_once(), progress_bar(sum(not run.done for run in chosen)) as shown:
-        run_study(study, chosen, clips, building.make_builder(experiment, clips, study, shown), say)
-    return finish(experiment, study, done_before=before) if first else None
+    run_folds = serve if is_worker() else run_here
+    with processes.report_errors_once():
+        scores = run_folds(experiment, clips, study, chosen, say)
+    return finish(experiment, study, done_before=before) if first and scores else None
+
+
+def run_here(
+    experiment: "Experiment", clips: "ClipStore", study: "Study", runs: "list[Run]", say: "Callable[[str], None]"
+) -> bool:
+    """Run the folds in this process, and in further ones where this is faster; show how far they are.
+
+    Returns:
+        True: this process scores the study.
+    """
+    from mefusion.configuration.building import make_builder
+    from mefusion.configuration.sharing import plan_sharing
+    from mefusion.studies.display import folds_shown
+    from mefusion.studies.sharing import share_folds
+    from mefusion.studies.study import run_study
+    from mefusion.training.callbacks import FoldProgress
+
+    sharing = plan_sharing(experiment.settings, folds=len(runs))
+    with folds_shown([run.name for run in runs], sum(not study.is_done(run) for run in runs)) as display:
+        progress = FoldProgress(display.show)
+        build = make_builder(experiment, clips, study, [progress])
+        if sharing is None:
+            run_study(study, runs, clips, build, say, lambda run: progress.begin(run.name))
+        else:
+            share_folds(study, runs, clips, build, progress, sharing, lambda job, event: display.show(event))
+    return True
+
+
+def serve(
+    experiment: "Experiment", clips: "ClipStore", study: "Study", runs: "list[Run]", say: "Callable[[str], None]"
+) -> bool:
+    """Run the folds that the process which started this one names.
+
+    Returns:
+        Whether this process scores the study.
+    """
+    from mefusion.common.assignments import tell
+    from mefusion.configuration.building import make_builder
+    from mefusion.configuration.sharing import share_threads
+    from mefusion.studies.sharing import serve_folds
+    from mefusion.training.callbacks import FoldProgress
+
+    share_threads(len(runs))
+    progress = FoldProgress(tell)
+    return serve_folds(study, runs, clips, make_builder(experiment, clips, study, [progress]), progress)
 
 
 def plan(config: "DictConfig") -> "tuple[Experiment, ClipStore, Study, list[Run]]":

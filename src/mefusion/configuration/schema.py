@@ -239,6 +239,8 @@ class TrainSettings(PrepareSettings):
         output_dir: folder of the studies.
         again, accept_code: see `mefusion.studies.code.require_same_code`.
         keep_weights: whether each fold keeps its weights, beside its predictions.
+        processes: that run folds side by side; None means one for each GPU, or as many as cores and memory allow.
+        processes_per_gpu: that share a GPU, where their number is not given.
     """
 
     model: ModelSettings = field(default_factory=ModelSettings)
@@ -255,6 +257,8 @@ class TrainSettings(PrepareSettings):
     again: bool = False
     accept_code: bool = False
     keep_weights: bool = False
+    processes: int | None = None
+    processes_per_gpu: int = 1
 
 
 SCHEMAS = {
