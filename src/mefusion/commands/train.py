@@ -5,7 +5,7 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 # --help has to answer at once, and Ctrl-C from the start: what takes time to import comes in where it is used.
 from mefusion.common.errors import MefusionError
@@ -40,11 +40,19 @@ def train(config: "DictConfig") -> float | None:
         MefusionError: the data are not prepared, or settings are wrong.
     """
     # Imported here, so that --help does not wait for torch.
+    from mefusion.configuration import complete
+
+    require_one_study()
+    path = complete.note_path(config)
+    if path is not None and (note := complete.read_note(path)):
+        print("\n".join(note.lines))
+        report_to_launcher(**note.result)
+        return note.result["objective"]
+
     from mefusion.common.assignments import is_worker
     from mefusion.common.distributed import rank
     from mefusion.configuration import processes
     from mefusion.studies.code import require_same_code
-    from mefusion.studies.record import left_out_phrase
 
     experiment, clips, study, chosen = plan(config)
     settings = experiment.settings
@@ -54,17 +62,42 @@ def train(config: "DictConfig") -> float | None:
     with processes.report_errors_once():
         require_same_code(study, again=settings.again, accept=settings.accept_code, say=say)
     before = sum(run.done for run in study.runs)
-    subjects = clips.index["subject"].nunique()
-    tasks = " + ".join(experiment.tasks)
-    say(f"{study.directory}: {len(clips.index)} clips of {subjects} subjects, {tasks}, {settings.protocol.name}")
-    if left_out := left_out_phrase(study.facts):
-        say(f"{left_out}, see {experiment.preparation.cache / 'failures.csv'}")
-    if settings.rule == "oracle":
-        say("rule=oracle selects the best epoch on the test subjects: its scores are named oracle and are not results")
+    lines = introduction(experiment, clips, study)
+    say("\n".join(lines))
     run_folds = serve if is_worker() else run_here
     with processes.report_errors_once():
         scores = run_folds(experiment, clips, study, chosen, say)
-    return finish(experiment, study, done_before=before) if first and scores else None
+    if not (first and scores):
+        return None
+    result = finish(experiment, study, done_before=before)
+    if path is not None and result.get("headline") and complete.note_path(config) == path:  # nothing changed meanwhile
+        folds = [f"fold {number}/{len(chosen)} {run.name}: done before" for number, run in enumerate(chosen, 1)]
+        lines += [*folds, str(result.pop("headline"))]
+        complete.write_note(path, study.directory, result_files(study), lines, result | {"trained": 0})
+    return result["objective"]
+
+
+def introduction(experiment: "Experiment", clips: "ClipStore", study: "Study") -> list[str]:
+    """What is said of a study before its folds."""
+    from mefusion.studies.record import left_out_phrase
+
+    settings = experiment.settings
+    subjects, tasks = clips.index["subject"].nunique(), " + ".join(experiment.tasks)
+    lines = [f"{study.directory}: {len(clips.index)} clips of {subjects} subjects, {tasks}, {settings.protocol.name}"]
+    if left_out := left_out_phrase(study.facts):
+        lines.append(f"{left_out}, see {experiment.preparation.cache / 'failures.csv'}")
+    if settings.rule == "oracle":
+        lines.append(
+            "rule=oracle selects the best epoch on the test subjects: its scores are named oracle and are not results"
+        )
+    return lines
+
+
+def result_files(study: "Study") -> list[str]:
+    """The files that a complete study's scores were made from and written to, relative to it."""
+    folds = ["DONE", "fold.json", "predictions.parquet", *(["validation.parquet"] * (study.rule == "inner_val"))]
+    files = [run.folder.relative_to(study.directory) / name for run in study.runs for name in folds]
+    return ["config.yaml", "study.json", "summary.json", "predictions.parquet", *map(str, files)]
 
 
 def run_here(
@@ -159,39 +192,39 @@ def estimate(config: "DictConfig") -> None:
     print("\n".join(lines))
 
 
-def finish(experiment: "Experiment", study: "Study", *, done_before: int) -> float | None:
+def finish(experiment: "Experiment", study: "Study", *, done_before: int) -> dict[str, Any]:
     """Score a complete study, print and log the scores, and report them to the launcher; or print the missing folds.
 
     Returns:
-        The same as `train`.
+        What the launcher is told: `complete`, `uf1`, `objective` (see `train`) and `trained`; and the printed
+        `headline` if there are scores.
     """
     from mefusion.configuration import building
     from mefusion.studies.record import has_score
     from mefusion.studies.results import headline, pool, validation_uf1
 
     missing = [run.name for run in study.runs if not run.done]
-    trained = len(study.runs) - len(missing) - done_before
-    validated = study.rule == "inner_val"
+    told: dict[str, Any] = {"complete": not missing, "uf1": None, "objective": None}
+    told["trained"] = len(study.runs) - len(missing) - done_before
+    line = None
     if missing:
         print(f"{study.directory} is incomplete: the folds {', '.join(missing)} are missing, so nothing is scored")
-        report_to_launcher(complete=False, uf1=None, objective=None, trained=trained)
-        return None
-    if not has_score(study.facts):
+    elif not has_score(study.facts):
         print(
             f"{study.directory} was trained on all subjects, so it has no score; that of the same command with "
             f"protocol=loso stands for it: mefusion-export {study.directory} --scores {study.directory.parent}/STUDY"
         )
-        objective = validation_uf1([run.folder for run in study.runs]) if validated else None
-        report_to_launcher(complete=True, uf1=None, objective=objective, trained=trained)
-        return objective
-    result = pool(study.directory)
-    print(headline(result.summary))
-    building.log_study(experiment, study, result.summary, result.predictions)
-    # None under the rule oracle: a sweep must not maximise a score that was selected on the test subjects.
-    uf1 = result.summary.get("uf1")
-    objective = validation_uf1([run.folder for run in study.runs]) if validated else uf1
-    report_to_launcher(complete=True, uf1=uf1, objective=objective, trained=trained)
-    return objective
+    else:
+        result = pool(study.directory)
+        line = headline(result.summary)
+        print(line)
+        building.log_study(experiment, study, result.summary, result.predictions)
+        # None under the rule oracle: a sweep must not maximise a score that was selected on the test subjects.
+        told["uf1"] = told["objective"] = result.summary.get("uf1")
+    if not missing and study.rule == "inner_val":
+        told["objective"] = validation_uf1([run.folder for run in study.runs])
+    report_to_launcher(**told)
+    return told | ({"headline": line} if line else {})
 
 
 def require_one_study() -> None:

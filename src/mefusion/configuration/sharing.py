@@ -34,7 +34,7 @@ def plan_sharing(settings: TrainSettings, *, folds: int) -> Sharing | None:
             )
         return None
     gpus = visible_gpus() if settings.trainer["accelerator"] != "cpu" else []
-    count = min(folds, settings.processes or _default(settings, gpus))
+    count = min(folds, settings.processes or default_processes(settings, gpus))
     if count <= 1:
         return None
     hydra = HydraConfig.get()
@@ -49,7 +49,7 @@ def plan_sharing(settings: TrainSettings, *, folds: int) -> Sharing | None:
     )
 
 
-def _default(settings: TrainSettings, gpus: list[str]) -> int:
+def default_processes(settings: TrainSettings, gpus: list[str]) -> int:
     """One for each place on a GPU, or for as many cores as a process has threads; one where that is not certain."""
     if "profiler" in settings.trainer:  # whose file has one name
         return 1
