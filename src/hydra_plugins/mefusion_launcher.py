@@ -89,7 +89,7 @@ class ProcessLauncher(Launcher):
             raise MefusionError(f"hydra.launcher.n_jobs={self.n_jobs}: give a number above 0, or null for the default")
         logs = Path(self.config.hydra.sweep.dir).absolute()
         logs.mkdir(parents=True, exist_ok=True)
-        outcomes, names = self._run_all(job_overrides, initial_job_idx, logs), _distinct_overrides(job_overrides)
+        outcomes, names = self._run_all(job_overrides, initial_job_idx, logs), distinct_overrides(job_overrides)
         _summarise(outcomes, names)
         if failed := [f"job {o.number} ({name})" for o, name in zip(outcomes, names, strict=True) if o.code]:
             raise MefusionError(
@@ -172,7 +172,7 @@ def config_dir_option(hydra: Any) -> list[str]:
     return ["--config-dir", found[0]] if found else []
 
 
-def _distinct_overrides(jobs: Sequence[Sequence[str]]) -> list[str]:
+def distinct_overrides(jobs: Sequence[Sequence[str]]) -> list[str]:
     """The overrides of each job that not all jobs have."""
     shared = set.intersection(*map(set, jobs)) if len(jobs) > 1 else set()
     return [" ".join(override for override in job if override not in shared) for job in jobs]

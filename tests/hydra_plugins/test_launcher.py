@@ -326,7 +326,7 @@ def test_jobs_that_slurm_does_not_take_are_one_sentence(tiny, command, tmp_path,
     for name in programs:
         (tmp_path / name).write_text("#!/bin/sh\necho 'sbatch: error: invalid partition specified: x' >&2\nexit 1\n")
         (tmp_path / name).chmod(0o755)
-    path = {"PATH": os.pathsep.join([str(tmp_path), "/usr/bin", "/bin"])}
+    path = {"PATH": str(tmp_path)}  # this machine may have a SLURM
     arguments = ("-m", "hydra/launcher=slurm", "seeds=[0],[1]", *tiny.overrides)
     done = command("mefusion-train", *arguments, cwd=tmp_path, env=path)
     assert done.returncode == 1
