@@ -23,8 +23,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from mefusion.common.assignments import WORKER_VARIABLE, Event
 from mefusion.common.errors import MefusionError
+from mefusion.common.jobs import Job
 from mefusion.common.machine import cores, places_for, visible_gpus
-from mefusion.common.scheduling import Job, Scheduler, state_of_exit
+from mefusion.common.scheduling import Scheduler, state_of_exit
 
 RESULT_VARIABLE = "MEFUSION_RESULT_FILE"  # environment variable with the file to which a job writes its result
 

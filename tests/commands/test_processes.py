@@ -12,6 +12,7 @@ import pytest
 
 from mefusion.configuration import sharing
 from mefusion.configuration.schema import TrainSettings
+from mefusion.configuration.sharing import default_processes
 
 SMALL = ("model=off_apexnet", "model.training.max_epochs=3", "model.training.batch_size=4")
 SCRIPT = """
@@ -194,7 +195,7 @@ def default(monkeypatch):
         monkeypatch.setattr(sharing, "free_memory", lambda: memory)
         monkeypatch.setenv("OMP_NUM_THREADS", threads) if threads else monkeypatch.delenv("OMP_NUM_THREADS", False)
         trainer = settings.pop("trainer", {"accelerator": "cpu"})
-        return sharing.default_processes(TrainSettings(trainer=trainer, **settings), [*gpus])
+        return default_processes(TrainSettings(trainer=trainer, **settings), [*gpus])
 
     return default
 

@@ -4,14 +4,16 @@ import os
 import sys
 import textwrap
 import time
+from collections import deque
 from pathlib import Path
 
 import pytest
 
 from mefusion.common import machine, scheduling
 from mefusion.common.assignments import Event, read_events
+from mefusion.common.jobs import Job
 from mefusion.common.machine import places_for
-from mefusion.common.scheduling import Job, Scheduler
+from mefusion.common.scheduling import Scheduler
 
 PROCESS = """
     import os, signal, sys, time
@@ -86,7 +88,7 @@ def test_a_job_of_seconds_gets_no_further_process(monkeypatch):
 
 def test_a_further_process_pays_where_folds_take_longer_than_its_start(monkeypatch):
     waiting = job(0)
-    waiting.queue, waiting.start, waiting.laps = scheduling.deque("abcd"), 6.0, [2.0, 1.0]
+    waiting.queue, waiting.start, waiting.laps = deque("abcd"), 6.0, [2.0, 1.0]
     waiting.begin()
     assert waiting.left == 6  # four folds of 1.5 s
     assert not waiting.pays_another()
@@ -102,7 +104,7 @@ def test_a_further_process_pays_where_folds_take_longer_than_its_start(monkeypat
 
 def test_a_further_process_needs_the_memory_that_another_took(monkeypatch):
     waiting = job(0, guard_memory=True)
-    waiting.queue, waiting.laps, waiting.pids = scheduling.deque("ab"), [100.0], {1, 2}
+    waiting.queue, waiting.laps, waiting.pids = deque("ab"), [100.0], {1, 2}
     waiting.begin()
     monkeypatch.setattr(machine, "peak_memory_of", {1: 4, 2: 6}.get)
     monkeypatch.setattr(machine, "free_memory", lambda: 7)
@@ -135,9 +137,25 @@ def test_a_failed_fold_does_not_stop_the_others():
     assert len(kept["bad"]) == 1  # what was printed in this fold
 
 
+@POSIX
+def test_a_fold_whose_process_is_always_killed_fails_alone():
+    only = job(0, "killed", "a", "b", attempts=2)
+    only.study, only.queue, only.finishing = "study", deque(["killed", "a", "b"]), True
+    only.begin()  # this process, which is busy
+    only.running["mine"] = time.monotonic() - 10
+    scheduler = Scheduler([only], places_for(1, []), lambda job, event: None)
+    scheduler.start()
+    until = time.monotonic() + 60
+    while (len(only.laps) < 2 or not only.failed) and time.monotonic() < until:
+        time.sleep(0.02)
+    scheduler.stop()
+    assert [*only.failed] == ["killed"]
+    assert len(only.laps) == 2
+
+
 def test_this_process_can_take_folds_too():
     shared = job(0, study="study", attempts=2)
-    shared.queue, shared.finishing = scheduling.deque(f"slow{n}" for n in range(8)), True
+    shared.queue, shared.finishing = deque(f"slow{n}" for n in range(8)), True
     shared.begin()
     told = []
     scheduler = Scheduler([shared], places_for(1, []), lambda job, event: told.append(event))
@@ -157,7 +175,7 @@ def test_this_process_can_take_folds_too():
 
 def test_a_process_that_finds_another_study_gets_no_fold():
     shared = job(0, "a", study="other")
-    shared.study, shared.queue, shared.finishing = "mine", scheduling.deque(["slow1", "slow2"]), True
+    shared.study, shared.queue, shared.finishing = "mine", deque(["slow1", "slow2"]), True
     shared.begin()
     told = []
     scheduler = Scheduler([shared], places_for(1, []), lambda job, event: told.append(event))

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from mefusion.common.assignments import FINISH, Event, assigned_folds, tell
 from mefusion.common.errors import MefusionError, WriteError, first_line
 from mefusion.common.files import write_text
-from mefusion.common.scheduling import Job, Scheduler
+from mefusion.common.jobs import Job
+from mefusion.common.scheduling import Scheduler
 from mefusion.studies.runs import Run
 from mefusion.studies.study import Builder, Study, begin_study, run_if_free
 from mefusion.training.callbacks import FoldProgress
