@@ -32,7 +32,7 @@ $(READY): requirements.lock pyproject.toml
 
 sweep: setup ## the default sweep on synthetic data, with its report; a network of all subjects, and a recording to try it on
 	$(BIN)/mefusion-prepare
-	$(BIN)/mefusion-train -m model=mol_tiny,fdp_tiny,linear_flow,hoof_svm,flow_cnn output_dir=outputs/sweep
+	$(BIN)/mefusion-train -m model=linear_flow,hoof_svm,flow_cnn,mol_tiny,fdp_tiny output_dir=outputs/sweep
 	$(BIN)/mefusion-report outputs/sweep
 	$(BIN)/mefusion-train model=mol_tiny protocol=all output_dir=outputs/all
 	$(BIN)/python -m mefusion.synthetic.recordings outputs/talk.mp4

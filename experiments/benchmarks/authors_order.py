@@ -3,9 +3,10 @@
     python experiments/benchmarks/authors_order.py --model mol --batch-size 2
 
 The authors' order: MOL goes through a clip pair by pair, so that the inner frames are seen twice, correlates in a loop
-over the displacements, and has a product for each edge of CCC and a depth-wise circular convolution; all layers are
-PyTorch's own, and the optimiser is not fused. Weights and batch are ours, and so are the outputs in evaluation,
-which is asserted first, in double precision. In training, batch norm takes its statistics call by call there.
+over the displacements, and has a product for each edge of CCC and a depth-wise circular convolution; STSTNet has its
+streams one after the other; all layers are PyTorch's own, and the optimiser is not fused. Weights and batch are ours,
+and so are the outputs in evaluation, which is asserted first, in double precision. In training, MOL's batch norm takes
+its statistics call by call there. Both keep freed memory, as in `mefusion-train`.
 """
 
 import argparse
@@ -21,11 +22,13 @@ from torch import Tensor, nn
 from mefusion.acceleration import use_plain_layers
 from mefusion.bench.measuring import BenchModel, time_in_turn
 from mefusion.bench.settings import Settings
+from mefusion.common.memory import reuse_freed_memory
 from mefusion.models.mol import MOL, MOLOutput
 from mefusion.models.mol.blocks import CCC, CircularConv, nearest
 from mefusion.models.mol.flow_net import SLOPE, Correlation
 
-FIELDS = {"mol": ("logits", "flow", "landmarks"), "fdp": ("logits", "dynamic_image")}
+NAMES = {"mol": "mol_released", "fdp": "fdp_released", "ststnet": "ststnet"}  # in conf/model/
+FIELDS = {"mol": ("logits", "flow", "landmarks"), "fdp": ("logits", "dynamic_image"), "ststnet": ("logits",)}
 
 
 class DepthwiseCircularConv(CircularConv):
@@ -90,7 +93,7 @@ class PairByPair(nn.Module):
 
 
 def in_authors_order(network: nn.Module) -> nn.Module:
-    """A copy of a released MOL or FDP, with its weights, that computes in the order of the authors' code."""
+    """A copy of a released MOL or FDP, or of STSTNet, that computes in the order of the authors' code."""
     network = use_plain_layers(copy.deepcopy(network))
     for module in network.modules():
         module.__class__ = AUTHORS.get(type(module), type(module))  # the parameters stay as they are
@@ -100,7 +103,7 @@ def in_authors_order(network: nn.Module) -> nn.Module:
 def make_both(model: str, overrides: Sequence[str], batch_size: int) -> tuple[BenchModel, BenchModel]:
     """Our step and the authors', with the same weights and the same batch."""
     settings = Settings(batch_size=batch_size)
-    ours, theirs = (BenchModel([f"model={model}_released", *overrides], settings) for _ in range(2))
+    ours, theirs = (BenchModel([f"model={NAMES[model]}", *overrides], settings) for _ in range(2))
     theirs.module.network = in_authors_order(ours.module.network)
     theirs.batch = ours.batch
     (group,) = ours.optimizer.param_groups
@@ -128,7 +131,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Print the seconds of both steps and their ratio."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("overrides", metavar="OVERRIDE", nargs="*", help="of conf/train.yaml")
-    parser.add_argument("--model", choices=FIELDS, required=True)
+    parser.add_argument("--model", choices=NAMES, required=True)
     parser.add_argument("--batch-size", metavar="N", type=int, required=True)
     parser.add_argument("--steps", metavar="N", type=int, default=5, help="steps of each to time, in turn")
     parser.add_argument("--threads", metavar="N", type=int, default=torch.get_num_threads())
@@ -142,10 +145,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     times = time_in_turn([model.training_step for model in both], steps=arguments.steps)
     ours, theirs = map(statistics.median, times)
     print(
-        f"{arguments.model}_released, batch {arguments.batch_size}, {arguments.threads} threads, medians of "
-        f"{arguments.steps} steps: ours {ours:.2f} s, in the authors' order {theirs:.2f} s: {theirs / ours:.2f} times"
+        f"{NAMES[arguments.model]}, batch {arguments.batch_size}, {arguments.threads} threads, medians of "
+        f"{arguments.steps} steps: ours {ours:.3g} s, in the authors' order {theirs:.3g} s: {theirs / ours:.2f} times"
     )
 
 
 if __name__ == "__main__":
+    reuse_freed_memory()  # for both, as in mefusion-train
     main()

@@ -7,7 +7,6 @@ field, with its model of what optical flow does. The other is measured as `mefus
 frames, dlib's landmarks, alignment, TV-L1 from onset to apex. No real picture and no label is used.
 """
 
-import dataclasses
 import sys
 from collections.abc import Mapping
 
@@ -19,25 +18,16 @@ from mefusion.faces.alignment import alignment_matrix, eye_centres, transform
 from mefusion.faces.detectors import DlibFaces
 from mefusion.preparation.clips import prepare_frames
 from mefusion.preparation.settings import PreparationSettings
+from mefusion.synthetic.mixtures import MIXTURES, draw_expression
 from mefusion.synthetic.motion.faces import MOUTH, FramedFace, Framing
 from mefusion.synthetic.motion.generate import PORTRAIT_SIZE, add_nuisances
-from mefusion.synthetic.motion.mixtures import MIXTURES, draw_expression
 from mefusion.synthetic.motion.nuisances import GRID
-from mefusion.synthetic.portraits import load_portraits
-from mefusion.synthetic.render import Clip, Subject, act
-from mefusion.synthetic.warps import sample
+from mefusion.synthetic.portraits import ASTRONAUT, load_portraits
+from mefusion.synthetic.render import Subject, act
 
 FRAMES, AMPLITUDE, SIZE = 16, 2.5, 28
 CLIPS_OF_SUBJECT = 9
 BANDS = {"1 to 2": (1, 2), "3 to 5": (3, 5), "6 to 9": (6, 9), "10 to 13": (10, 13)}
-
-
-def rendered_clip(subject: Subject, motion: np.ndarray, seed: int) -> Clip:
-    """A clip of the renderer whose face moves by `motion` [72, 2] in face coordinates, as far as the default set's."""
-    clip = act(subject, {4: 1.0}, frames=FRAMES, amplitude=AMPLITUDE, seed=seed)
-    expression = subject.field(subject.to_pixels(motion))
-    reach = np.linalg.norm(sample(expression, subject.landmarks), axis=-1).max()
-    return dataclasses.replace(clip, expression=expression * np.float32(AMPLITUDE / subject.crop_scale / reach))
 
 
 def framing_of(landmarks: np.ndarray) -> Framing:
@@ -59,19 +49,23 @@ def small(flow: np.ndarray) -> np.ndarray:
 
 def made_fields(count: int) -> Mapping[str, np.ndarray]:
     """Fields [n, 2, 28, 28] of the same motions: exact, generated, measured."""
-    portrait, backend, settings = load_portraits(None, PORTRAIT_SIZE)[0], DlibFaces(), PreparationSettings()
-    rng, emotions = np.random.default_rng(0), list(MIXTURES)
+    portrait, backend, settings = (
+        load_portraits(None, PORTRAIT_SIZE, built_in=ASTRONAUT)[0],
+        DlibFaces(),
+        PreparationSettings(),
+    )
+    rng, emotions = np.random.default_rng(0), list(MIXTURES["three"].values())
     fields: dict[str, list[np.ndarray]] = {"exact": [], "generated": [], "measured": []}
     for start in range(0, count, CLIPS_OF_SUBJECT):
         subject = Subject(portrait, seed=start)
         face = FramedFace(subject.landmarks, framing_of(subject.landmarks), portrait_size=PORTRAIT_SIZE, size=GRID)
         numbers = range(start, min(start + CLIPS_OF_SUBJECT, count))
-        motions = np.stack([draw_expression(emotions[number % 3], rng).motion for number in numbers])
-        exact = face.flow(motions)
+        shown = [draw_expression(emotions[number % 3], rng) for number in numbers]
+        exact = face.flow(np.stack([expression.motion for expression in shown]))
         fields["exact"] += map(small, exact)
         fields["generated"] += map(small, add_nuisances(exact, [face] * len(exact), rng, noise=1.0))
-        for number, motion in zip(numbers, motions, strict=True):
-            clip = rendered_clip(subject, motion, seed=number)
+        for number, expression in zip(numbers, shown, strict=True):
+            clip = act(subject, expression, frames=FRAMES, amplitude=AMPLITUDE, seed=number)
             frames = [clip.frame(t) for t in range(len(clip))]
             arrays, _ = prepare_frames(frames, backend, settings, apex=clip.apex, flows=("onset_apex_flow",))
             fields["measured"].append(small(flow_image(arrays["onset_apex_flow"], size=SIZE)[:2]))

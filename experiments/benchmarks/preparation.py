@@ -3,10 +3,11 @@
     python experiments/benchmarks/preparation.py [frames of the clip, 64 unless given]
 
 The published order goes a frame at a time: it detects the face in every frame, cuts five random crops of the aligned
-frame, and computes TV-L1 for each crop of each pair of frames. Ours detects once and computes TV-L1 once a pair on the
+frame, and computes TV-L1 for each crop of each pair of frames. Ours detects once and computes flow once a pair on the
 canvas that all crops are cut from.
 """
 
+import dataclasses
 import sys
 import tempfile
 import time
@@ -22,7 +23,8 @@ from mefusion.clips.cache import save_arrays
 from mefusion.clips.motion import tvl1_flow
 from mefusion.faces.alignment import align_face
 from mefusion.faces.detectors import DlibFaces
-from mefusion.preparation.arrays import PreparationSettings, prepare_clip
+from mefusion.preparation.arrays import prepare_clip
+from mefusion.preparation.settings import FlowMethod, PreparationSettings
 from mefusion.synthetic.scene import SyntheticClip, SyntheticSettings, make_clip
 from mefusion.windows.augmentation import Augmentation
 from mefusion.windows.store import ClipStore, TrainingWindows
@@ -87,10 +89,14 @@ def main() -> None:
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 64
     frames, backend, settings = rendered_clip(count), DlibFaces(), PreparationSettings()
     backend.landmarks(frames[:1])  # what is loaded at first use
-    ours = seconds(lambda: prepare_clip(frames, backend, settings))
     published = seconds(lambda: published_order(frames, backend))
-    print(f"{count} frames of {WIDTH}x{HEIGHT}: published order {published:.1f} s, ours {ours:.1f} s", end=", ")
-    print(f"{published / ours:.1f} times the throughput")
+    print(f"{count} frames of {WIDTH}x{HEIGHT}: published order {published:.1f} s")
+    for flow, device in (("tvl1", None), ("tvl1", "cpu"), ("dis", None), ("farneback", None)):
+        options = dataclasses.replace(settings, flow=FlowMethod(flow))
+        prepare_clip(frames[:9], backend, options, flow_device=device)  # what is loaded at first use
+        ours = seconds(lambda s=options, d=device: prepare_clip(frames, backend, s, flow_device=d))  # type: ignore[misc]
+        name = f"flow={flow}" + (f" flow_device={device}" if device else "")
+        print(f"ours, {name}: {ours:.1f} s, {published / ours:.1f} times the throughput")
     landmarks = seconds(lambda: backend.landmarks(frames))
     detections = seconds(lambda: [backend.detect(frame) for frame in frames])
     print(

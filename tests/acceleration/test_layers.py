@@ -17,7 +17,7 @@ from mefusion.acceleration.layers import (
     use_plain_layers,
 )
 from mefusion.acceleration.winograd import WinogradConv3x3
-from mefusion.models import FDP, MOL, STSTNet
+from mefusion.models import FDP, MOL, SSSNet
 
 # Small networks with a few layers of as many channels as Winograd's algorithm needs.
 SMALL_MOL = {"image_size": 64, "width": 1 / 16, "flow_width": 1 / 4, "correlation_radius": 4}
@@ -220,7 +220,7 @@ def test_fdp_lies_channels_last_where_it_runs_on_a_cpu(name):
 
 
 def test_other_networks_stay_as_they_are():
-    network = STSTNet(3)
+    network = SSSNet(3)
     classes = [type(module) for module in network.modules()]
     assert [type(module) for module in use_cpu_layers(network).modules()] == classes
 

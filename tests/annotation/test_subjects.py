@@ -10,7 +10,9 @@ from mefusion.annotation.subjects import assign_subjects, cluster, distances_of,
 from mefusion.common.errors import MefusionError
 from mefusion.faces.detectors import DlibFaces
 from mefusion.faces.identity import descriptor
-from mefusion.synthetic.scene import SyntheticSettings, make_subject
+from mefusion.synthetic.portraits import ASTRONAUT, load_portraits
+from mefusion.synthetic.render import Subject
+from mefusion.synthetic.scene import derived_seed
 
 
 def tracks(*rows):
@@ -109,8 +111,8 @@ def described(image):
 def test_two_people_are_two_and_two_pictures_of_one_are_one():
     with matplotlib.cbook.get_sample_data("grace_hopper.jpg") as file:
         hopper = described(np.asarray(Image.open(file).convert("RGB")))
-    settings = SyntheticSettings(size=256)
-    faces = [make_subject(settings, number).image for number in (0, 1)]
+    (portrait,) = load_portraits(None, 256, built_in=ASTRONAUT)
+    faces = [Subject(portrait, seed=derived_seed(0, number)).image for number in (0, 1)]
     known = [described(np.clip(face, 0, 255).astype(np.uint8)) for face in faces]
     astronaut = described(skimage.data.astronaut())
     distances = distances_of(APART, np.array([*known, astronaut, hopper]))

@@ -21,13 +21,34 @@ def test_ours_prepares_faster_than_the_published_order_and_says_how_fast_it_read
     assert re.findall(r"for the view (\w+):", done.stdout) == ["canvas", "small", "flow_image"]
 
 
-@pytest.mark.parametrize(("model", "size"), [("mol", 64), ("fdp", 32)])
-def test_ours_and_the_authors_order_agree_and_are_timed(model, size, capsys):
+@pytest.mark.parametrize(
+    ("model", "name", "small"),
+    [
+        ("mol", "mol_released", ["model.network.width=0.125", "model.network.image_size=64"]),
+        ("fdp", "fdp_released", ["model.network.width=0.125", "model.network.image_size=32"]),
+        ("ststnet", "ststnet", []),
+    ],
+)
+def test_ours_and_the_authors_order_agree_and_are_timed(model, name, small, capsys):
     script = configuration_folder("experiments") / "benchmarks" / "authors_order.py"
-    small = ["model.network.width=0.125", f"model.network.image_size={size}"]
     main = runpy.run_path(str(script))["main"]
     main(["--model", model, "--batch-size", "2", "--steps", "1", "--threads", "1", *small])
-    assert f"{model}_released, batch 2, 1 threads" in capsys.readouterr().out
+    assert f"{name}, batch 2, 1 threads" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_ways_to_train_on_a_gpu_are_timed_also_where_there_is_none(capsys):
+    main = runpy.run_path(str(configuration_folder("experiments") / "benchmarks" / "gpu.py"))["main"]
+    ways = ["eager", "channels last bf16"]
+    small = ["model.network.width=0.125", "model.network.image_size=32", "++model.network.lra_blocks=[1,1,1,1]"]
+    main(["--device", "cpu", "--models", "fdp", "--ways", *ways, "--batch-size", "2", "--steps", "1", *small])
+    told = capsys.readouterr().out
+    rows = re.findall(r"^\| fdp \| 2 \| (.+) \| ([0-9.e+]+) \| ([0-9.e+]+) \| (\d+) \|$", told, re.MULTILINE)
+    assert [way for way, *_ in rows] == ways
+    for _, milliseconds, clips, _ in rows:
+        assert float(clips) * float(milliseconds) == pytest.approx(2000, rel=0.01)
+    views = re.findall(r"^\| (\w+) \| [0-9.e+]+ \| [0-9.e+]+ \|$", told, re.MULTILINE)
+    assert views == ["canvas", "small", "flow_image"]
 
 
 @pytest.mark.slow

@@ -73,6 +73,30 @@ def test_the_table_has_each_event_with_probabilities_and_warnings():
     assert rows[-1] == ["2", "1:02.50 to 1:04.00", "macro", "", "", "", warning]
 
 
+def test_the_table_has_the_action_units_above_a_half_in_one_cell():
+    events = pd.DataFrame(
+        {
+            "event": [1, 2],
+            "kind": "micro",
+            "onset_time": 1.0,
+            "offset_time": 1.25,
+            "blink": 0.0,
+            "speech": False,
+            "prediction": ["happy", None],
+            "probability_happy": [1.0, np.nan],
+            "unit_6": [0.7, np.nan],
+            "unit_9": [0.5, np.nan],
+            "unit_12": [0.9, np.nan],
+            "warnings": ["", "not recognised: too short"],
+        }
+    )
+    text = describe("a.mp4", 2.0, events, [], ("happy",))
+    assert re.findall(r"<th>(.*?)</th>", text)[-2:] == ["units above .5", "warnings"]
+    rows = [re.findall(r"<td>(.*?)</td>", row) for row in text.split("<tr>")]
+    assert (rows[-2][-2:], rows[-1][-2]) == (["6+12", ""], "")
+    assert "units above" not in describe("a.mp4", 2.0, events.drop(columns=["unit_6", "unit_9", "unit_12"]), [], ())
+
+
 def free_port():
     with socket.socket() as found:
         found.bind((demo.HOST, 0))
@@ -118,7 +142,8 @@ def served(bundle, tmp_path):
         process.communicate()
 
 
-PRESS = "[...document.querySelectorAll('button')].find(b => b.textContent.includes('Find and name')).click()"
+BUTTON = "[...document.querySelectorAll('button')].find(b => b.textContent.includes('Find and name'))"
+PRESS = f"{BUTTON}.click()"
 TEXT = "document.querySelector('#summary').innerText"
 
 
@@ -131,7 +156,9 @@ def test_a_video_goes_in_and_its_events_come_out(served, tmp_path):
     grey = write_video(tmp_path / "grey.mp4", [np.full((64, 64, 3), 99, np.uint8)] * 8)
     with browser(tmp_path / "profile") as tab:
         tab.open(address)
-        tab.wait("document.querySelector('input[type=file]') !== null")
+        tab.wait(
+            f"document.querySelector('input[type=file]') && {BUTTON} ? true : false"
+        )  # the page grows part by part
         tab.run(PRESS)
         tab.wait(f"{TEXT}.includes('Give a video first')")
         tab.choose_file("input[type=file]", grey)

@@ -119,3 +119,16 @@ def test_code_is_every_module_of_the_package():
 def test_it_does_not_import_torch():
     code = "import sys, mefusion.configuration.complete; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_a_simple_model_beside_it_changes_the_headline(study, monkeypatch):
+    folder, arguments, _ = study
+    assert note_of(folder, arguments, monkeypatch)
+    beside = folder / "outputs" / "linear_flow-other" / "summary.json"
+    beside.parent.mkdir()
+    try:
+        beside.write_text("{}")
+        assert note_of(folder, arguments, monkeypatch) is None
+    finally:
+        shutil.rmtree(beside.parent)
+    assert note_of(folder, arguments, monkeypatch)

@@ -280,6 +280,7 @@ def test_preparing_is_told_what_an_experiment_chose():
     assert command("+reproduce=mol_casme2_five", "data.root=a", "model.optimizer.lr=1") == chosen
     own = ["data=manifest", "data.root=a", "faces=dlib", "clip_length=4"]
     assert command(*own) == "mefusion-prepare data=manifest labels=three faces=dlib data.root=a clip_length=4"
+    assert command("flow=dis", "model.flow.strain=false") == "mefusion-prepare data=synthetic labels=three flow=dis"
 
 
 @pytest.mark.parametrize("name", experiments("search"))

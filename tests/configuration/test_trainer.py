@@ -68,6 +68,7 @@ def test_apple_s_gpus_are_refused(monkeypatch):
 def test_profiles_ask_for_what_they_are_named_by():
     gpu, ddp = (config_of(f"trainer={name}").trainer for name in ("gpu", "ddp"))
     assert (gpu.accelerator, gpu.devices, gpu.precision) == ("gpu", 1, "bf16-mixed")
+    assert (gpu.benchmark, gpu.deterministic) == (True, False)  # MaxPool3d has no deterministic backward there
     assert (ddp.strategy, ddp.devices, ddp.sync_batchnorm) == ("ddp", "auto", None)
     training = config_of("model=mol_tiny", "trainer=debug/overfit").model.training
     assert (training.flip, training.crop_jitter, training.windows) == (False, 0, "first")

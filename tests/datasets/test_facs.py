@@ -20,6 +20,10 @@ from mefusion.datasets.reading.facs import ActionUnit, canonical, columns, parse
         (" 1 + 2 ", "1+2", None),
         ("R 12 +  17 C", "R12+17C", None),
         ("4+7+", "4+7", None),
+        ("AU12", "12", None),
+        ("au 4 + AUL14B", "4+L14B", None),
+        ("AU12 or AU14", "12?+14?", "AU12 or AU14"),
+        ("U12", "U12", None),  # unilateral
         ("4,7;9", "4+7+9", None),
         ("L14?", "L14?", None),
         ("14?+17", "14?+17", None),

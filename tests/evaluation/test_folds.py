@@ -214,6 +214,19 @@ def test_datasets_are_tested_in_turn():
     assert folds[0].train == ("samm/006", "smic/s1")
 
 
+@given(planned(["cross_dataset"]))
+def test_no_dataset_is_on_both_sides_and_each_is_tested_at_most_once(plan):
+    clips, protocol, options = plan
+    folds = make_folds(protocol, clips, **options)
+    dataset_of = dict(zip(clips["subject"], clips["dataset"], strict=True))
+    tested = [{dataset_of[subject] for subject in fold.test} for fold in folds]
+    for fold, datasets in zip(folds, tested, strict=True):
+        assert {dataset_of[subject] for subject in fold.train} == {*clips["dataset"]} - datasets
+    assert sum(map(len, tested)) == len(set().union(*tested))
+    if options["test"] is None:  # leave one dataset out
+        assert sorted(tested, key=min) == [{name} for name in sorted({*clips["dataset"]})]
+
+
 def test_named_datasets_are_tested_together():
     (fold,) = make_folds("cross_dataset", THREE, test=["samm", "casme2"])
     assert fold == Fold("samm-casme2", train=("smic/s1",), test=("casme2/sub01", "casme2/sub02", "samm/006"))

@@ -94,12 +94,24 @@ def test_a_changed_word_is_found(bundle):
         ({"files": {}}, "has no usable checksum of model.safetensors"),
         ({"normalisation": {"mean": [0]}}, "has a value that cannot be used"),
         ({"preparation": {"backend": "dlib"}}, "has a value that cannot be used"),
+        ({"preparation": {"flow": "lucas_kanade"}}, "has a value that cannot be used"),
     ],
 )
 def test_a_value_that_makes_no_sense_is_said(bundle, changes, message):
     rewrite(bundle, **changes)
     with pytest.raises(MefusionError, match=message):
         mefusion.load_bundle(bundle)
+
+
+def test_flow_is_measured_as_for_the_training(bundle, tiny, monkeypatch):
+    content = content_of(bundle)
+    assert content["preparation"].pop("flow") == "tvl1"
+    rewrite(bundle, preparation=content["preparation"])  # as the first bundles were written
+    assert mefusion.load_bundle(bundle).inputs.preparation.flow == "tvl1"
+    rewrite(bundle, preparation=content["preparation"] | {"flow": "dis"})
+    monkeypatch.setattr("mefusion.preparation.arrays.tvl1_flow", None)
+    clip = sorted(next(tiny.frames.glob("frames/*/*")).iterdir())[0].parent
+    assert sum(mefusion.load_bundle(bundle).predict(clip).values()) == pytest.approx(1)
 
 
 def test_a_checksum_of_another_file_reads_no_other_file(bundle, tmp_path):

@@ -67,15 +67,22 @@ def probabilities(table, predictor):
     return table[[f"probability_{name}" for name in predictor.classes]].to_numpy(float)
 
 
-@pytest.mark.parametrize("model", ["ststnet", "mol_tiny", "fdp_tiny"])
+@pytest.mark.parametrize(
+    "model",
+    [("model=ststnet", "tasks.action_units.weight=1"), ("model=mol_tiny",), ("model=fdp_tiny",)],
+    ids=lambda overrides: overrides[0],
+)
 def test_an_event_is_recognised_as_the_clip_that_it_is(tiny, tmp_path, drawn, spotted, quick_flow, model):
-    study = train_study(tmp_path, tiny, "protocol=all", f"model={model}")
+    study = train_study(tmp_path, tiny, "protocol=all", *model)
     predictor = mefusion.load_bundle(export_study(study, to=tmp_path / "bundle"))
     found, problems = recognise_events(predictor, Stream(drawn.video), spotted)
     clips, others = predict_clips(predictor, as_clips(drawn, spotted), workers=1)
     assert problems == []
     assert len(others) == sum(row.offset_frame - row.onset_frame + 1 < 8 for row in spotted.events.itertuples())
     assert probabilities(found, predictor) == pytest.approx(probabilities(clips, predictor), abs=1e-6)
+    units = [name for name in found.columns if name.startswith("unit_")]
+    assert len(units) == len(predictor.units) == (12 if len(model) > 1 else 0)
+    np.testing.assert_allclose(found[units].to_numpy(float), clips[units].to_numpy(float), atol=1e-6)
     assert found["prediction"].tolist() == clips["prediction"].tolist()
     assert found["bundle"].unique().tolist() == [predictor.name]
     # The manifest has no frame rate, and the clip's landmarks are read back from the aligned picture.

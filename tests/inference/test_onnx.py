@@ -124,5 +124,6 @@ def test_a_bundle_says_how_to_feed_its_onnx_file(tiny, tmp_path):
         "values": "the flow from onset to apex and its strain",
     }
     assert told["onnx"]["outputs"] == {"logits": ["batch", 3]}
+    assert "action_units" not in told["onnx"]
     assert {*told["files"]} == {"model.safetensors", "model.onnx"}
     assert "`model.onnx` (opset 20) takes `inputs` batch x 3 x 28 x 28 float32" in (folder / "README.md").read_text()

@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mefusion.models import OFFApexNet, SSSNet, STSTNet
+from mefusion.models import FlowCNN, OFFApexNet, SSSNet, STSTNet
 
 SIZES = {STSTNet: 28, OFFApexNet: 28, SSSNet: 64}
 every_network = pytest.mark.parametrize("network", SIZES, ids=lambda network: network.__name__)
@@ -177,8 +177,23 @@ def test_clip_length_changes_nothing(network):
 @every_network
 @pytest.mark.parametrize("tasks", [(), ("flow",), ("recognition", "flow"), ("recognition", "recognition")])
 def test_refuses_other_tasks(network, tasks):
-    with pytest.raises(ValueError, match=r"tasks = .* is not allowed; allowed: \('recognition',\)"):
+    with pytest.raises(ValueError, match=r"tasks = .* is not allowed; allowed: \('recognition',"):
         network(3, tasks=tasks)
+
+
+@pytest.mark.parametrize("network", [STSTNet, OFFApexNet, SSSNet, FlowCNN])
+def test_action_units_have_a_layer_of_their_own_beside_the_classes(network):
+    torch.manual_seed(0)
+    plain = network(3).eval()
+    torch.manual_seed(0)
+    both = network(3, tasks=("recognition", "action_units")).eval()
+    images = torch.randn(4, 3, plain.image_size, plain.image_size)
+    assert plain(images).action_units is None
+    assert both(images).action_units.shape == (4, 12)
+    torch.testing.assert_close(both(images).logits, plain(images).logits)  # so recognition alone is what it was
+    both(images).action_units.sum().backward()
+    assert both.classifier[-1].weight.grad is None
+    assert all(parameter.grad is not None for parameter in both.units.parameters())
 
 
 @every_network

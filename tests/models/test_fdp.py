@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from mefusion.acceleration import use_cpu_layers
 from mefusion.models import FDP
 from mefusion.models.fdp.blocks import GRA, LRA, Attention, DropPath, make_local_conv, rounded
-from mefusion.models.fdp.heads import SegNet
+from mefusion.models.fdp.heads import DETAIL_GAIN, SegNet, stretch
 from mefusion.models.fdp.pooling import Pooling, RankScorer, approximate_weights, rank_weights
 from mefusion.models.fdp.released import CHECKPOINT
 
@@ -375,7 +375,7 @@ def test_shapes_of_released(size):
 def test_maps_of_the_published_encoder():
     encoder = FDP(5, tasks=("rank",)).encoder
     shapes = []
-    for module in (encoder.stem, *encoder.blocks):
+    for module in (encoder.stem[-1], *encoder.blocks):
         module.register_forward_hook(lambda module, arguments, result: shapes.append(tuple(result.shape[1:])))
     encoder(clips(1, length=2, size=64))
     assert shapes[0] == (64, 16, 16)
@@ -452,7 +452,9 @@ def test_a_score_belongs_to_the_clip_up_to_its_frame():
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("options", [{}, {"variant": "released"}, {"pooling": "residual", "reference": "first"}])
+@pytest.mark.parametrize(
+    "options", [{}, {"variant": "released"}, {"pooling": "residual", "reference": "first"}, {"image_detail": True}]
+)
 def test_a_clip_is_independent_of_its_batch(options):
     # In double precision, since rounding may choose another maximum, which SegNet remembers.
     model, frames = settle(small(**options)).double(), clips(3).double()
@@ -474,6 +476,43 @@ def test_segnet_gives_maxima_back_to_their_places():
     for before, after in zip(seen[:5], seen[:4:-1], strict=True):
         maxima = before == F.max_pool2d(before, 2).repeat_interleave(2, 2).repeat_interleave(2, 3)
         assert (after[~maxima] == 0).all()
+
+
+def test_stretch_scales_each_map_to_0_and_1():
+    x = torch.tensor([[1.0, 3.0], [2.0, 5.0]])
+    maps = torch.stack([x, 7 - 2 * x, torch.full((2, 2), 4.0)])[:, None].requires_grad_()
+    image = stretch(maps)
+    scaled = torch.tensor([[0, 0.5], [0.25, 1]])
+    torch.testing.assert_close(image[:, 0], torch.stack([scaled, 1 - scaled, torch.zeros(2, 2)]))
+    # The extremes are constants for the gradient: a pixel moves itself alone, by 1 / (maximum - minimum).
+    image[:2, 0, 0, 1].sum().backward()
+    expected = torch.zeros(3, 1, 2, 2)
+    expected[:2, 0, 0, 1] = torch.tensor([1 / 4, 1 / 8])
+    torch.testing.assert_close(maps.grad, expected)
+
+
+@torch.no_grad()
+def test_details_come_from_the_changes_of_the_first_convolution_s_maps():
+    model = small(image_detail=True).eval()
+    norm, deconv = model.dynamic_image.detail
+    norm.running_mean.normal_()
+    frames, seen = clips(2), []
+    model.dynamic_image.decoder[-1].register_forward_hook(lambda module, arguments, result: seen.append(result))
+    image = model(frames).dynamic_image
+    maps = [model.encoder.stem[0](frames[:, t]) for t in range(8)]
+    changes = sum(weight * m for weight, m in zip(approximate_weights(8), maps, strict=True))
+    x = seen[0] + DETAIL_GAIN * deconv(norm(changes))
+    torch.testing.assert_close(image, stretch(x)[:, 0])
+    assert seen[0].std() == 0  # untrained, SegNet adds a constant
+    assert (image.amin((1, 2)) == 0).all()
+    assert (image.amax((1, 2)) == 1).all()
+
+
+def test_without_details_the_network_is_the_published_one():
+    plain, detailed = small(), small(image_detail=True)
+    added = set(detailed.state_dict()) - set(plain.state_dict())
+    assert {name.rsplit(".", 1)[0] for name in added} == {"dynamic_image.detail.0", "dynamic_image.detail.1"}
+    assert set(plain.state_dict()) < set(detailed.state_dict())
 
 
 def growing_clips(count: int) -> Tensor:

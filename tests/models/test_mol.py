@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from mefusion.models import MOL
 from mefusion.models.mol.blocks import CCC, F5C, FCC
-from mefusion.models.mol.flow_net import Correlation, FlowNet
+from mefusion.models.mol.flow_net import LK_DAMPING, LK_WINDOWS, Correlation, FlowNet, lucas_kanade
 from mefusion.models.mol.released import CHECKPOINT
 from mefusion.models.released import read_tensors
 
@@ -230,7 +230,9 @@ def test_variants_share_f5c_or_not(variant):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("options", [{}, {"variant": "released"}, {"flow_differences": 5.0, "flow_scale": 4}])
+@pytest.mark.parametrize(
+    "options", [{}, {"variant": "released"}, {"flow_differences": 5.0, "flow_scale": 4}, {"flow_closed_form": True}]
+)
 def test_entries_belong_to_their_pair_and_frame(options):
     model = settle(small(**options))
     frames = clips(1)
@@ -453,3 +455,43 @@ def test_load_released_refuses_another_model():
 def test_flow_from_differences_starts_at_no_motion():
     assert not small(flow_differences=5.0)(clips(1)).flow.any()
     assert small()(clips(1)).flow.any()
+
+
+@torch.no_grad()
+def test_lucas_kanade_finds_small_motions():
+    y, x = torch.meshgrid(torch.arange(64.0), torch.arange(64.0), indexing="ij")
+
+    def frame(right: float, down: float) -> Tensor:
+        return 4 * ((0.3 * (x - right)).sin() + (0.25 * (y - down)).sin())[None, None]
+
+    for right, down in ((0.3, -0.2), (-0.1, 0.4)):
+        flows = lucas_kanade(frame(0, 0), frame(right, down), scale=4)
+        assert flows.shape == (1, 2 * len(LK_WINDOWS), 16, 16)
+        largest = flows[0, -2:, 3:-3, 3:-3]
+        torch.testing.assert_close(largest.mean((1, 2)), torch.tensor([right, down]), atol=0.02, rtol=0)
+    assert not lucas_kanade(frame(0, 0), frame(0, 0), scale=4).any()
+    assert not lucas_kanade(torch.zeros(1, 1, 64, 64), torch.ones(1, 1, 64, 64), scale=4).any()
+
+
+@torch.no_grad()
+def test_lucas_kanade_of_a_ramp():
+    ramp = torch.arange(8.0).expand(1, 1, 8, 8)
+    flows = lucas_kanade(ramp, ramp - 0.5, scale=2)  # gradient (1, 0), half a pixel to the right
+    expected = torch.tensor([0.5 / (1 + LK_DAMPING), 0])
+    torch.testing.assert_close(flows[0, :2, 1, 2], expected)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("scale", [1, 4])
+def test_the_finest_level_gets_the_flow_in_closed_form(scale):
+    model = small(tasks=("flow",), flow_closed_form=True, flow_scale=scale).eval()
+    frames = clips(2)
+    assert not model(frames).flow.any()  # it starts at no motion
+    finest = model.flow_net.decoder[-1]
+    skip = finest.predict.in_channels - 2 - finest.deconv[0].out_channels
+    finest.predict.weight[:, skip - 2 : skip, 1, 1] = torch.eye(2)
+    pairs = (part.flatten(0, 1) for part in (frames[:, :-1], frames[:, 1:]))
+    flow = lucas_kanade(*pairs, scale=scale)[:, -2:]
+    if scale > 1:
+        flow = F.interpolate(flow, scale_factor=scale, mode="bilinear", align_corners=False)
+    torch.testing.assert_close(model(frames).flow.flatten(0, 1), flow)

@@ -102,6 +102,18 @@ def test_contact_sheet_puts_each_thing_in_its_place():
     assert axes.lines[0].get_marker() != axes.lines[5].get_marker()
 
 
+def test_flow_from_onset_to_apex_has_a_row_and_a_scale_of_its_own():
+    flow = np.zeros((2, 40, 40), dtype=np.float16)
+    flow[1, 20:] = -5
+    figure = plots.contact_sheet(example(size=40, landmarks=False, apex_flow=flow))
+    mosaic = figure.axes[0].images[0].get_array()
+    row = mosaic[3 * 42 :]  # below the frames and both flows
+    np.testing.assert_array_equal(row[:, :40], plots.flow_key(40))
+    np.testing.assert_array_equal(row[:, 42:82], plots.flow_to_rgb(flow, 5.0))
+    assert (row[:, 84:] == 255).all()
+    assert {"flow, onset\nto apex", "motion\nrim: 5 px", "motion\nrim: 3 px"} <= {*texts(figure)}
+
+
 @pytest.mark.parametrize("clips", [1, 6])
 def test_nothing_of_a_contact_sheet_is_cut_off_or_covered(clips):
     figure = plots.contact_sheet([example()] * clips, title="mol-fake")

@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
+from mefusion.acceleration.tvl1 import tvl1_flows
 from mefusion.clips.cache import (
     RECORDED_COLUMNS,
     load_arrays,
@@ -26,6 +27,7 @@ from mefusion.clips.cache import (
     save_clip,
     settings_hash,
 )
+from mefusion.clips.motion import dis_flow, farneback_flow, tvl1_flow
 from mefusion.clips.table import clip_table
 from mefusion.clips.video import read_clip
 from mefusion.common.errors import MefusionError
@@ -34,9 +36,16 @@ from mefusion.datasets.synthetic import SyntheticSource
 from mefusion.faces.alignment import align_face
 from mefusion.faces.detectors import make_backend
 from mefusion.preparation import clips
-from mefusion.preparation.arrays import flow_image_arrays, interpolate_in_time, prepare_clip
+from mefusion.preparation.arrays import flow_image_arrays, interpolate_in_time, prepare_clip, require_flow
 from mefusion.preparation.clips import cache_folder, prepare_clips
-from mefusion.preparation.settings import Alignment, FaceSettings, MissingApex, PreparationSettings, ShortClips
+from mefusion.preparation.settings import (
+    Alignment,
+    FaceSettings,
+    FlowMethod,
+    MissingApex,
+    PreparationSettings,
+    ShortClips,
+)
 from mefusion.synthetic.scene import SyntheticClip, SyntheticSettings, make_clip
 
 SETTINGS = PreparationSettings(canvas=48, small=16)  # small, so that TV-L1 takes no time
@@ -237,11 +246,37 @@ def test_every_setting_has_a_cache_of_its_own(tmp_path):
     assert folder() == folder()
     assert folder().parent == tmp_path / "x"
     others = {"backend": "face_alignment", "clip_length": 9, "canvas": 50, "small": 17}
-    others |= {"short_clips": ShortClips.leave_out, "missing_apex": MissingApex.largest_motion}
+    others |= {"short_clips": ShortClips.leave_out, "missing_apex": MissingApex.largest_motion, "flow": FlowMethod.dis}
     faces = {"enlarge": 2.0, "alignment": Alignment.frame, "max_missing": 4, "folder": "landmarks"}
     folders = [folder(dataclasses.replace(SETTINGS, **{name: value})) for name, value in others.items()]
     folders += [folder(with_faces(**{name: value})) for name, value in faces.items()]
     assert len({folder(), folder(source="b"), *folders}) == len(folders) + 2
+
+
+@pytest.mark.parametrize(("method", "flow_of"), [("tvl1", tvl1_flow), ("dis", dis_flow), ("farneback", farneback_flow)])
+def test_flow_is_measured_as_the_settings_say(method, flow_of):
+    settings = dataclasses.replace(SETTINGS, flow=FlowMethod(method))
+    arrays = prepare_clip(moving_texture(8), StillFace(), settings, apex=5)
+    first, last = (flow_of(arrays["frames"][t], arrays["frames"][t + 1]) for t in (0, 6))
+    np.testing.assert_array_equal(arrays["flow"][[0, 6]], np.stack([first, last]).astype(np.float16))
+    to_the_apex = flow_of(arrays["frames"][0], arrays["frames"][5])
+    np.testing.assert_array_equal(arrays["onset_apex_flow"], to_the_apex.astype(np.float16))
+
+
+def test_torch_measures_flow_where_a_device_is_given():
+    arrays = prepare_clip(moving_texture(8), StillFace(), SETTINGS, apex=5, flow_device="cpu")
+    frames = arrays["frames"]
+    expected = tvl1_flows(frames[:-1], frames[1:], device="cpu").astype(np.float16)
+    np.testing.assert_array_equal(arrays["flow"], expected)
+    expected = tvl1_flows(frames[:1], frames[5:6], device="cpu").astype(np.float16)
+    np.testing.assert_array_equal(arrays["onset_apex_flow"], expected[0])
+
+
+def test_a_device_is_for_tvl1():
+    require_flow(FlowMethod.dis)
+    require_flow(FlowMethod.tvl1, device="cpu")
+    with pytest.raises(MefusionError, match=r"flow_device=cpu is for flow=tvl1, and OpenCV measures flow=dis: leave"):
+        require_flow(FlowMethod.dis, device="cpu")
 
 
 def test_the_folder_of_a_cache_stays_what_it_was(monkeypatch):

@@ -12,11 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mefusion.common.units import UNITS
 from mefusion.report.recording.curves import FINE, TimeAxis, clock, curve_path, decimate, runs
 from mefusion.report.recording.page import describe, write_page
 from mefusion.report.recording.strips import magnify, make_strips
 from mefusion.report.recording.tables import load_faces
 from mefusion.report.recording.timeline import WIDE, draw, make_track, rows_of
+from mefusion.report.recording.units import unit_lanes
 from tests.fake_recordings import THRESHOLDS, Event, write_recording
 
 BROWS = Event(1, 30, 36, 41, ("brow_left", "brow_right"), 3.0)
@@ -221,6 +223,40 @@ def test_an_event_in_words_with_its_warnings_and_probabilities(page, recording):
     assert "width: 71" not in two
     assert "guess of a network (mine)" in text
     assert "guess of a network" not in page()
+
+
+def test_action_units_have_a_line_each_below_the_curves(page, recording):
+    units = {f"unit_{unit}": [0.01, None] for unit in UNITS} | {"unit_1": [0.9, None], "unit_2": [0.5, None]}
+    text = page(recording.events.assign(**units, warnings=["", "not recognised: too short"]), bundle="mine")
+    timeline = re.search(r'<section class="timeline">.*?</section>', text, re.DOTALL)[0]
+    assert re.findall(r">AU (\d+)</text>", timeline) == [str(unit) for unit in UNITS]
+    bars = re.findall(r'<rect class="(present|weak)".*?height="(\S+)"><title>(.*?)</title>', timeline)
+    assert len(bars) == 12  # the second event has none
+    assert bars[0] == ("present", "11.7", "event 1, from 0:01.00: 1 inner brow raiser 0.90")
+    assert bars[1] == ("weak", "6.5", "event 1, from 0:01.00: 2 outer brow raiser 0.50")
+    one, two = re.findall(r"<article.*?</article>", text, re.DOTALL)
+    assert one.count('class="found"') == 1
+    assert "2 outer brow raiser</span>" in one
+    assert 'class="present"' not in one  # the curves around an event have no such lines
+    assert "classes units" not in two
+    assert re.findall(r"<button type=.button.>(units[^<]*)<", text) == ["units above .5"]
+    for words in ("units above", "action unit", ">AU "):
+        assert words not in page()
+
+
+def test_a_bar_of_a_unit_lies_where_its_event_is():
+    axis = TimeAxis(10, 20, left=100, width=1000)
+    shared = {"kind": "micro", "unit_12": 0.25}
+    events = [
+        shared | {"event": 1, "onset_time": 11.0, "offset_time": 13.0},
+        shared | {"event": 2, "onset_time": 12.0, "offset_time": 12.001},
+        shared | {"event": 3, "onset_time": 21.0, "offset_time": 22.0},
+    ]
+    (lane,) = unit_lanes(events, axis, top=50)
+    assert (lane.unit, lane.name, lane.bottom) == (12, "lip corner puller", 64)
+    one, two = lane.bars
+    assert (one.left, one.width, one.top, one.height, one.present) == (200, 200, 60.8, 3.2, False)
+    assert (two.left, two.width) == (300, 2.5)
 
 
 def test_no_events_and_no_faces_say_what_to_try(page, recording, tmp_path):

@@ -6,10 +6,15 @@ from composed import experiment_of
 from mefusion.studies.identity import ADDED, study_content, study_hash
 
 ROOTS = [f"data.sources.{name}.root=x" for name in ("casme2", "samm", "cas_me_2", "cas_me_3", "smic", "manifest")]
+OLD_SET = ["data.clips_per_class=6", "data.amplitude=2.5", "data.frames=[16,23]"]  # the default of version 0.1
 # As version 0.1 named them, given the same clips.
 NAMES = {
-    "6e71f27a45": [],
-    "cff081dae0": ["model=fdp_tiny", "rule=inner_val", "seeds=[0,1]", "tasks.rank.weight=0", "data.subjects=3"],
+    "6e71f27a45": [*OLD_SET, "model.network.flow_closed_form=false"],
+    "cff081dae0": [
+        *("model=fdp_tiny", "rule=inner_val", "seeds=[0,1]", "tasks.rank.weight=0", "data.subjects=3"),
+        *OLD_SET,
+        "model.network.image_detail=false",
+    ],
     "ecadfeadc3": ["+reproduce=mol_casme2_five", "data.root=a", "imbalance=focal"],
     "7546641ce7": [
         "+reproduce=ststnet_megc2019",
@@ -56,6 +61,11 @@ def test_who_only_looks_changes_no_name_and_who_takes_part_does():
 
 def test_what_is_kept_beside_the_result_changes_no_name():
     assert name_of("keep_weights=true") == name_of()
+
+
+def test_the_method_of_flow_counts_and_where_it_is_measured_does_not():
+    assert name_of("flow=tvl1", "flow_device=cuda") == name_of()
+    assert len({name_of(), name_of("flow=dis"), name_of("flow=farneback")}) == 3
 
 
 def test_what_a_model_says_itself_may_be_said_again():

@@ -163,6 +163,7 @@ def test_examples_for_pictures_hold_targets_and_predictions(finished):
             for suffix in ("", "_target"):
                 assert arrays[f"{clip}|flow{suffix}"].shape == (7, 2, 64, 64)
                 assert arrays[f"{clip}|landmarks{suffix}"].shape == (7, 68, 2)
+            assert arrays[f"{clip}|apex_flow"].shape == (2, 64, 64)
             attention = arrays[f"{clip}|attention"]
             assert attention.shape == (8, 64, 64)
             assert attention.min() >= 0
@@ -391,7 +392,8 @@ def test_a_task_that_is_off_is_nowhere(run, tmp_path):
     state = torch.load(study / "folds/synthetic-sub01/checkpoints/last.ckpt", weights_only=True)["state_dict"]
     assert not [name for name in state if "flow" in name or "landmark" in name]
     with safe_open(study / "folds/synthetic-sub01/examples.safetensors", framework="np") as file:
-        assert {name.split("|")[1] for name in file.keys()} == {"frames", "times", "apex", "attention"}  # noqa: SIM118
+        names = {name.split("|")[1] for name in file.keys()}  # noqa: SIM118
+    assert names == {"frames", "times", "apex", "apex_flow", "attention"}
 
 
 @pytest.mark.parametrize(

@@ -8,16 +8,17 @@ from PIL import Image
 
 from mefusion.common.errors import MefusionError
 from mefusion.datasets.synthetic_motion import SyntheticMotionSource
-from mefusion.synthetic.expressions import ACTION_UNITS, CONTROL_MIRROR, CORRECTED_UNITS, displacement
+from mefusion.synthetic.expressions import ACTION_UNITS, CONTROL_MIRROR, displacement
+from mefusion.synthetic.mixtures import EXTRA_UNITS, MIXTURES, draw_expression
 from mefusion.synthetic.motion.faces import FramedFace, Framing, mirrored_face, random_face
 from mefusion.synthetic.motion.generate import subject_motion
-from mefusion.synthetic.motion.mixtures import EXTRA_UNITS, MIXTURES, draw_expression
 from mefusion.synthetic.motion.nuisances import as_images, measured, smooth_noise
 from mefusion.synthetic.motion.settings import MotionSettings
 from mefusion.synthetic.portraits import load_portraits
 from mefusion.synthetic.warps import sample
 
 SMALL = MotionSettings(subjects=2, clips_per_class=2)
+THREE = MIXTURES["three"]
 CENTRED = Framing(eyes=0.35, mouth=0.7, interocular=0.5)
 
 
@@ -35,33 +36,27 @@ def at_landmarks(face, flow):
 
 
 def test_mixtures_are_of_known_units():
-    for mixtures in MIXTURES.values():
+    for mixtures in (mixture for scheme in MIXTURES.values() for mixture in scheme.values()):
         assert min(mixtures.values()) > 0
-        assert {unit for units in mixtures for unit in units} <= set(CORRECTED_UNITS)
-    assert set(EXTRA_UNITS) <= set(CORRECTED_UNITS)
-
-
-def test_pictures_are_still_rendered_with_the_first_table():
-    assert set(CORRECTED_UNITS) == set(ACTION_UNITS)
-    assert {unit for unit in ACTION_UNITS if ACTION_UNITS[unit] != CORRECTED_UNITS[unit]} == {4, 5, 6, 7, 12}
-    assert ACTION_UNITS[7][37] == (0, 0.4)
+        assert {unit for units in mixtures for unit in units} <= set(ACTION_UNITS)
+    assert set(EXTRA_UNITS) <= set(ACTION_UNITS)
 
 
 def test_an_expression_moves_as_its_action_units_say():
     rng = np.random.default_rng(0)
-    for emotion, mixtures in MIXTURES.items():
+    for mixtures in THREE.values():
         for _ in range(100):
-            expression = draw_expression(emotion, rng)
+            expression = draw_expression(mixtures, rng)
             units = set(expression.action_units)
             assert any(set(known) <= units <= {*known, *EXTRA_UNITS} for known in mixtures)
             moved = np.flatnonzero(np.abs(expression.motion).sum(axis=1))
-            points = {point for unit in units for point in CORRECTED_UNITS[unit]}
+            points = {point for unit in units for point in ACTION_UNITS[unit]}
             assert set(moved) <= points | {int(CONTROL_MIRROR[point]) for point in points}
 
 
 def test_shares_of_mixtures_and_of_one_sided_smiles():
     rng = np.random.default_rng(0)
-    drawn = [draw_expression("positive", rng) for _ in range(1500)]
+    drawn = [draw_expression(THREE["positive"], rng) for _ in range(1500)]
     smiles = [each for each in drawn if 12 in each.action_units]
     assert len(smiles) / len(drawn) == pytest.approx(0.94, abs=0.02)
     left, right = (np.array([-each.motion[point, 1] for each in smiles]) for point in (48, 54))
@@ -85,7 +80,7 @@ def test_shares_of_mixtures_and_of_one_sided_smiles():
 )
 def test_an_action_unit_moves_its_landmarks_its_way(landmarks, unit, points, expected):
     face = framed(landmarks)
-    moved = at_landmarks(face, face.flow(displacement(CORRECTED_UNITS[unit])[None])[0])[points].mean(axis=0)
+    moved = at_landmarks(face, face.flow(displacement(ACTION_UNITS[unit])[None])[0])[points].mean(axis=0)
     for way, motion in zip(expected, moved, strict=True):
         assert way * motion > 0.2 if way else True
     assert np.abs(moved).max() <= 1.1
@@ -94,7 +89,7 @@ def test_an_action_unit_moves_its_landmarks_its_way(landmarks, unit, points, exp
 @pytest.mark.parametrize(("unit", "opens"), [(5, True), (7, False)])
 def test_lids_open_and_close(landmarks, unit, opens):
     face = framed(landmarks)
-    moved = at_landmarks(face, face.flow(displacement(CORRECTED_UNITS[unit])[None])[0])
+    moved = at_landmarks(face, face.flow(displacement(ACTION_UNITS[unit])[None])[0])
     change = moved[[40, 41, 46, 47], 1].mean() - moved[[37, 38, 43, 44], 1].mean()
     assert change > 0.2 if opens else change < -0.2
 
@@ -113,7 +108,7 @@ def test_a_face_is_where_its_framing_says(landmarks):
 
 def test_the_motion_of_a_mirrored_face_is_the_mirrored_motion(landmarks):
     rng = np.random.default_rng(3)
-    motion = np.stack([draw_expression(emotion, rng).motion for emotion in MIXTURES])
+    motion = np.stack([draw_expression(mixture, rng).motion for mixture in THREE.values()])
     plain = framed(landmarks)
     mirrored = framed(mirrored_face(landmarks, size=256))
     expected = plain.flow(motion)[..., ::-1] * np.array([-1, 1], np.float32)[:, None, None]
@@ -136,7 +131,7 @@ def test_the_image_of_a_mirrored_flow_is_mirrored():
 def test_the_landmark_that_moves_most_moves_by_the_amplitude(landmarks, amplitude):
     rng = np.random.default_rng(0)
     face = framed(random_face(landmarks, rng, size=256))
-    flow = amplitude * face.flow(np.stack([draw_expression("positive", rng).motion for _ in range(4)]))
+    flow = amplitude * face.flow(np.stack([draw_expression(THREE["positive"], rng).motion for _ in range(4)]))
     reach = [np.linalg.norm(at_landmarks(face, each), axis=1).max() for each in flow]
     np.testing.assert_allclose(reach, amplitude, rtol=0.06)  # between pixels
     one, other = (subject_motion(replace(SMALL, amplitude=each), 0).exact for each in (1.0, amplitude))

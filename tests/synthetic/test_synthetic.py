@@ -13,7 +13,8 @@ from mefusion.common.errors import MefusionError
 from mefusion.datasets.manifest import read_manifest
 from mefusion.datasets.synthetic import write_synthetic
 from mefusion.faces.alignment import LANDMARK_MIRROR, alignment_matrix, eye_centres, transform
-from mefusion.synthetic.expressions import ACTION_UNITS, EMOTIONS, displacement
+from mefusion.synthetic.expressions import ACTION_UNITS, displacement
+from mefusion.synthetic.mixtures import EXTRA_UNITS, MIXTURES, Expression, express
 from mefusion.synthetic.portraits import load_portraits
 from mefusion.synthetic.render import act
 from mefusion.synthetic.scene import (
@@ -25,7 +26,7 @@ from mefusion.synthetic.scene import (
     synthetic_folder,
 )
 from mefusion.synthetic.truth import flow_errors, landmark_errors
-from mefusion.synthetic.warps import invert, pixel_grid, sample, spline_basis
+from mefusion.synthetic.warps import invert, pixel_grid, sample, spline_basis, steepest
 
 SETTINGS = SyntheticSettings(subjects=2, clips_per_class=1, frames=(8, 9))
 SMALL = SyntheticSettings(subjects=2, clips_per_class=1, frames=(2, 3), size=96, scheme="three")
@@ -38,15 +39,20 @@ def clip_of(clip, settings=SETTINGS):
 
 
 def quiet(clip, t, shots=16):
-    """Frame t without flicker, its sensor noise averaged away over many shots."""
-    steady = dataclasses.replace(clip, gains=np.ones(len(clip)))
+    """Frame t without changes of light, its sensor noise averaged away over many shots."""
+    steady = dataclasses.replace(clip, gains=np.ones(len(clip)), sides=np.zeros((len(clip), 2)))
     return np.mean([dataclasses.replace(steady, noise_seed=seed).frame(t) for seed in range(shots)], axis=0)
 
 
 def still(clip):
     """The same expression with neither head motion nor blinks."""
-    head = np.repeat(np.eye(2, 3)[None], len(clip), axis=0)
-    return dataclasses.replace(clip, head=head, blink_course=np.zeros(len(clip), np.float32))
+    head, zeros = np.repeat(np.eye(2, 3)[None], len(clip), axis=0), np.zeros(len(clip), np.float32)
+    return dataclasses.replace(clip, head=head, blink_course=zeros, turn_course=zeros)
+
+
+def show(subject, *units, frames=8, amplitude=2.5, seed=3):
+    expression = express(units, np.random.default_rng(seed))
+    return act(subject, expression, frames=frames, amplitude=amplitude, seed=seed)
 
 
 def face(clip, t):
@@ -76,7 +82,7 @@ def test_flow_warps_the_next_frame_onto_this_one(chosen):
         reached = pixel_grid(clip.subject.size) + clip.flow(first, second).transpose(1, 2, 0)
         back = cv2.remap(other, reached.astype(np.float32), None, cv2.INTER_CUBIC)
         error, unmoved = np.abs(back - one)[mask].mean(), np.abs(other - one)[mask].mean()
-        assert error < 1.0
+        assert error < (1.0, 2.5)[chosen.subject]  # the second portrait is sharper
         assert error < ratio * unmoved
 
 
@@ -138,7 +144,7 @@ def test_errors_against_the_truth_are_zero_for_the_truth():
     # Zero flow is as far off as zero flow is.
     error, motion = flow_errors(clip, arrays, first=0, second=clip.apex)
     assert error == pytest.approx(motion)
-    assert motion > 0.2
+    assert motion > 0.1
     # In a clip that stands, aligned by the same matrix, zero is the truth.
     standing = dataclasses.replace(still(clip), course=np.zeros(len(clip), np.float32))
     arrays["matrices"] = np.repeat(matrices[:1], len(clip), axis=0)
@@ -169,7 +175,8 @@ FAR = {  # action unit -> landmarks that it has nothing to do with
     ],
 )
 def test_action_units_move_what_they_should(subject, unit, points, outwards, down):
-    clip = act(make_subject(SETTINGS, subject), {unit: 1.0}, frames=8, amplitude=2.5, seed=3)
+    expression = Expression((unit,), displacement(ACTION_UNITS[unit]))
+    clip = act(make_subject(SETTINGS, subject), expression, frames=8, amplitude=2.5, seed=3)
     assert clip.action_units == (unit,)
     motion = apex_motion(clip)
     for point in points:
@@ -180,37 +187,38 @@ def test_action_units_move_what_they_should(subject, unit, points, outwards, dow
     assert np.linalg.norm(motion[FAR.get(unit, [])], axis=-1).max(initial=0) < 0.15
 
 
-@pytest.mark.parametrize("amplitude", [1.0, 2.5])
+@pytest.mark.parametrize("amplitude", [1.5, (1, 2)])
 def test_amplitude_is_what_the_most_moved_landmark_travels_on_the_crop(amplitude):
-    subject, emotion = make_subject(SETTINGS, 0), EMOTIONS["three"]["positive"]
+    settings = dataclasses.replace(SETTINGS, amplitude=amplitude, size=128)
     travels = []
-    for seed in range(30):
-        clip = act(subject, emotion, frames=8, amplitude=amplitude, seed=seed)
-        matrix = alignment_matrix(subject.landmarks, size=144)
-        onset, apex = (transform(still(clip).landmarks(t), matrix) for t in (0, clip.apex))
-        travels.append(np.linalg.norm(apex - onset, axis=1).max() / amplitude)
-    assert min(travels) == pytest.approx(0.7, abs=0.1)
-    assert max(travels) == pytest.approx(1.3, abs=0.1)
-    assert min(travels) >= 0.69
-    assert max(travels) <= 1.31
+    for take in range(30):
+        clip = still(make_clip(settings, SyntheticClip(0, 1, take)))
+        matrix = alignment_matrix(clip.subject.landmarks, size=144)
+        onset, apex = (transform(clip.landmarks(t), matrix) for t in (0, clip.apex))
+        travels.append(np.linalg.norm(apex - onset, axis=1).max())
+    if amplitude == 1.5:
+        np.testing.assert_allclose(travels, 1.5, rtol=0.01)
+    else:
+        assert 0.99 < min(travels) < 1.2
+        assert 1.8 < max(travels) < 2.01
 
 
 def test_the_two_sides_of_a_face_move_differently():
     subject = make_subject(SETTINGS, 0)
     ratios = []
     for seed in range(12):
-        motion = np.linalg.norm(apex_motion(act(subject, {12: 1.0}, frames=8, amplitude=2.5, seed=seed)), axis=1)
+        motion = np.linalg.norm(apex_motion(show(subject, 12, seed=seed)), axis=1)
         ratios.append(motion[48] / motion[54])
     assert min(ratios) < 0.9
     assert max(ratios) > 1.1
-    assert 0.4 < min(ratios) < max(ratios) < 2.5
+    assert min(ratios) < 0.4 or max(ratios) > 2.5  # one-sided
 
 
 def test_a_displacement_by_hand():
-    # AU 12 moves the corner of the mouth (0.7 outwards, 0.7 up); the right side half as much.
+    # AU 12 moves the corner of the mouth (0.7 outwards, 0.8 up); the right side half as much.
     field = displacement(ACTION_UNITS[12], left=1, right=0.5)
-    np.testing.assert_allclose(field[48], (-0.7, -0.7))
-    np.testing.assert_allclose(field[54], (0.35, -0.35))
+    np.testing.assert_allclose(field[48], (-0.7, -0.8))
+    np.testing.assert_allclose(field[54], (0.35, -0.4))
     assert not field[[8, 27, 30, 36, 51]].any()
     # The chin is on the midline: it goes down by the mean of the two sides.
     np.testing.assert_allclose(displacement(ACTION_UNITS[26], left=1, right=0.5)[8], (0, 0.75))
@@ -237,22 +245,22 @@ def test_the_expression_starts_neutral_and_is_largest_at_the_apex(chosen):
 @pytest.mark.parametrize("frames", [2, 3, 4, 5, 8, 40])
 def test_clips_of_any_length(frames):
     for seed in range(20):
-        clip = act(make_subject(SMALL, 0), {12: 1.0}, frames=frames, amplitude=2.5, seed=seed)
+        clip = show(make_subject(SMALL, 0), 12, frames=frames, seed=seed)
         assert len(clip) == frames
         assert 0 < clip.apex < frames
         assert clip.course[clip.apex] == 1
 
 
-@pytest.mark.parametrize("scheme", EMOTIONS)
+@pytest.mark.parametrize("scheme", MIXTURES)
 def test_every_emotion_renders(scheme):
     settings = dataclasses.replace(SETTINGS, scheme=scheme, size=160)
     clips = [clip for clip in list_clips(settings) if clip.subject == 0]
-    assert len(clips) == len(EMOTIONS[scheme])
+    assert len(clips) == len(MIXTURES[scheme])
     for chosen in clips:
         clip = make_clip(settings, chosen)
-        emotion = list(EMOTIONS[scheme].values())[chosen.emotion]
-        assert {unit for unit, probability in emotion.items() if probability == 1} <= set(clip.action_units)
-        assert set(clip.action_units) <= set(emotion)
+        mixture = list(MIXTURES[scheme].values())[chosen.emotion]
+        units = set(clip.action_units)
+        assert any(set(known) <= units <= {*known, *EXTRA_UNITS} for known in mixture)
         frame = clip.frame(clip.apex)
         assert frame.shape == (160, 160, 3)
         assert frame.dtype == np.uint8
@@ -266,6 +274,49 @@ def test_subjects_are_different_people():
     assert np.abs(shapes[0] - shapes[1]).mean() > 1
     assert np.abs(one.landmarks - other.landmarks).mean() < between
     assert np.abs(one.image - other.image).mean() > 5
+
+
+def test_built_in_portraits_are_two_people_in_turn():
+    portraits = [portrait.image.mean(axis=-1) for portrait in load_portraits(None, 96)]
+
+    def likeness(image, portrait):
+        return max(np.corrcoef(each.ravel(), portrait.ravel())[0, 1] for each in (image, image[:, ::-1]))
+
+    images = [make_subject(SMALL, number).image.mean(axis=-1) for number in range(4)]
+    nearest = [np.argmax([likeness(image, portrait) for portrait in portraits]) for image in images]
+    assert nearest == [0, 1, 0, 1]
+
+
+def test_eyes_close_and_open_and_no_skin_folds():
+    lids, slopes = [], []
+    for take in range(40):
+        clip = make_clip(SMALL, SyntheticClip(take % 2, take % 3, take))
+        lids.append(clip.blink_course)
+        slopes += [steepest(clip.displacement(t)) for t in range(len(clip))]
+    deepest = [course[np.abs(course).argmax()] for course in lids]
+    assert max(deepest) > 0.2
+    assert min(deepest) < -0.1
+    assert 0.2 < np.mean([not course.any() for course in lids]) < 0.6
+    assert max(slopes) < 1
+
+
+def test_a_turning_head_moves_its_nose_most():
+    clip = clip_of(CLIPS[0])
+    turned = dataclasses.replace(still(clip), course=np.zeros(len(clip)), turn_course=np.full(len(clip), 0.05))
+    moved = np.linalg.norm(turned.landmarks(0) - clip.subject.landmarks, axis=1)
+    assert moved.argmax() in (29, 30)
+    assert moved[[0, 16]].max() < 0.7 * moved[30]
+    assert moved[8] < 0.7 * moved[30]
+
+
+def test_light_changes_over_a_clip_and_from_side_to_side():
+    clip = clip_of(CLIPS[0])
+    assert np.ptp(clip.gains) > 0.003
+    lit = dataclasses.replace(still(clip), gains=np.ones(len(clip)), sides=np.full((len(clip), 2), (0.4, 0)))
+    dark = dataclasses.replace(lit, sides=np.zeros((len(clip), 2)))
+    ratio = lit.frame(0).astype(float).mean(axis=(0, 2)) / dark.frame(0).astype(float).mean(axis=(0, 2))
+    assert ratio[:20].mean() == pytest.approx(0.815, abs=0.03)
+    assert ratio[-20:].mean() == pytest.approx(1.185, abs=0.06)  # white stays white
 
 
 # Determinism and files.
@@ -308,7 +359,7 @@ def test_a_set_is_ordinary_frames_and_a_manifest(written):
     for row in table.itertuples():
         subject, emotion, take = row.clip_id.split("_")
         clip = make_clip(
-            SMALL, SyntheticClip(int(subject[3:]) - 1, list(EMOTIONS["three"]).index(emotion), int(take) - 1)
+            SMALL, SyntheticClip(int(subject[3:]) - 1, list(MIXTURES["three"]).index(emotion), int(take) - 1)
         )
         assert (row.onset, row.apex, row.offset) == (1, clip.apex + 1, len(clip))
         assert sorted(map(int, row.action_units.split("+"))) == sorted(clip.action_units)
@@ -316,7 +367,7 @@ def test_a_set_is_ordinary_frames_and_a_manifest(written):
         assert [file.name for file in files] == [f"img{t + 1:03d}.jpg" for t in range(len(clip))]
         with Image.open(files[0]) as image:
             assert image.size == (96, 96)
-            assert np.abs(np.asarray(image).astype(float) - clip.frame(0)).mean() < 4  # JPEG
+            assert np.abs(np.asarray(image).astype(float) - clip.frame(0)).mean() < 6  # JPEG
 
 
 def test_an_interrupted_set_is_completed(written, tmp_path):
@@ -352,7 +403,12 @@ def test_an_amplitude_that_folds_the_face_is_one_sentence(tmp_path):
     [
         ({"subjects": 0}, "data.subjects=0"),
         ({"clips_per_class": -1}, "data.clips_per_class=-1"),
-        ({"amplitude": 0}, "data.amplitude=0"),
+        ({"amplitude": 0}, "data.amplitude=0: give a number above 0, or the smallest and the largest, such as [1,2]"),
+        ({"amplitude": "abc"}, "data.amplitude=abc"),
+        ({"amplitude": None}, "data.amplitude=None"),
+        ({"amplitude": [2, 1]}, "data.amplitude=[2, 1]"),
+        ({"amplitude": [1, 2, 3]}, "data.amplitude=[1, 2, 3]"),
+        ({"amplitude": []}, "data.amplitude=[]"),
         ({"scheme": "nine"}, "labels=nine"),
         ({"frames": (9, 8)}, "data.frames=[9, 8]"),
         ({"frames": (1, 8)}, "data.frames=[1, 8]"),
@@ -385,7 +441,7 @@ def test_portraits_that_cannot_be_used_are_left_out(tmp_path):
     write_portraits(tmp_path, good=True)
     (portrait,) = load_portraits(str(tmp_path), 96)
     assert portrait.image.shape == (96, 96, 3)
-    (built_in,) = load_portraits(None, 96)
+    built_in, _ = load_portraits(None, 96)
     np.testing.assert_allclose(portrait.landmarks, built_in.landmarks, atol=2)
     settings = dataclasses.replace(SMALL, portraits=str(tmp_path))
     clip = make_clip(settings, SyntheticClip(1, 0, 0))

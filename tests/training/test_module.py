@@ -2,6 +2,7 @@
 
 import math
 import re
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
@@ -259,6 +260,22 @@ def test_compiling_and_channels_last_leave_the_outputs_as_they_are(model, option
     with torch.no_grad():
         for name, expected in vars(plain(frames)).items():
             torch.testing.assert_close(getattr(other(frames), name), expected, atol=1e-3, rtol=1e-3, msg=name)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_a_compiled_network_learns_as_the_plain_one():
+    torch.manual_seed(0)
+    plain = module_of("model=ststnet")
+    compiled = module_of("model=ststnet", "model.compile=true")
+    compiled.load_state_dict(plain.state_dict())
+    for module in (plain, compiled):
+        for part in module.modules():
+            if isinstance(part, torch.nn.Dropout):
+                part.p = 0.0
+    batch = Batch(torch.randn(6, 3, 28, 28), label=torch.arange(6) % 3, clip=torch.arange(6))
+    (*_, expected), (*_, given) = (learn(module, batch, steps=5) for module in (plain, compiled))
+    torch.testing.assert_close(given, expected, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from mefusion.windows.augmentation import Augmentation
 from mefusion.windows.cutting import Crop
 from mefusion.windows.settings import Windows
 from mefusion.windows.store import ClipStore, EpochSampler, TestWindows, TrainingWindows
-from mefusion.windows.views import MARGIN, make_view
+from mefusion.windows.views import Small, make_view
 
 CANVAS, RIGHT, DOWN = 40, 2, -1  # the texture goes 2 px right and 1 px up a frame
 CLASSES = ("negative", "surprise")
@@ -86,6 +86,15 @@ def test_a_window_is_cut_at_its_corner_and_steps_by_the_stride(store):
     for i, f in enumerate((1, 3, 5)):  # phase 1, stride 2
         np.testing.assert_array_equal(frames[i], arrays["frames"][f, 4:28, 7:31])
     np.testing.assert_array_equal(landmarks, arrays["landmarks"][[3, 5]] - (7, 4))
+
+
+def test_targets_of_whole_clips_come_with_each_of_their_windows(tmp_path):
+    units = np.arange(12, dtype=np.float32).reshape(6, 2)
+    store = ClipStore(write_clips(tmp_path), tmp_path, **SEEN, clip_targets={"action_units": units})
+    window = store.window(4, 0, store.centre(24))
+    batch = store.batch([4, 1, 4], [window] * 3)
+    assert batch.targets["action_units"].tolist() == [[8, 9], [2, 3], [8, 9]]
+    assert {*batch.targets} == {"flow", "landmarks", "action_units"}
 
 
 @pytest.fixture(scope="module")
@@ -292,9 +301,9 @@ def view_of(tmp_path, name, image_size):
 @pytest.mark.parametrize("flip", [False, True])
 def test_small_frames_come_with_the_dynamic_image_of_what_is_cut(tmp_path, flip):
     store = view_of(tmp_path, "small", 16)
-    assert (store.canvas, store.phases(1)) == (20 + 2 * MARGIN, 2)
-    assert store.centre(20).top == MARGIN  # nothing but what is prepared
-    crop = Crop(2 + MARGIN, 3 + MARGIN, 16, flip)
+    assert (store.canvas, store.phases(1)) == (20 + 2 * Small.margin, 2)
+    assert store.centre(20).top == Small.margin  # nothing but what is prepared
+    crop = Crop(2 + Small.margin, 3 + Small.margin, 16, flip)
     windows = [store.window(clip, store.phases(clip) - 1, crop) for clip in (1, 3)]
     batch = store.batch([1, 3], windows)
     frames = load_arrays(tmp_path / "1.safetensors")["frames_small"][1::2, 2:18, 3:19]

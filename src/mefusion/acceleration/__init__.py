@@ -1,4 +1,4 @@
-"""Faster computation of the same networks."""
+"""Faster computation of the same networks, and of TV-L1."""
 
 from mefusion.acceleration.layers import channels_last, use_cpu_layers, use_plain_layers
 

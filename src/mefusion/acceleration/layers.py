@@ -12,7 +12,9 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from mefusion.acceleration.streams import JoinedSTSTNet
 from mefusion.acceleration.winograd import LEAST_CHANNELS, conv3x3
+from mefusion.models.baselines import STSTNet
 from mefusion.models.fdp import FDP
 from mefusion.models.mol.flow_net import FlowNet
 
@@ -77,6 +79,7 @@ PLAIN: dict[type[nn.Module], type[nn.Module]] = {
     ChannelSubsetConv2d: nn.Conv2d,
     FlowConv2d: nn.Conv2d,
     SmallMapConvTranspose2d: nn.ConvTranspose2d,
+    JoinedSTSTNet: STSTNet,
 }
 
 
@@ -98,6 +101,8 @@ def use_cpu_layers(network: Network) -> Network:
         if isinstance(module, FDP):
             # Convolutions of many channels on few positions are fastest in channels-last memory.
             module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        elif type(module) is STSTNet:
+            module.__class__ = JoinedSTSTNet
         elif isinstance(module, FlowNet):
             _leave_out_zero_maps(module)
         elif type(module) is nn.Conv2d and _is_padded_3x3(module):

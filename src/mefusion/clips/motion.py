@@ -37,10 +37,38 @@ def tvl1_flow(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return flow.transpose(2, 0, 1)
 
 
+def dis_flow(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Optical flow by dense inverse search (Kroeger et al. 2016), for motion of a pixel or two; see `tvl1_flow`.
+
+    It goes on to the pixels themselves, where OpenCV's presets stop at a half or a quarter of the size. What departs
+    from the preset was chosen on rendered clips with data.seed=1, which no table of the documentation uses.
+    """
+    method = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)  # type: ignore[attr-defined]
+    method.setFinestScale(0)
+    method.setPatchStride(4)  # patches of 8 px
+    method.setVariationalRefinementIterations(10)
+    method.setVariationalRefinementAlpha(40)
+    return method.calc(first, second, None).transpose(2, 0, 1)
+
+
+def farneback_flow(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Optical flow by polynomial expansion (Farneback 2003), with the values of OpenCV's examples; see `tvl1_flow`."""
+    flow = cv2.calcOpticalFlowFarneback(
+        first, second, None, pyr_scale=0.5, levels=3, winsize=15, iterations=3, poly_n=5, poly_sigma=1.1, flags=0
+    )
+    return flow.transpose(2, 0, 1)
+
+
+def rank_pooling_weights(length: int) -> np.ndarray:
+    """Weights of the frames in a dynamic image, a_t = sum_{k=t..T} (2k - T - 1) / k: [T] float64, whose sum is 0."""
+    k = np.arange(1, length + 1)
+    return np.cumsum(((2 * k - length - 1) / k)[::-1])[::-1].copy()
+
+
 def dynamic_image(frames: np.ndarray) -> np.ndarray:
     """Dynamic image: one image of how a clip changes, by approximate rank pooling of its frames (Bilen et al. 2016).
 
-    d = sum_t a_t I_t with a_t = sum_{k=t..T} (2k - T - 1) / k; then each image is scaled to 0..1.
+    d = sum_t a_t I_t with the a_t of `rank_pooling_weights`; then each image is scaled to 0..1.
 
     Args:
         frames: [..., T, H, W] grey, in any range.
@@ -48,9 +76,7 @@ def dynamic_image(frames: np.ndarray) -> np.ndarray:
     Returns:
         [..., H, W] float32, 0..1; zeros if nothing changes, or all pixels change equally.
     """
-    length = frames.shape[-3]
-    k = np.arange(1, length + 1)
-    weights = np.cumsum(((2 * k - length - 1) / k)[::-1])[::-1]
+    weights = rank_pooling_weights(frames.shape[-3])
     # The weights sum to 0, so subtracting the first frame changes nothing, but a still clip then gives exactly 0.
     changes = frames.astype(np.float64) - frames[..., :1, :, :]
     image = np.einsum("t,...thw->...hw", weights, changes)

@@ -17,6 +17,7 @@ from mefusion.common.errors import MefusionError
 from mefusion.inference.predictor import Predictor
 from mefusion.report.recording.curves import clock
 from mefusion.report.recording.page import PROBABILITY, warnings_of
+from mefusion.report.recording.units import present_units, units_of
 
 ENDING = 1.0  # s that a running analysis gets to end when the command is stopped
 
@@ -127,6 +128,7 @@ def _table(rows: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> str:
     def number(value: float | None) -> str:
         return "" if value is None else f"{value:.2f}"
 
+    coded = any(map(units_of, rows))
     shown = [
         {
             "event": row["event"],
@@ -134,6 +136,7 @@ def _table(rows: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> str:
             "kind": row["kind"],
             "name": row["prediction"] or "",
             **{f"p({name})": number(row[PROBABILITY + name]) for name in classes},
+            **({"units above .5": present_units(row)} if coded else {}),
             "warnings": " ".join(warnings_of(row)),
         }
         for row in rows

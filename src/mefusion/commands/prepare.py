@@ -14,28 +14,29 @@ def prepare(config: "DictConfig") -> None:
     """Prepare all clips of a source and print the result; or write a synthetic download and print the next command.
 
     Raises:
-        MefusionError: OpenCV lacks TV-L1, or some clips could not be prepared; then the others are prepared.
+        MefusionError: the flow cannot be measured, or some clips could not be prepared; then the others are prepared.
     """
     from rich.console import Console
     from rich.markup import escape
 
     from mefusion.clips.cache import record_source
-    from mefusion.clips.motion import require_tvl1
     from mefusion.clips.table import clip_notes
     from mefusion.configuration.preparing import resolve_preparation
+    from mefusion.preparation.arrays import require_flow
     from mefusion.preparation.clips import prepare_clips
 
-    require_tvl1()
     console = Console(soft_wrap=True, highlight=False)
     preparation = resolve_preparation(config)
     source: Any = preparation.source
     settings, folder, workers = preparation.settings, preparation.cache, preparation.options.workers
+    device = preparation.options.flow_device
+    require_flow(settings.flow, device=device)
     if getattr(source, "layout", None) is not None:
         console.print(escape(f"{source.write_to} is written; next command: {source.write_download(workers=workers)}"))
         return
     table = source.table(workers=workers)
     digest = source.digest()  # read now, since the user may edit the list during the preparation
-    index, failures, notes = prepare_clips(table, folder, settings, workers=workers)
+    index, failures, notes = prepare_clips(table, folder, settings, workers=workers, flow_device=device)
     record_source(folder, digest)
     for line in [*clip_notes(index), *notes]:
         console.print(f"[yellow]note[/] {escape(line)}")

@@ -201,6 +201,7 @@ def finish(experiment: "Experiment", study: "Study", *, done_before: int) -> dic
     """
     from mefusion.configuration import building
     from mefusion.studies.record import has_score
+    from mefusion.studies.references import summaries_beside
     from mefusion.studies.results import headline, pool, validation_uf1
 
     missing = [run.name for run in study.runs if not run.done]
@@ -216,7 +217,7 @@ def finish(experiment: "Experiment", study: "Study", *, done_before: int) -> dic
         )
     else:
         result = pool(study.directory)
-        line = headline(result.summary)
+        line = headline(result.summary, summaries_beside(study.directory))
         print(line)
         building.log_study(experiment, study, result.summary, result.predictions)
         # None under the rule oracle: a sweep must not maximise a score that was selected on the test subjects.

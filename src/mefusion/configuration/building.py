@@ -16,6 +16,7 @@ from torch import nn
 from mefusion.acceleration import channels_last, use_cpu_layers
 from mefusion.common.distributed import rank
 from mefusion.common.errors import MefusionError
+from mefusion.common.units import UNIT_TASK
 from mefusion.configuration.composition import Experiment
 from mefusion.configuration.objects import check_target, make
 from mefusion.configuration.schema import TrainSettings
@@ -33,7 +34,9 @@ from mefusion.training.losses import Recognition, Task
 from mefusion.training.module import MERModule
 from mefusion.training.resume import AtomicCheckpointIO
 from mefusion.training.settings import Imbalance
+from mefusion.training.units import ActionUnits
 from mefusion.windows.datamodule import FoldData, Statistics
+from mefusion.windows.resident import fit_on_gpu
 from mefusion.windows.store import ClipStore
 
 SET_BY_STUDY = {
@@ -68,15 +71,21 @@ CHECKED_TARGETS: Mapping[str, tuple[type, tuple[Any, ...]]] = {
 
 def make_data(experiment: Experiment, clips: ClipStore, fold: Fold, seed: int) -> FoldData:
     """Make the windows of a fold."""
-    model = experiment.settings.model
+    settings, model = experiment.settings, experiment.settings.model
     return FoldData(
         clips,
         fold,
         model.training,
         image_size=model.image_size,
         seed=seed,
-        balanced=experiment.settings.imbalance == Imbalance.sampler,
+        balanced=settings.imbalance == Imbalance.sampler,
+        resident=on_gpu(settings) and fit_on_gpu(clips),
     )
+
+
+def on_gpu(settings: TrainSettings) -> bool:
+    """Whether the networks are trained on a GPU."""
+    return settings.trainer["accelerator"] != "cpu" and torch.cuda.is_available()
 
 
 def make_network(settings: TrainSettings, tasks: Collection[str], num_classes: int) -> nn.Module:
@@ -90,7 +99,7 @@ def make_network(settings: TrainSettings, tasks: Collection[str], num_classes: i
         tasks=list(tasks),
         clip_length=settings.clip_length,
     )
-    if settings.trainer["accelerator"] == "cpu" or not torch.cuda.is_available():
+    if not on_gpu(settings):
         use_cpu_layers(network)
     if model.channels_last:
         channels_last(network)
@@ -112,6 +121,9 @@ def make_module(settings: TrainSettings, tasks: Mapping[str, Task], statistics: 
             smoothing=settings.model.training.label_smoothing,
         )
     all_tasks = {**tasks, "recognition": recognition}
+    units = tasks.get(UNIT_TASK)
+    if type(units) is ActionUnits and statistics.unit_counts is not None:
+        all_tasks[UNIT_TASK] = ActionUnits.balanced(units.weight, statistics.unit_counts)
     module = MERModule(network, all_tasks, settings.model.optimizer, mean_shape=settings.model.mean_shape)
     if module.is_fitted and settings.imbalance not in (Imbalance.none, Imbalance.class_weights):
         raise MefusionError(
@@ -294,4 +306,4 @@ def max_epochs(settings: TrainSettings) -> int:
 def uses_sync_batchnorm(settings: TrainSettings) -> bool:
     """Whether batch normalisation is synchronised; null means on GPUs, since PyTorch cannot do it on a CPU."""
     asked = settings.trainer["sync_batchnorm"]
-    return torch.cuda.is_available() and settings.trainer["accelerator"] != "cpu" if asked is None else asked
+    return on_gpu(settings) if asked is None else asked

@@ -24,6 +24,7 @@ from mefusion.configuration.preparing import Preparation, plan_preparation, type
 from mefusion.configuration.schema import TrainSettings
 from mefusion.faces.detectors import backend_version
 from mefusion.studies.provenance import versions
+from mefusion.studies.references import REFERENCES
 
 FOLDER = ".complete"
 """Folder of the notes, in the folder of prepared clips."""
@@ -39,19 +40,22 @@ class Note:
     Attributes:
         directory: of the study.
         files: its files that the answer depends on, each with its SHA-256.
+        beside: the same of the summaries of simple models beside it, which the headline compares with.
         lines: what is printed.
         result: what a sweep is told.
     """
 
     directory: str
     files: Mapping[str, str]
+    beside: Mapping[str, str]
     lines: Sequence[str]
     result: Mapping[str, Any]
 
     def holds(self) -> bool:
-        """Whether the study's files are still these."""
+        """Whether the study's files, and the summaries beside it, are still these."""
         try:
-            return all(sha256(Path(self.directory, name)) == digest for name, digest in self.files.items())
+            found = {name: sha256(Path(self.directory, name)) for name in self.files}
+            return found == self.files and _summaries_beside(Path(self.directory)) == self.beside
         except OSError:
             return False
 
@@ -101,9 +105,15 @@ def write_note(
     """
     try:
         files = {name: sha256(directory / name) for name in names}
-        write_text(path, json.dumps(asdict(Note(str(directory.absolute()), files, lines, result))))
+        beside = _summaries_beside(directory)
+        write_text(path, json.dumps(asdict(Note(str(directory.absolute()), files, beside, lines, result))))
     except (MefusionError, OSError):
         return
+
+
+def _summaries_beside(directory: Path) -> dict[str, str]:
+    found = [path for name in REFERENCES for path in sorted(directory.parent.glob(f"{name}-*/summary.json"))]
+    return {path.parent.name: sha256(path) for path in found if path.is_file()}
 
 
 def _is_certain(settings: TrainSettings, plain: Mapping[str, Any]) -> bool:

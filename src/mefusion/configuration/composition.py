@@ -20,10 +20,12 @@ from hydra_plugins.mefusion_launcher import config_dir_option
 from mefusion.clips.cache import read_index, read_left_out, recorded_source
 from mefusion.clips.table import KEY, clip_notes, folder_name
 from mefusion.common.errors import MefusionError
+from mefusion.common.units import UNIT_TASK
 from mefusion.configuration.cli import configuration_folder
 from mefusion.configuration.objects import check_target, make, modules_of_targets
 from mefusion.configuration.preparing import Preparation, plan_preparation, require_folder_name, typed_settings
 from mefusion.configuration.schema import ProtocolOptions, TrainSettings
+from mefusion.configuration.targets import clip_targets
 from mefusion.configuration.using import facts_for_use
 from mefusion.datasets.labels import classes_of_clips, label_clips
 from mefusion.datasets.reading.counts import differences
@@ -135,7 +137,7 @@ def _prepare_command(settings: TrainSettings) -> str:
     # An experiment may have chosen these and the alignment of faces, so they may be missing on the command line.
     chosen = [f"{group}={hydra.runtime.choices[group]}" for group in ("data", "labels", "faces")]
     aligned = f"faces.alignment={settings.faces.alignment}"
-    shared = ("data", "labels", "faces", "cache_dir", "clip_length", "short_clips", "missing_apex")
+    shared = ("data", "labels", "faces", "cache_dir", "clip_length", "short_clips", "missing_apex", "flow")
     # Forms of an override: a setting (data.root=), a group in a group (data/sources=), an added option (+data@)
     groups = ((text, re.match(r"[+~]*(\w*)", text)) for text in hydra.overrides.task)
     given = [text for text, group in groups if group and group[1] in shared and text not in chosen]
@@ -172,7 +174,12 @@ def load_clips(experiment: Experiment) -> ClipStore:
         flow=settings.model.flow,
     )
     clips = ClipStore(
-        labelled, folder, classes=labels.class_names(labelled), clip_length=settings.clip_length, view=view
+        labelled,
+        folder,
+        classes=labels.class_names(labelled),
+        clip_length=settings.clip_length,
+        view=view,
+        clip_targets=clip_targets(experiment.tasks, labelled, data=source.name),
     )
     if "landmarks" in experiment.tasks and "landmarks" not in clips.arrays[0]:
         raise MefusionError(
@@ -215,11 +222,12 @@ def plan_study(experiment: Experiment, clips: ClipStore) -> Study:
         tasks=_task_settings(experiment),
         datasets=set(clips.index["dataset"]),
     )
+    coding = ["action_units"] if UNIT_TASK in experiment.tasks else []
     digest = study_hash(
         content,
         samples=sample_list_hash(clips.index),
-        # What a clip shows and where its apex is count; the folder of its file does not.
-        contents=sorted(clips.index[[*KEY, "content", "apex_place"]].astype(str).agg("\t".join, axis=1)),
+        # What a clip shows, where its apex is and a coding that is learned count; the folder of its file does not.
+        contents=sorted(clips.index[[*KEY, "content", "apex_place", *coding]].astype(str).agg("\t".join, axis=1)),
         preparation=PREPARATION,
         faces=backend_version(backend),
     )

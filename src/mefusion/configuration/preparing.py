@@ -112,6 +112,7 @@ def plan_preparation(options: PrepareSettings) -> Preparation:
         clip_length=options.clip_length,
         short_clips=options.short_clips,
         missing_apex=options.missing_apex,
+        flow=options.flow,
     )
     cache = cache_folder(Path(options.cache_dir), settings, data=source.name, source=source.identity())
     return Preparation(options, source, settings, cache)

@@ -30,7 +30,7 @@ from mefusion.annotation.settings import (
 )
 from mefusion.common.errors import MefusionError
 from mefusion.datasets.schemes import Scheme
-from mefusion.preparation.settings import FaceSettings, MissingApex, ShortClips
+from mefusion.preparation.settings import FaceSettings, FlowMethod, MissingApex, ShortClips
 from mefusion.spotting.settings import SpottingSettings
 from mefusion.training.settings import Imbalance, OptimizerSettings, Rule, TrainingSettings
 from mefusion.windows.flow import FlowSettings
@@ -44,7 +44,8 @@ class PrepareSettings:
         data: a source: `_target_` and its arguments.
         labels: the label scheme.
         faces: how faces are found and aligned.
-        clip_length, short_clips, missing_apex: see `mefusion.preparation.settings.PreparationSettings`.
+        clip_length, short_clips, missing_apex, flow: see `mefusion.preparation.settings.PreparationSettings`.
+        flow_device: where torch measures TV-L1, see `mefusion.preparation.arrays.measure_flow`.
         cache_dir: folder of prepared clips.
         workers: number of processes; None means one for each core.
     """
@@ -55,6 +56,8 @@ class PrepareSettings:
     clip_length: int = 8
     short_clips: ShortClips = ShortClips.interpolate
     missing_apex: MissingApex = MissingApex.midpoint
+    flow: FlowMethod = FlowMethod.tvl1
+    flow_device: str | None = None
     cache_dir: str = "cache"
     workers: int | None = None
 

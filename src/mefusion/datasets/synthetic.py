@@ -25,7 +25,7 @@ from mefusion.common.files import (
 from mefusion.common.parallel import parallel_map
 from mefusion.datasets.manifest import manifest_digest, read_manifest
 from mefusion.datasets.reading.source import Source
-from mefusion.synthetic.expressions import EMOTIONS
+from mefusion.synthetic.mixtures import MIXTURES
 from mefusion.synthetic.rendered_download import write_rendered_download
 from mefusion.synthetic.scene import (
     JPEG_QUALITY,
@@ -166,7 +166,7 @@ def _write_clip(folder: Path, settings: SyntheticSettings, clip: SyntheticClip) 
         "clip_id": name,
         "subject": clip.subject_name,
         "path": target.relative_to(folder).as_posix(),
-        "emotion": list(EMOTIONS[settings.scheme])[clip.emotion],
+        "emotion": list(MIXTURES[settings.scheme])[clip.emotion],
         "onset": 1,
         "apex": made.apex + 1,
         "offset": len(made),

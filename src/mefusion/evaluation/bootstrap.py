@@ -71,10 +71,10 @@ def resampled_scores(
     Args:
         matrices: [seeds, subjects, C, C], from `subject_matrices`.
         counts: [resamples, subjects], from `resample_counts`.
-        score: function that scores confusion matrices [..., C, C].
+        score: function that scores confusion matrices [..., C, C]; counts of another shape may have their own.
 
     Returns:
-        [resamples].
+        [resamples], or [resamples, ...] of a function with several scores.
     """
     return score(np.tensordot(counts, matrices, axes=(1, 1))).mean(axis=1)
 
@@ -90,7 +90,7 @@ def score_intervals(predictions: pd.DataFrame, classes: Sequence[str]) -> dict[s
         Lower and upper end for `uf1`, `uar`, `acc` and `wf1`; empty if every dataset has a single subject.
     """
     matrices, datasets = subject_matrices(predictions, classes)
-    if not _can_be_drawn(datasets):
+    if not can_be_drawn(datasets):
         return {}
     counts = resample_counts(datasets)
     return {name: interval(resampled_scores(matrices, counts, score)) for name, score in metrics.SCORES.items()}
@@ -143,7 +143,7 @@ def compare(
         raise MefusionError("the two studies label the same clips differently")
     (matrices, datasets), (reference_matrices, _) = (subject_matrices(table, classes) for table in (first, second))
     ends = None
-    if _can_be_drawn(datasets):
+    if can_be_drawn(datasets):
         counts = resample_counts(datasets, resamples)
         ends = interval(resampled_scores(matrices, counts) - resampled_scores(reference_matrices, counts))
     right, reference_right = (table["label"] == table["prediction"] for table in (one, other))
@@ -159,7 +159,8 @@ def compare(
     }
 
 
-def _can_be_drawn(datasets: Sequence[str]) -> bool:
+def can_be_drawn(datasets: Sequence[str]) -> bool:
+    """Whether subjects can be drawn: not if every dataset has a single one; `datasets` has that of each subject."""
     return len({*datasets}) < len(datasets)
 
 

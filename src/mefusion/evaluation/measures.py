@@ -4,6 +4,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from mefusion.common.units import UNIT_TASK
+from mefusion.evaluation.units import unit_columns, unit_scores
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -21,6 +24,7 @@ class Measure:
         lowest: smallest possible value of the column.
         over: a column with the same quantity for a trivial prediction; the measure is the ratio of the two means.
         above: a limit; the measure is the share of clips with a value above it.
+        entry: an entry of `mefusion.evaluation.units.unit_scores`; the measure is this, and has no column.
     """
 
     name: str
@@ -31,6 +35,7 @@ class Measure:
     lowest: float = 0.0
     over: str | None = None
     above: float | None = None
+    entry: str = ""
 
     def __post_init__(self) -> None:
         if not all(isinstance(text, str) for text in (self.name, self.title, self.form, self.column)):
@@ -60,21 +65,28 @@ class TaskReport:
         measures: the task's measures, in the order of the report's columns.
         headline: a phrase with the measures' names in braces.
         note: a sentence that explains the numbers.
+        units: action units that are scored; a summary then has all of `unit_scores` under `action_units`.
     """
 
     measures: tuple[Measure, ...] = ()
     headline: str = ""
     note: str = ""
+    units: tuple[int, ...] = ()
 
     @property
     def columns(self) -> dict[str, float]:
         """The task's columns of the prediction table, each with its smallest possible value."""
-        found = {measure.column or measure.name: measure.lowest for measure in self.measures}
-        return found | {measure.over: measure.lowest for measure in self.measures if measure.over}
+        found = {measure.column or measure.name: measure.lowest for measure in self.measures if not measure.entry}
+        found |= {measure.over: measure.lowest for measure in self.measures if measure.over}
+        return found | (unit_columns(self.units) if self.units else {})
 
-    def summary(self, table: "pd.DataFrame") -> dict[str, float | None]:
-        """Compute all measures from a prediction table, by name."""
-        return {measure.name: measure.of(table) for measure in self.measures}
+    def summary(self, table: "pd.DataFrame") -> dict[str, Any]:
+        """Compute all measures from a prediction table, by name; and the scores of action units."""
+        scores = unit_scores(table, self.units) if self.units else {}
+        found = {
+            measure.name: scores[measure.entry] if measure.entry else measure.of(table) for measure in self.measures
+        }
+        return found | ({UNIT_TASK: scores} if scores else {})
 
     def phrase(self, summary: Mapping[str, Any]) -> str:
         """The headline with the numbers of a summary."""
@@ -95,4 +107,5 @@ class TaskReport:
             TypeError, KeyError, ValueError: the data are not as `to_plain` returns them.
         """
         measures = tuple(Measure(**measure) for measure in data["measures"])
-        return cls(measures=measures, headline=str(data["headline"]), note=str(data["note"]))
+        units = tuple(map(int, data.get("units", ())))  # studies before action units have none
+        return cls(measures=measures, headline=str(data["headline"]), note=str(data["note"]), units=units)

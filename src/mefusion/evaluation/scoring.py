@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mefusion.common.errors import MefusionError
+from mefusion.common.units import UNIT_TASK
 from mefusion.evaluation import metrics
 from mefusion.evaluation.bootstrap import score_intervals
 from mefusion.evaluation.measures import TaskReport
@@ -52,7 +53,7 @@ def score(
     if predictions["rule"].iloc[0] != "oracle":
         return scores
     measured = (measure.name for report in reports for measure in report.measures)
-    return _named_oracle(scores, {*_RECOGNITION, *measured})
+    return _named_oracle(scores, {*_RECOGNITION, *measured, UNIT_TASK})
 
 
 def spread(scores: Mapping[str, Any], name: str) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 
 from mefusion.common.errors import MefusionError, first_line
 from mefusion.common.files import is_irregular, leads_outside, sha256
+from mefusion.common.units import UNIT_TASK, UNITS
 from mefusion.datasets.schemes import Scheme
 from mefusion.faces.detectors import backend_version
 from mefusion.inference.inputs import InputMaker
@@ -73,6 +74,7 @@ class Bundle:
         temperature: the clip's probabilities are raised to the power 1 / temperature, and divided by their sum.
         labels: the label scheme.
         flow: what a network of flow images sees.
+        units: numbers of the action units that the network tells, in the order of its output; most tell none.
     """
 
     folder: Path
@@ -89,6 +91,7 @@ class Bundle:
     temperature: float
     labels: Scheme
     flow: FlowSettings = field(default_factory=FlowSettings)
+    units: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -217,7 +220,8 @@ def _bundle(folder: Path, content: Mapping[str, Any]) -> Bundle:
     _check_arguments(arguments)
     if arguments["num_classes"] != len(classes):
         raise ValueError(f"{len(classes)} classes, and a network of {arguments['num_classes']}")
-    preparation = typed(PreparationSettings, content["preparation"], "preparation")
+    # The first bundles do not say how flow is measured: they knew TV-L1 alone.
+    preparation = typed(PreparationSettings, {"flow": "tvl1"} | content["preparation"], "preparation")
     if content["clip_length"] != preparation.clip_length:
         raise ValueError("two clip lengths")
     _check_sizes(preparation, content["image_size"])
@@ -236,8 +240,17 @@ def _bundle(folder: Path, content: Mapping[str, Any]) -> Bundle:
         temperature=temperature,
         labels=typed(Scheme, content["labels"], "labels"),
         flow=typed(FlowSettings, content["flow"], "flow") if content.get("flow") else FlowSettings(),
+        units=_units(content.get(UNIT_TASK)),
         **values,
     )
+
+
+def _units(value: Any) -> tuple[int, ...]:
+    """Numbers of action units; a bundle without the task has none, and older ones no entry."""
+    units = tuple(typed(list[int], [] if value is None else value, UNIT_TASK))
+    if len({*units}) < len(units) or not {*units} <= {*UNITS}:
+        raise ValueError(f"{UNIT_TASK} must be different ones of {', '.join(map(str, UNITS))}")
+    return units
 
 
 def input_maker(bundle: Bundle) -> InputMaker:

@@ -15,12 +15,13 @@ from mefusion.datasets.manifest import read_manifest
 from mefusion.evaluation.folds import ALL
 from mefusion.evaluation.predictions import COLUMNS, PROBABILITY
 from mefusion.evaluation.scoring import score
+from mefusion.evaluation.units import unit_names
 from mefusion.inference.inputs import InputMaker, PreparedClip
 from mefusion.inference.likeness import differences
 from mefusion.preparation.reading import RawClip, read_raw_clip
 
 if TYPE_CHECKING:  # it imports torch, which the workers do without
-    from mefusion.inference.predictor import Predictor
+    from mefusion.inference.predictor import Answers, Predictor
 
 TRAINED_ON = "trained_on"
 """Column of the table: whether the network was trained on this very clip."""
@@ -39,8 +40,8 @@ def predict_clips(
     Returns:
         A prediction table, a row for each predicted clip, sorted by dataset, subject and clip: `COLUMNS` (study is the
         bundle's name; label is missing where the emotion has no class of the bundle), `probability_<class>`,
-        `TRAINED_ON`, and `warnings`: how a clip is unlike those that the network was trained on. And one
-        sentence for each clip that could not be used, or was changed.
+        `unit_<n>` if the network tells units, `TRAINED_ON`, and `warnings`: how a clip is unlike those that the network
+        was trained on. And one sentence for each clip that could not be used, or was changed.
 
     Raises:
         MefusionError: the manifest cannot be read.
@@ -64,8 +65,7 @@ def predict_clips(
         if text := found.facts["note"] if isinstance(found, PreparedClip) else found:
             problems.append(f"{name}: {text}")
     kept = [found for _, found in sorted(prepared.items()) if isinstance(found, PreparedClip)]
-    probabilities = predictor.probabilities(kept)
-    table = _table(clips.iloc[usable].reset_index(drop=True), probabilities, predictor)
+    table = _table(clips.iloc[usable].reset_index(drop=True), predictor.answers(kept), predictor)
     seen = {*predictor.facts["data"]["contents"]}
     trained_on = [clip.facts["content"] in seen for clip in kept]
     return table.assign(**{TRAINED_ON: trained_on}, warnings=[clip.facts["warnings"] for clip in kept]), problems
@@ -85,16 +85,17 @@ def score_clips(predictor: "Predictor", table: pd.DataFrame) -> dict[str, Any] |
     return score(usable, predictor.classes) if len(usable) else None
 
 
-def _table(clips: pd.DataFrame, probabilities: np.ndarray, predictor: "Predictor") -> pd.DataFrame:
+def _table(clips: pd.DataFrame, answers: "Answers", predictor: "Predictor") -> pd.DataFrame:
     bundle, study = predictor.bundle, predictor.facts["study"]
     labels = classes_of_clips(clips, bundle.labels)
-    best = np.array(bundle.classes, dtype=object)[probabilities.argmax(axis=1)]
+    best = np.array(bundle.classes, dtype=object)[answers.probabilities.argmax(axis=1)]
     origin = {"study": predictor.name, "fold": ALL, **{name: study[name] for name in ("seed", "rule", "epoch")}}
     table = clips[["dataset", "subject", "clip_id"]].assign(
         **origin, label=labels.where(labels.isin(bundle.classes)).astype("string"), prediction=best
     )
-    columns = {f"{PROBABILITY}{name}": column for name, column in zip(bundle.classes, probabilities.T, strict=True)}
-    return table[[*COLUMNS]].assign(**columns)
+    names = [*(f"{PROBABILITY}{name}" for name in bundle.classes), *unit_names(bundle.units)]
+    values = [*answers.probabilities.T, *answers.units.T]
+    return table[[*COLUMNS]].assign(**dict(zip(names, values, strict=True)))
 
 
 _rows: list[dict[str, object]] = []

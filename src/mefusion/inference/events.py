@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from mefusion.clips.stream import Frame, Stream
 from mefusion.common.errors import MefusionError
 from mefusion.evaluation.predictions import PROBABILITY
+from mefusion.evaluation.units import unit_names
 from mefusion.inference.likeness import differences
 from mefusion.inference.predictor import Predictor
 from mefusion.spotting.recording import Spotted
@@ -51,8 +52,9 @@ def recognise_events(
         say: is called with the time of each frame that is read, s.
 
     Returns:
-        The events with `prediction`, `probability_<class>`, `bundle` and `warnings`: how an event is unlike what the
-        network was trained on. These are empty for an event that cannot be used. And one sentence for each of those.
+        The events with `prediction`, `probability_<class>`, `unit_<n>` if the network tells units, `bundle` and
+        `warnings`: how an event is unlike what the network was trained on. These are empty for an event that cannot be
+        used. And one sentence for each of those.
 
     Raises:
         MefusionError: the network cannot be used on recordings.
@@ -68,7 +70,8 @@ def recognise_events(
         except MefusionError as error:
             problems.append(f"{spotted.recording}, event {number}: {error}")
             results[number] = {"warnings": f"not recognised: {error}"}
-    columns = ["prediction", *(PROBABILITY + name for name in predictor.classes), "bundle", "warnings"]
+    probabilities = [*(PROBABILITY + name for name in predictor.classes), *unit_names(predictor.units)]
+    columns = ["prediction", *probabilities, "bundle", "warnings"]
     found = pd.DataFrame([results.get(number, {}) for number in spotted.events["event"]], columns=columns)
     return pd.concat([spotted.events.drop(columns=columns, errors="ignore"), found], axis=1), problems
 
@@ -97,12 +100,14 @@ def _recognise(predictor: Predictor, event: _Event, spotted: Spotted, *, own_lan
         landmarks=landmarks if own else None,
         origin=f"event {event.row['event']} of {spotted.recording}",
     )
-    (probabilities,) = predictor.probabilities([clip])
+    answers = predictor.answers([clip])
+    (probabilities,), (units,) = answers.probabilities, answers.units
     picture, points = event.frames[len(landmarks) // 2], landmarks[len(landmarks) // 2]
     told = differences(predictor.facts["data"], predictor.inputs.preparation, picture, points, spotted.facts.fps)
     return {
         "prediction": predictor.classes[int(probabilities.argmax())],
         **{PROBABILITY + name: value for name, value in zip(predictor.classes, probabilities.tolist(), strict=True)},
+        **dict(zip(unit_names(predictor.units), units.tolist(), strict=True)),
         "bundle": predictor.name,
         "warnings": "; ".join(told),
     }

@@ -16,6 +16,7 @@ from mefusion import __version__
 from mefusion.clips.table import folder_name
 from mefusion.common.errors import MefusionError
 from mefusion.common.files import remove_leftovers, sha256, temporary_path, told_if_unwritable
+from mefusion.common.units import UNIT_TASK, UNITS
 from mefusion.evaluation.calibration import LIMITS
 from mefusion.inference.bundle import (
     CARD,
@@ -182,6 +183,7 @@ def describe(study: TrainedStudy, score: Score | None) -> dict[str, Any]:
         "name": facts["study"],
         "network": {"class": model["network"]["_target_"], "arguments": arguments},
         "classes": facts["classes"],
+        UNIT_TASK: [*UNITS] if UNIT_TASK in facts["tasks"] else None,
         "view": model["view"],
         "image_size": model["network"]["image_size"],
         "clip_length": config["clip_length"],
@@ -222,10 +224,11 @@ def model_card(content: Mapping[str, Any], *, folder: Path) -> str:
         undefined=jinja2.StrictUndefined,
     )
     score, (module, _, name) = content["score"], content["network"]["class"].rpartition(".")
-    ends = score["uf1_interval"] if score else None
+    ends, scored = (score["uf1_interval"], score.get(UNIT_TASK)) if score else (None, None)
     return environment.get_template("card.md.j2").render(
         **content,
         folder=folder.name,
+        units=scored if scored and scored["units"] else None,
         at_limit=any(math.isclose(content["temperature"], limit, rel_tol=0.01) for limit in LIMITS),
         interval=f"{ends[0]:.3f} to {ends[1]:.3f}" if ends else "-",
         own_network="" if module == OWN_MODELS else f", network={name}",

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from mefusion.acceleration import use_plain_layers
 from mefusion.common.errors import MefusionError
+from mefusion.common.units import UNIT_TASK
 from mefusion.inference.bundle import ONNX, Bundle, input_maker
 from mefusion.windows.flow import Normalisation
 from mefusion.windows.store import normalised
@@ -23,6 +24,7 @@ OPSET = 20
 INPUT = "inputs"
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 CHECKED_BATCHES = (1, 3, 8)  # besides that of the example
+COMPARED = ("logits", UNIT_TASK)  # those outputs that are answers
 TOLERANCE = 1e-4  # of the logits
 
 
@@ -122,19 +124,21 @@ def write_onnx(network: nn.Module, bundle: Bundle, path: Path) -> dict[str, Any]
 
 
 def _compare(model: Deployed, example: Tensor, path: Path) -> None:
-    """Raise a MefusionError if the written network gives other logits, also in batches of other sizes."""
+    """Raise a MefusionError if the written network gives other answers, also in batches of other sizes."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     for count in (len(example), *CHECKED_BATCHES):
         inputs = example.repeat(count, *[1] * (example.dim() - 1))[:count]
         with torch.inference_mode():
-            expected = model(inputs)[0]
-        found = torch.from_numpy(session.run(["logits"], {INPUT: inputs.numpy()})[0])
-        if found.shape != expected.shape or float((found - expected).abs().max()) > TOLERANCE:
-            raise MefusionError(
-                f"the ONNX file gives other answers in a batch of {count} than the network: leave out --onnx"
-            )
+            outputs = model.outputs(inputs)
+        for name in [name for name in COMPARED if name in outputs]:
+            expected = outputs[name]
+            found = torch.from_numpy(session.run([name], {INPUT: inputs.numpy()})[0])
+            if found.shape != expected.shape or float((found - expected).abs().max()) > TOLERANCE:
+                raise MefusionError(
+                    f"the ONNX file gives other answers in a batch of {count} than the network: leave out --onnx"
+                )
 
 
 def _example(bundle: Bundle, view: View) -> Tensor:
@@ -160,7 +164,11 @@ def _how_to_use(bundle: Bundle, example: Tensor, outputs: dict[str, Tensor]) -> 
         "normalisation": "inside the model: (inputs * scale - mean) / std; do not normalise before",
         "outputs": {name: ["batch", *value.shape[1:]] for name, value in outputs.items()},
         "probabilities": f"softmax of the logits; mean over a clip's windows{mirror}; then p^(1/temperature) / sum",
-    }
+    } | (
+        {UNIT_TASK: f"sigmoid of each unit's logit, in the order of bundle.json; mean over a clip's windows{mirror}"}
+        if bundle.units
+        else {}
+    )
 
 
 @contextlib.contextmanager

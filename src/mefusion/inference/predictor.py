@@ -1,6 +1,7 @@
 """Predict clips with the network of a bundle."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,19 @@ from mefusion.inference.networks import build_network
 from mefusion.windows.store import normalised
 
 BATCH_SIZE = 16  # windows; more take more memory, and hardly less time
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a network says of clips.
+
+    Attributes:
+        probabilities: [clips, classes] float64, calibrated by the bundle's temperature.
+        units: [clips, units] float64, probability of each action unit of the bundle; it may have none.
+    """
+
+    probabilities: np.ndarray
+    units: np.ndarray
 
 
 def load_bundle(folder: str | Path, *, device: str = "cpu", network: type[nn.Module] | None = None) -> "Predictor":
@@ -83,6 +97,11 @@ class Predictor:
         return self.bundle.classes
 
     @property
+    def units(self) -> tuple[int, ...]:
+        """Numbers of the action units that the network tells; none if it was not trained to."""
+        return self.bundle.units
+
+    @property
     def facts(self) -> Mapping[str, Any]:
         """All of `bundle.json`."""
         return self.bundle.facts
@@ -120,23 +139,27 @@ class Predictor:
         return self.inputs(clip, apex=apex, landmarks=landmarks, origin=origin)
 
     def probabilities(self, clips: Sequence[PreparedClip]) -> np.ndarray:
-        """Probabilities of prepared clips, computed in batches: float64 [clips, classes].
+        """Probabilities of the classes alone, see `answers`: float64 [clips, classes]."""
+        return self.answers(clips).probabilities
 
-        A clip's probabilities are the mean over its windows, calibrated by the bundle's temperature.
+    def answers(self, clips: Sequence[PreparedClip]) -> Answers:
+        """What the network says of prepared clips, computed in batches; of a clip, the mean over its windows.
 
         Raises:
             MefusionError: the network gives numbers that are not finite.
         """
         windows = [window for clip in clips for window in clip.windows]
         if not windows:
-            return np.empty((0, len(self.classes)))
+            return Answers(np.empty((0, len(self.classes))), np.empty((0, len(self.units))))
         inputs = torch.from_numpy(self._view.collate(windows)["inputs"])
-        parts = [self._of_windows(part) for part in inputs.split(BATCH_SIZE)]
         ends = np.cumsum([len(clip.windows) for clip in clips])[:-1]
-        means = np.stack([part.mean(axis=0) for part in np.split(torch.cat(parts).numpy(), ends)])
-        if not np.isfinite(means).all():
+        found = zip(*(self._of_windows(part) for part in inputs.split(BATCH_SIZE)), strict=True)
+        probabilities, units = (
+            np.stack([part.mean(axis=0) for part in np.split(torch.cat(parts).numpy(), ends)]) for parts in found
+        )
+        if not (np.isfinite(probabilities).all() and np.isfinite(units).all()):
             raise MefusionError(f"the network of {self.bundle.folder} gives no finite numbers: export it again")
-        return with_temperature(means, self.bundle.temperature)
+        return Answers(with_temperature(probabilities, self.bundle.temperature), units)
 
     def try_out(self) -> None:
         """Predict random pictures of the shape that the network is to see.
@@ -149,15 +172,21 @@ class Predictor:
             channels = self._view.collate([window])["inputs"].shape[-3]
             if {len(self.bundle.mean), len(self.bundle.std)} != {channels}:
                 raise ValueError(f"{len(self.bundle.mean)} means for {channels} channels")
-            found = self.probabilities([PreparedClip([window], {})])
-            if found.shape != (1, len(self.classes)):
-                raise ValueError(f"probabilities of the shape {list(found.shape)}, for {len(self.classes)} classes")
+            found = self.answers([PreparedClip([window], {})])
+            if found.probabilities.shape != (1, len(self.classes)):
+                shape = list(found.probabilities.shape)
+                raise ValueError(f"probabilities of the shape {shape}, for {len(self.classes)} classes")
+            if found.units.shape != (1, len(self.units)):
+                raise ValueError(f"{found.units.shape[1]} outputs for {len(self.units)} action units")
         except Exception as error:  # a network of an author can raise anything
             raise unusable(
                 self.bundle.folder / DESCRIPTION, f"does not fit its network, which fails ({first_line(error)})"
             ) from error
 
     @torch.inference_mode()
-    def _of_windows(self, inputs: Tensor) -> Tensor:
+    def _of_windows(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Probabilities of the classes [n, classes] and of the action units [n, units] of a batch of windows."""
         normal = normalised(inputs.to(self.device), scale=self._view.scale, mean=self._mean, std=self._std)
-        return self._network(normal).logits.float().softmax(1).cpu().double()
+        output = self._network(normal)
+        units = output.action_units if self.units else output.logits[:, :0]
+        return output.logits.float().softmax(1).cpu().double(), units.float().sigmoid().cpu().double()

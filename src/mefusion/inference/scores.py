@@ -7,6 +7,7 @@ from typing import Any
 
 from mefusion.common.errors import MefusionError
 from mefusion.common.mappings import flatten
+from mefusion.common.units import UNIT_TASK
 from mefusion.evaluation.predictions import some
 from mefusion.studies.identity import study_content
 from mefusion.studies.record import load_study, read_config
@@ -18,7 +19,8 @@ class Score:
     """A score and a calibration, for `bundle.json`.
 
     Attributes:
-        plain: study, protocol, scores with interval, and those of the majority class.
+        plain: study, protocol, scores with interval, those of the majority class, and those of action units if the
+            study has them.
         temperature: 1 where there is no calibration.
         calibration: number of trainings and expected calibration errors; None unless the study had rule=inner_val.
     """
@@ -64,6 +66,7 @@ def read_score(scores: Path, study: Path, facts: Mapping[str, Any], config: Mapp
         "subjects": len(summary["subjects"]),
         "seeds": told["seeds"],
         "code": told.get("code"),
+        UNIT_TASK: summary.get(UNIT_TASK),
     }
     if calibration is None:
         return Score(plain, 1.0, None)

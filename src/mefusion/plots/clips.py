@@ -74,10 +74,10 @@ def flow_key(size: int) -> np.ndarray:
 def contact_sheet(examples: dict[str, Any] | Sequence[dict[str, Any]], columns: int = 8, title: str = "") -> Figure:
     """Show the input of a model and its predictions, one block for each clip.
 
-    A block has rows of tiles: the frames with target and predicted landmarks, the target flow, the predicted flow, and
-    the target and predicted dynamic image. The flow below frame t goes from the frame before it to frame t. Both flows
-    of a clip have the same colour scale, which the key explains. The curve at the bottom is the mean length of the flow
-    vectors of each frame.
+    A block has rows of tiles: the frames with target and predicted landmarks, the target flow, the predicted flow, the
+    flow from onset to apex, and the target and predicted dynamic image. The flow below frame t goes from the frame
+    before it to frame t. Both flows of a clip have the same colour scale, which the key explains; that from onset to
+    apex has its own. The curve at the bottom is the mean length of the flow vectors of each frame.
 
     Args:
         examples: one clip or several, as `mefusion.studies.examples.load_examples` gives them. All arrays except
@@ -163,6 +163,7 @@ def _rows_of(clip: dict[str, Any]) -> dict[str, str]:
         "frames": "frames",
         "flow_target": "flow,\ntarget",
         "flow": "flow,\npredicted",
+        "apex_flow": "flow, onset\nto apex",
     }
     rows = {key: name for key, name in names.items() if key in clip}
     images = [name for key, name in (("dynamic_image_target", "target"), ("dynamic_image", "predicted")) if key in clip]
@@ -188,14 +189,19 @@ def _draw_clip(axes: Axes, clip: dict[str, Any], chosen: list[int]) -> None:
     axes.imshow(mosaic, interpolation="antialiased")
     _draw_landmarks(axes, clip, right)
     if "flow" in names or "flow_target" in names:
-        below = 2 * (height + gap)
-        text = f"motion\nrim: {scale:.2g} px"
-        axes.text(width / 2, below, text, ha="center", va="top", fontsize=7)
+        axes.text(width / 2, 2 * (height + gap), _key_text(scale), ha="center", va="top", fontsize=7)
+    if "apex_flow" in names:
+        place_of_text = (2 * (width + gap), down["apex_flow"] + height / 2)
+        axes.text(*place_of_text, _key_text(_vector_scale(clip["apex_flow"])), ha="left", va="center", fontsize=7)
     axes.set_xticks([x + width / 2 for x in right.values()], [_frame_name(clip, frame) for frame in chosen])
     axes.set_yticks([y + height / 2 for y in down.values()], list(names.values()))
     axes.tick_params(length=0, pad=2, labeltop=True, labelbottom=False)
     axes.spines[:].set_visible(False)
     axes.set_title(_title(clip), loc="left", pad=4, parse_math=False)
+
+
+def _key_text(scale: float) -> str:
+    return f"motion\nrim: {scale:.2g} px"
 
 
 def _shown(clip: dict[str, Any], columns: int) -> list[int]:
@@ -248,9 +254,14 @@ def _gap(clip: dict[str, Any]) -> int:
 
 def _flow_scale(clip: dict[str, Any]) -> float:
     flow = clip.get("flow_target", clip.get("flow"))
-    if flow is None or not np.isfinite(flow).any():
+    return _SMALLEST_SCALE if flow is None else _vector_scale(flow)
+
+
+def _vector_scale(flow: np.ndarray) -> float:
+    """Length of the vectors of [..., 2, H, W] that get the full colour, px."""
+    length = np.linalg.norm(flow.astype(np.float32), axis=-3)
+    if not np.isfinite(length).any():
         return _SMALLEST_SCALE
-    length = np.linalg.norm(flow.astype(np.float32), axis=1)
     # A percentile, not the maximum: otherwise a few wrongly matched vectors would make all others look grey.
     return max(float(np.percentile(length[np.isfinite(length)], 99.5)), _SMALLEST_SCALE)
 
@@ -264,14 +275,23 @@ def _tile(clip: dict[str, Any], key: str, frame: int, column: int, scale: float)
         number = column - bool({"flow", "flow_target"} & {*clip})  # the first tile is for the text of the key
         shown = images[number] if 0 <= number < len(images) else np.ones((height, width))
         return _grey(np.rint(255 * shown).astype(np.uint8))
+    if key == "apex_flow":  # one for each clip: the key, then the flow
+        if column == 1:
+            return flow_to_rgb(clip[key], _vector_scale(clip[key]))
+        return _key_tile(height, width) if column == 0 else np.full((height, width, 3), 255, dtype=np.uint8)
     if frame > 0:
         return flow_to_rgb(clip[key][frame - 1], scale)
     # The first frame has no flow. In the first row of flow, its tile shows the key.
-    tile = np.full((height, width, 3), 255, dtype=np.uint8)
     if key == ("flow_target" if "flow_target" in clip else "flow"):
-        side = min(height, width)
-        top, left = (height - side) // 2, (width - side) // 2
-        tile[top : top + side, left : left + side] = flow_key(side)
+        return _key_tile(height, width)
+    return np.full((height, width, 3), 255, dtype=np.uint8)
+
+
+def _key_tile(height: int, width: int) -> np.ndarray:
+    tile = np.full((height, width, 3), 255, dtype=np.uint8)
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    tile[top : top + side, left : left + side] = flow_key(side)
     return tile
 
 

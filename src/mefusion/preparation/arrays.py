@@ -1,15 +1,16 @@
 """Compute the arrays that the models read from a clip's raw frames."""
 
+import functools
 from collections.abc import Collection, Sequence
 
 import cv2
 import numpy as np
 
-from mefusion.clips.motion import tvl1_flow
+from mefusion.clips.motion import dis_flow, farneback_flow, require_tvl1, tvl1_flow
 from mefusion.common.errors import MefusionError
 from mefusion.faces.alignment import alignment_matrix, fill_missing, stabilised_matrices, transform, warp
 from mefusion.faces.detectors import FaceBackend
-from mefusion.preparation.settings import Alignment, FaceSettings, MissingApex, PreparationSettings
+from mefusion.preparation.settings import Alignment, FaceSettings, FlowMethod, MissingApex, PreparationSettings
 
 FLOW_IMAGE_SIDES = (28, 56, 112)  # px
 FLOWS = ("flow", "onset_apex_flow")  # arrays of a prepared clip
@@ -22,6 +23,7 @@ def prepare_clip(
     *,
     apex: int | None = None,
     flows: Collection[str] = FLOWS,
+    flow_device: str | None = None,
 ) -> dict[str, np.ndarray]:
     """Compute aligned frames and targets of one clip.
 
@@ -34,6 +36,7 @@ def prepare_clip(
         settings: sizes and clip length.
         apex: index of the apex among the frames; None if it is unknown.
         flows: which of `FLOWS` to compute; they take most of the time, and a prediction does not need a target.
+        flow_device: see `measure_flow`.
 
     Returns:
         `frames` [T s, 144, 144] uint8, `frames_small` [T s, 64, 64] uint8, `landmarks` [T s, 68, 2] float32 px of
@@ -60,12 +63,53 @@ def prepare_clip(
     if not apex:
         apex = largest_motion(canvas) if settings.missing_apex == MissingApex.largest_motion else len(canvas) // 2
     arrays |= {"frames": canvas[used], "frames_small": small[used]}
+    measure = functools.partial(measure_flow, method=settings.flow, device=flow_device)
     if "flow" in flows:
-        pairs = zip(canvas[used][:-stride], canvas[used][stride:], strict=True)
-        arrays["flow"] = np.stack([tvl1_flow(first, second) for first, second in pairs]).astype(np.float16)
+        arrays["flow"] = measure(canvas[used][:-stride], canvas[used][stride:]).astype(np.float16)
     if "onset_apex_flow" in flows:
-        arrays["onset_apex_flow"] = tvl1_flow(canvas[0], canvas[apex]).astype(np.float16)
+        arrays["onset_apex_flow"] = measure(canvas[:1], canvas[apex : apex + 1])[0].astype(np.float16)
     return arrays | {"matrices": matrices[used].astype(np.float32), "apex_place": np.array(apex)}
+
+
+def require_flow(method: FlowMethod, *, device: str | None = None) -> None:
+    """Check that flow can be measured, see `measure_flow`.
+
+    Raises:
+        MefusionError: OpenCV lacks TV-L1, the device cannot be used, or it is given with another method than TV-L1.
+    """
+    if device is None:
+        if method == FlowMethod.tvl1:
+            require_tvl1()
+        return
+    if method != FlowMethod.tvl1:
+        raise MefusionError(f"flow_device={device} is for flow=tvl1, and OpenCV measures flow={method}: leave it out")
+    from mefusion.acceleration.tvl1 import require_device
+
+    require_device(device)
+
+
+def measure_flow(
+    first: np.ndarray, second: np.ndarray, *, method: FlowMethod = FlowMethod.tvl1, device: str | None = None
+) -> np.ndarray:
+    """Optical flow of pairs of pictures.
+
+    Args:
+        first, second: [n, H, W] uint8 grey.
+        method: how it is measured.
+        device: where torch measures TV-L1, many pairs at once; None means OpenCV, as for the other methods.
+
+    Returns:
+        [n, 2, H, W] float32 px: for each pixel of `first`, how far it moves to the right and down until `second`.
+
+    Raises:
+        MefusionError: see `require_flow`.
+    """
+    if device is not None:
+        from mefusion.acceleration.tvl1 import tvl1_flows  # torch takes a second to import
+
+        return tvl1_flows(first, second, device=device)
+    flow = {FlowMethod.tvl1: tvl1_flow, FlowMethod.dis: dis_flow, FlowMethod.farneback: farneback_flow}[method]
+    return np.stack([flow(*pair) for pair in zip(first, second, strict=True)])
 
 
 def random_clip(settings: PreparationSettings) -> dict[str, np.ndarray]:

@@ -30,7 +30,7 @@ from mefusion.preparation.arrays import FLOWS, blend_in_time, flow_image_arrays,
 from mefusion.preparation.checking import is_whole, stride_of
 from mefusion.preparation.quality import edge_distance
 from mefusion.preparation.reading import frame_numbers, landmark_file, read_raw_clip
-from mefusion.preparation.settings import PreparationSettings, ShortClips
+from mefusion.preparation.settings import FlowMethod, PreparationSettings, ShortClips
 
 PREPARATION = 2  # raise it when a change of the code makes the same settings give other arrays
 
@@ -53,7 +53,12 @@ class Outcome:
 
 
 def prepare_clips(
-    table: pd.DataFrame, folder: Path, settings: PreparationSettings, *, workers: int | None = None
+    table: pd.DataFrame,
+    folder: Path,
+    settings: PreparationSettings,
+    *,
+    workers: int | None = None,
+    flow_device: str | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
     """Prepare the clips of a table in parallel and save them to a cache folder; clips already prepared are kept.
 
@@ -62,6 +67,7 @@ def prepare_clips(
         folder: the cache's folder; clips/, index.parquet and failures.csv (all clips left out) are written there.
         settings: how clips are prepared.
         workers: number of processes; None means one for each core.
+        flow_device: see `measure_flow`.
 
     Returns:
         The index; the failures, with `LEFT_OUT_COLUMNS` and the table's other columns; and notes on clips that were
@@ -78,7 +84,7 @@ def prepare_clips(
     remove_leftovers(folder)
     clips = table.to_dict("records")
     outcomes = parallel_map(
-        functools.partial(_prepare, folder=folder, settings=settings),
+        functools.partial(_prepare, folder=folder, settings=settings, flow_device=flow_device),
         range(len(clips)),
         description="Preparing",
         workers=workers,
@@ -109,10 +115,10 @@ def _initialise_worker(clips: list[dict[str, object]], faces: str) -> None:
     _backend = make_backend(faces)
 
 
-def _prepare(number: int, *, folder: Path, settings: PreparationSettings) -> Outcome:
+def _prepare(number: int, *, folder: Path, settings: PreparationSettings, flow_device: str | None) -> Outcome:
     clip = _clips[number]
     try:
-        return _prepare_or_raise(clip, _backend, folder, settings)
+        return _prepare_or_raise(clip, _backend, folder, settings, flow_device)
     except WriteError:  # no other clip can be written either
         raise
     except MefusionError as error:
@@ -123,7 +129,11 @@ def _prepare(number: int, *, folder: Path, settings: PreparationSettings) -> Out
 
 
 def _prepare_or_raise(
-    clip: dict[str, object], backend: FaceFinder | None, folder: Path, settings: PreparationSettings
+    clip: dict[str, object],
+    backend: FaceFinder | None,
+    folder: Path,
+    settings: PreparationSettings,
+    flow_device: str | None,
 ) -> Outcome:
     path, numbers = Path(str(clip["path"])), frame_numbers(clip)
     names = (str(clip["dataset"]), str(clip["subject"]).split("/", 1)[-1], f"{clip['clip_id']}.safetensors")
@@ -142,7 +152,13 @@ def _prepare_or_raise(
             if len(frames) < settings.clip_length and settings.short_clips == ShortClips.leave_out:
                 return Outcome(problem=f"{too_few_frames(path, len(frames), settings)}: left out", wanted=True)
             arrays, facts = prepare_frames(
-                frames, backend, settings, apex=raw.apex, landmarks=raw.landmarks, origin=path
+                frames,
+                backend,
+                settings,
+                apex=raw.apex,
+                landmarks=raw.landmarks,
+                origin=path,
+                flow_device=flow_device,
             )
             facts["frames_past_end"] = str(past_end)
             if past_end:
@@ -174,6 +190,7 @@ def prepare_frames(
     landmarks: np.ndarray | None = None,
     origin: object = "the clip",
     flows: Collection[str] = FLOWS,
+    flow_device: str | None = None,
 ) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """Prepare a clip in memory.
 
@@ -184,7 +201,7 @@ def prepare_frames(
         apex: index of the apex among the frames; None if it is unknown.
         landmarks: [n, 68, 2] px, NaN in frames without a face; None if they are to be found.
         origin: where the frames come from, for notes.
-        flows: see `prepare_clip`.
+        flows, flow_device: see `prepare_clip`.
 
     Returns:
         The arrays of `prepare_clip`, without `apex_place`; and what is recorded of the clip: the metadata of its file
@@ -211,7 +228,7 @@ def prepare_frames(
         points = found.landmarks
         recorded |= {"faces": str(found.faces)} | _recorded_of(points, frames)
     known = None if points is None else KnownLandmarks(points)
-    arrays = prepare_clip(frames, known, settings, apex=apex, flows=flows)
+    arrays = prepare_clip(frames, known, settings, apex=apex, flows=flows, flow_device=flow_device)
     facts = {
         "n_frames": str(len(frames)),
         "apex": "table" if apex else str(settings.missing_apex),
@@ -269,6 +286,8 @@ def cache_folder(cache_dir: Path, settings: PreparationSettings, *, data: str, s
     faces = asdict(settings.faces)
     # The names and structure that the first caches had, so that the hashes of existing caches stay the same.
     recorded = asdict(settings) | {name: faces[name] for name in ("enlarge", "alignment", "max_missing")}
+    if settings.flow == FlowMethod.tvl1:
+        del recorded["flow"]
     recorded |= {"faces": recorded.pop("backend"), "landmark_folder": faces["folder"], "version": PREPARATION}
     facts = {"preparation": recorded, "source": source, "backend": backend_version(settings.backend)}
     return cache_dir / folder_name(data) / settings_hash(facts)

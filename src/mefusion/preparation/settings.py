@@ -33,6 +33,17 @@ class MissingApex(StrEnum):
     largest_motion = "largest_motion"
 
 
+class FlowMethod(StrEnum):
+    """How optical flow is measured: Dual TV-L1, or quicker by dense inverse search or Farneback's method.
+
+    See `mefusion.clips.motion`.
+    """
+
+    tvl1 = "tvl1"
+    dis = "dis"
+    farneback = "farneback"
+
+
 @dataclass
 class FaceSettings:
     """Settings that say how faces are found and aligned.
@@ -74,6 +85,7 @@ class PreparationSettings:
         missing_apex: frame that is used if the apex is unknown.
         canvas: side of the aligned frames that MOL's inputs are cut from, px.
         small: side of the aligned frames for FDP, px.
+        flow: how optical flow is measured.
 
     Raises:
         MefusionError: a window has fewer than 2 frames.
@@ -86,6 +98,7 @@ class PreparationSettings:
     missing_apex: MissingApex = MissingApex.midpoint
     canvas: int = 144
     small: int = 64
+    flow: FlowMethod = FlowMethod.tvl1
 
     def __post_init__(self) -> None:
         if self.clip_length < 2:

@@ -11,7 +11,7 @@ import pandas as pd
 from mefusion import __version__, plots
 from mefusion.common.errors import MefusionError
 from mefusion.evaluation.predictions import some
-from mefusion.report import errors, tables
+from mefusion.report import errors, tables, units
 from mefusion.report.document import Document, Picture, Section
 from mefusion.report.reading import ReportedStudy, swept_keys, swept_settings
 from mefusion.studies.examples import load_examples
@@ -158,6 +158,7 @@ def _study_section(study: ReportedStudy, brief: bool) -> tuple[Section, list[str
     shown = [tables.score_table(summary), tables.class_table(summary)]
     if "datasets" in summary:
         shown.append(tables.dataset_table(summary))
+    shown += units.unit_tables(summary)
     shown.append(errors.subject_table(summary))
     if left_out := tables.left_out_table(summary):
         shown.append(left_out)
@@ -167,6 +168,7 @@ def _study_section(study: ReportedStudy, brief: bool) -> tuple[Section, list[str
         f"{tables.MEAN_OF_FOLDS}: each fold is scored by itself, and the scores are averaged, as in older papers. It "
         "cannot be compared with UF1.",
         errors.subject_note(summary),
+        *units.unit_notes(summary),
         f"Provenance: {facts}.",
         f"Versions: {versions}.",
     ]

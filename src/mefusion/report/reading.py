@@ -10,13 +10,11 @@ from mefusion.common.mappings import flatten
 from mefusion.evaluation.measures import TaskReport
 from mefusion.studies.identity import ADDED, DATA_SETTINGS_WITHOUT_EFFECT, SETTINGS_WITHOUT_EFFECT
 from mefusion.studies.record import read_config, task_reports
+from mefusion.studies.references import best_reference as best_summary
 from mefusion.studies.results import read_result
 
 if TYPE_CHECKING:
     import pandas as pd
-
-REFERENCES = ("linear_flow", "hoof_svm", "flow_cnn")
-"""Simple models, by name, that every network has to beat; the majority class, which every result has, is apart."""
 
 _WITHOUT_EFFECT = (*SETTINGS_WITHOUT_EFFECT, *(f"data.{name}" for name in DATA_SETTINGS_WITHOUT_EFFECT))
 
@@ -161,17 +159,8 @@ def best_reference(study: ReportedStudy, studies: Sequence[ReportedStudy]) -> Re
     Returns:
         None if there is none, or if the study itself is of a simple model.
     """
-    if study.summary["provenance"]["model"] in REFERENCES:
-        return None
-    clips = study.summary["provenance"]["sample_list_hash"]
-    fitting = [
-        other
-        for other in studies
-        if other.summary["provenance"]["model"] in REFERENCES
-        and other.summary["provenance"]["sample_list_hash"] == clips
-        and not other.oracle
-    ]
-    return max(fitting, key=lambda other: other.summary["uf1"], default=None)
+    best = best_summary(study.summary, [other.summary for other in studies])
+    return next((other for other in studies if other.summary is best), None)
 
 
 def same_study_under_other_rule(study: ReportedStudy, studies: Sequence[ReportedStudy]) -> ReportedStudy | None:

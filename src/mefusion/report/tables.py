@@ -8,7 +8,6 @@ from mefusion.evaluation import bootstrap, metrics
 from mefusion.evaluation.measures import Measure
 from mefusion.report.document import Table
 from mefusion.report.reading import (
-    REFERENCES,
     ReportedStudy,
     best_reference,
     same_study_under_other_rule,
@@ -16,6 +15,7 @@ from mefusion.report.reading import (
     swept_settings,
 )
 from mefusion.studies.record import left_out_phrase
+from mefusion.studies.references import REFERENCES
 
 MEAN_OF_FOLDS = "UF1, mean of folds"
 SCORES_NOTE = (
@@ -24,7 +24,7 @@ SCORES_NOTE = (
 )
 
 _DEVIATION = "sd over seeds"
-_INTERVAL = "95 % over subjects"
+INTERVAL = "95 % over subjects"
 _RULES = {
     "last": "last (those after the last training step)",
     "average": "average (a moving average over the training)",
@@ -50,7 +50,7 @@ def results_table(studies: Sequence[ReportedStudy]) -> Table:
         "clips",
         "UF1",
         *deviation,
-        f"UF1 {_INTERVAL}",
+        f"UF1 {INTERVAL}",
         "UAR",
         "ACC",
         "WF1",
@@ -60,10 +60,10 @@ def results_table(studies: Sequence[ReportedStudy]) -> Table:
     rows = []
     for study, own, reference in zip(studies, settings, references, strict=True):
         summary = study.summary
-        sd = [_number(summary.get("sd", {}).get("uf1"), ".3f")] if deviation else []
+        sd = [number_text(summary.get("sd", {}).get("uf1"), ".3f")] if deviation else []
         others = (summary["uar"], summary["acc"], summary["wf1"], summary["majority"]["uf1"])
         numbers = [
-            *(str(summary["clips"]), f"{summary['uf1']:.3f}", *sd, _range(summary["intervals"].get("uf1"))),
+            *(str(summary["clips"]), f"{summary['uf1']:.3f}", *sd, range_text(summary["intervals"].get("uf1"))),
             *(f"{value:.3f}" for value in others),
             *([_named_score(reference)] if beside else []),
         ]
@@ -110,9 +110,9 @@ def comparison_table(studies: Sequence[ReportedStudy], reference: ReportedStudy)
         except MefusionError as error:
             refused.append(f"{study.name} is not compared with {reference.name}: {error}.")
             continue
-        row = (str(found["clips"]), f"{found['difference']:+.3f}", _range(found["interval"], "+.3f"))
+        row = (str(found["clips"]), f"{found['difference']:+.3f}", range_text(found["interval"], "+.3f"))
         rows.append([*own.values(), *row, *_mcnemar(found)])
-    titles = [*_settings(studies)[0], "common clips", "UF1 difference", _INTERVAL]
+    titles = [*_settings(studies)[0], "common clips", "UF1 difference", INTERVAL]
     titles += ["only this correct", "only reference correct", "McNemar p"]
     return Table(f"Compared with {reference.name}", titles, rows, text_columns=len(_settings(studies)[0])), refused
 
@@ -127,14 +127,14 @@ def oracle_table(studies: Sequence[ReportedStudy]) -> Table:
     oracles = [study for study in studies if study.oracle]
     settings = _settings(oracles)
     scores = [f"oracle {name.upper()}" for name in metrics.SCORES]
-    titles = [*settings[0], "compared with", "clips", *scores, "oracle UF1 minus UF1", _INTERVAL]
+    titles = [*settings[0], "compared with", "clips", *scores, "oracle UF1 minus UF1", INTERVAL]
     rows = []
     for study, own in zip(oracles, settings, strict=True):
         honest = same_study_under_other_rule(study, studies)
         compared_with, added = "-", ["-", "-"]
         if honest is not None:
             found = _compare(study, honest)
-            compared_with, added = honest.name, [f"{found['difference']:+.3f}", _range(found["interval"], "+.3f")]
+            compared_with, added = honest.name, [f"{found['difference']:+.3f}", range_text(found["interval"], "+.3f")]
         numbers = (f"{study.summary[f'oracle_{name}']:.3f}" for name in metrics.SCORES)
         rows.append([*own.values(), compared_with, str(study.summary["clips"]), *numbers, *added])
     return Table("Epoch chosen on the test subjects: not results", titles, rows, text_columns=len(settings[0]) + 1)
@@ -144,10 +144,10 @@ def score_table(summary: dict[str, Any]) -> Table:
     """A study's four scores, with their intervals, for each seed and for the majority class; and the mean of folds."""
     seeds = summary.get("seeds", {})
     deviation = [_DEVIATION] if seeds else []
-    titles = ["score", "pooled", _INTERVAL, *deviation, *(f"seed {seed}" for seed in seeds), "majority class"]
+    titles = ["score", "pooled", INTERVAL, *deviation, *(f"seed {seed}" for seed in seeds), "majority class"]
     rows = []
     for name in metrics.SCORES:
-        row = [name.upper(), f"{summary[name]:.3f}", _range(summary["intervals"].get(name))]
+        row = [name.upper(), f"{summary[name]:.3f}", range_text(summary["intervals"].get(name))]
         row += [f"{summary['sd'][name]:.3f}"] if seeds else []
         row += [f"{scores[name]:.3f}" for scores in seeds.values()]
         rows.append([*row, f"{summary['majority'][name]:.3f}"])
@@ -171,11 +171,11 @@ def dataset_table(summary: dict[str, Any]) -> Table:
             name,
             str(part["clips"]),
             *(f"{part[key]:.3f}" for key in metrics.SCORES),
-            _range(part["intervals"].get("uf1")),
+            range_text(part["intervals"].get("uf1")),
         ]
         for name, part in summary["datasets"].items()
     ]
-    titles = ["dataset", "clips", *(name.upper() for name in metrics.SCORES), f"UF1 {_INTERVAL}"]
+    titles = ["dataset", "clips", *(name.upper() for name in metrics.SCORES), f"UF1 {INTERVAL}"]
     return Table("Datasets", titles, rows, study=summary["study"])
 
 
@@ -198,7 +198,7 @@ def results_notes(studies: Sequence[ReportedStudy]) -> list[str]:
         SCORES_NOTE,
         "Each score is computed from the predictions of all folds together. "
         f"Rule for the weights: {'; '.join(_RULES.get(rule, rule) for rule in rules)}.",
-        f"{_INTERVAL}: interval by bootstrap over the test subjects, {bootstrap.RESAMPLES} resamples. It shows how "
+        f"{INTERVAL}: interval by bootstrap over the test subjects, {bootstrap.RESAMPLES} resamples. It shows how "
         "much the score depends on who was recorded. Majority UF1: UF1 of always predicting the most frequent class.",
     ]
     if any(best_reference(study, studies) for study in studies):
@@ -272,9 +272,11 @@ def _named_score(study: ReportedStudy | None) -> str:
     return "-" if study is None else f"{study.summary['provenance']['model']} {study.summary['uf1']:.3f}"
 
 
-def _number(value: float | None, form: str) -> str:
+def number_text(value: float | None, form: str = ".3f") -> str:
+    """A number for a table; a dash for None."""
     return "-" if value is None else format(value, form).removesuffix("%")
 
 
-def _range(ends: Sequence[float] | None, form: str = ".3f") -> str:
+def range_text(ends: Sequence[float] | None, form: str = ".3f") -> str:
+    """An interval for a table; a dash for None."""
     return "-" if ends is None else f"{ends[0]:{form}} to {ends[1]:{form}}"

@@ -25,6 +25,7 @@ _NOT_IN_CSV = (
     "missing_folds",
     "provenance",
     "folds_differ",
+    "absent_units",
 )
 
 

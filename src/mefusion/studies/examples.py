@@ -52,7 +52,8 @@ def load_examples(file: str | Path, wanted: Collection[tuple[str, str]] | None =
         were on, `flow`, `flow_target` float16 [T-1, 2, H, W] px, `landmarks`, `landmarks_target` float32
         [T-1, 68, 2] px, `dynamic_image`, `dynamic_image_target` float16 [H, W], 0..1 and `rank_scores` float32 [T];
         if the network learns, `attention` float16 [T, H, W], 0..1; from version 0.2 on, `times` int64 [T], the numbers
-        of the frames in the prepared clip, from 0, and `apex` int64 [1], that of its apex.
+        of the frames in the prepared clip, from 0, `apex` int64 [1], that of its apex, and `apex_flow` float16
+        [2, H, W] px, the flow from onset to apex.
 
     Raises:
         MefusionError: the file cannot be read, or an array in it has a wrong shape.
@@ -97,6 +98,7 @@ def _check_shapes(example: dict[str, Any]) -> None:
         "attention": frames.shape,
         "times": (length,),
         "apex": (1,),
+        "apex_flow": (2, height, width),
     }
     if example.get("rank_scores", frames[:, 0, 0]).shape != (length,):
         raise ValueError(f"rank_scores have the shape {example['rank_scores'].shape}, not {(length,)}")

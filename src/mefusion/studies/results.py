@@ -25,6 +25,7 @@ from mefusion.evaluation.predictions import (
 )
 from mefusion.evaluation.scoring import score, spread
 from mefusion.studies.record import has_score, left_out_phrase, load_study, planned_runs, task_reports
+from mefusion.studies.references import best_reference
 from mefusion.studies.runs import Run
 
 
@@ -179,17 +180,24 @@ def load_curves(directory: str | Path) -> pd.DataFrame | None:
     return pd.concat(tables, ignore_index=True) if tables else None
 
 
-def headline(summary: Mapping[str, Any]) -> str:
-    """Summarise a result in one line: the pooled scores, the score of the majority class, and the tasks' errors."""
+def headline(summary: Mapping[str, Any], beside: Sequence[Mapping[str, Any]] = ()) -> str:
+    """Summarise a result in one line: the pooled scores, those that they have to beat, and the tasks' errors.
+
+    Args:
+        summary: of the result.
+        beside: summaries of other studies; the best of the simple models on the same clips is named.
+    """
     if summary["rule"] == "oracle":
         numbers = ", ".join(f"oracle {name.upper()} {summary[f'oracle_{name}']:.3f}" for name in metrics.SCORES)
         chosen = f"the epoch was chosen on the test subjects, so this is not a result: {numbers}"
         return "; ".join([chosen, *_of_different_code(summary)])
     seeds = f" and {len(summary['seeds'])} seeds" if "seeds" in summary else ""
-    majority = f"majority class {summary['majority']['uf1']:.3f}"
-    beside = "; ".join(text for text in (spread(summary, "uf1"), majority) if text)
+    to_beat = [f"majority class {summary['majority']['uf1']:.3f}"]
+    if reference := best_reference(summary, beside):
+        to_beat.append(f"best reference {reference['provenance']['model']} {reference['uf1']:.3f}")
+    around = "; ".join(text for text in (spread(summary, "uf1"), *to_beat) if text)
     parts = [
-        f"pooled over {summary['clips']} clips{seeds}: UF1 {summary['uf1']:.3f} ({beside}), "
+        f"pooled over {summary['clips']} clips{seeds}: UF1 {summary['uf1']:.3f} ({around}), "
         + ", ".join(f"{name.upper()} {summary[name]:.3f}" for name in ("uar", "acc", "wf1"))
     ]
     parts += [report.phrase(summary) for report in task_reports(summary["provenance"]) if report.headline]

@@ -1,9 +1,10 @@
-"""Facial action units as landmark displacements, and emotions as sets of action units.
+"""Facial action units as landmark displacements.
 
 Displacements are in face coordinates: x away from the nose on either side, y down; one unit is the largest
 displacement that the action unit causes. Points are those of the left half of the image (iBUG numbering);
 their mirror points move in the same way. Each side can have its own intensity.
-Sources: Ekman, Friesen and Hager, Facial Action Coding System, 2002; EMFACS prototypes.
+Sources: Ekman, Friesen and Hager, Facial Action Coding System, 2002; and the mean flow of real expressions: in a smile
+the cheek goes mostly outwards, a raised cheek moves both lids, the upper lid follows a lowered brow.
 """
 
 from collections.abc import Mapping
@@ -20,13 +21,15 @@ CONTROL_MIRROR = np.array([*LANDMARK_MIRROR, CHEEK_RIGHT, CHEEK, FOREHEAD_RIGHT,
 ACTION_UNITS: Mapping[int, Mapping[int, tuple[float, float]]] = {
     1: {21: (0, -1), 20: (0, -0.9), 19: (0, -0.4), FOREHEAD: (0, -0.4)},
     2: {17: (0, -0.9), 18: (0, -1), 19: (0, -0.6), FOREHEAD: (0, -0.3)},
-    4: {21: (-0.4, 0.9), 20: (-0.4, 0.8), 19: (-0.3, 0.6), 18: (-0.1, 0.4), 17: (0, 0.3), FOREHEAD: (0, 0.3)},
-    5: {37: (0, -0.6), 38: (0, -0.6)},
-    6: {40: (0, -0.5), 41: (0, -0.6), 36: (-0.2, -0.2), CHEEK: (0.1, -1)},
-    7: {37: (0, 0.4), 38: (0, 0.4), 40: (0, -0.4), 41: (0, -0.4)},
+    4: {21: (-0.4, 0.9), 20: (-0.4, 0.9), 19: (-0.3, 0.8), 18: (-0.1, 0.5), 17: (0, 0.3), FOREHEAD: (0, 0.3),
+        37: (0, 0.45), 38: (0, 0.45)},
+    5: {37: (0, -0.8), 38: (0, -0.8)},
+    6: {40: (0, -0.6), 41: (0, -0.7), 36: (-0.2, -0.1), 37: (0, 0.3), 38: (0, 0.3), CHEEK: (0.15, -0.55)},
+    7: {37: (0, 0.7), 38: (0, 0.7), 40: (0, -0.25), 41: (0, -0.25)},
     9: {31: (0.2, -0.8), 32: (0, -0.5), 33: (0, -0.3), 29: (0, -0.3), 21: (-0.2, 0.4), 50: (0, -0.5), CHEEK: (0, -0.4)},
     10: {49: (0, -0.5), 50: (0, -1), 51: (0, -0.8), 61: (0, -0.8), 62: (0, -0.7), 31: (0, -0.2)},
-    12: {48: (0.7, -0.7), 60: (0.6, -0.6), 49: (0.4, -0.4), 59: (0.4, -0.3), CHEEK: (0.2, -0.5)},
+    12: {48: (0.7, -0.8), 60: (0.6, -0.7), 49: (0.4, -0.5), 59: (0.4, -0.4), CHEEK: (0.5, -0.35),
+         3: (0.4, -0.2), 4: (0.4, -0.3)},
     14: {48: (0.8, 0.1), 60: (0.6, 0.1), 49: (0.4, 0), 59: (0.4, 0)},
     15: {48: (0.2, 1), 60: (0.2, 0.8), 59: (0.1, 0.5), 49: (0, 0.4)},
     17: {57: (0, -0.7), 58: (0, -0.6), 66: (0, -0.5), 67: (0, -0.4), 8: (0, -0.7), 7: (0, -0.5), 59: (0, -0.2)},
@@ -38,47 +41,8 @@ ACTION_UNITS: Mapping[int, Mapping[int, tuple[float, float]]] = {
          8: (0, 1), 7: (0, 0.9), 6: (0, 0.7), 5: (0, 0.4)},
 }  # fmt: skip
 
-# The same, corrected after a look at the mean flow of real expressions: in a smile the cheek goes mostly outwards, a
-# raised cheek moves both lids, the upper lid follows a lowered brow. `data=synthetic_motion` uses these. The pictures
-# of `data=synthetic` are rendered with `ACTION_UNITS`, so that its sets and their scores stay the same.
-CORRECTED_UNITS: Mapping[int, Mapping[int, tuple[float, float]]] = {
-    **ACTION_UNITS,
-    4: {21: (-0.4, 0.9), 20: (-0.4, 0.9), 19: (-0.3, 0.8), 18: (-0.1, 0.5), 17: (0, 0.3), FOREHEAD: (0, 0.3),
-        37: (0, 0.45), 38: (0, 0.45)},
-    5: {37: (0, -0.8), 38: (0, -0.8)},
-    6: {40: (0, -0.6), 41: (0, -0.7), 36: (-0.2, -0.1), 37: (0, 0.3), 38: (0, 0.3), CHEEK: (0.15, -0.55)},
-    7: {37: (0, 0.7), 38: (0, 0.7), 40: (0, -0.25), 41: (0, -0.25)},
-    12: {48: (0.7, -0.8), 60: (0.6, -0.7), 49: (0.4, -0.5), 59: (0.4, -0.4), CHEEK: (0.5, -0.35),
-         3: (0.4, -0.2), 4: (0.4, -0.3)},
-}  # fmt: skip
-
 # How the eyelids close, in units of the height of the open eye.
 BLINK: Mapping[int, tuple[float, float]] = {37: (0, 1), 38: (0, 1)}
-
-# scheme -> emotion -> action unit -> probability that a clip has this action unit
-EMOTIONS: Mapping[str, Mapping[str, Mapping[int, float]]] = {
-    "three": {
-        "negative": {4: 1.0, 9: 0.5, 15: 0.7, 7: 0.3},
-        "positive": {12: 1.0, 6: 0.8},
-        "surprise": {1: 1.0, 2: 0.9, 5: 0.7, 26: 0.5},
-    },
-    "five": {
-        "happiness": {12: 1.0, 6: 0.8},
-        "surprise": {1: 1.0, 2: 0.9, 5: 0.7, 26: 0.5},
-        "disgust": {9: 1.0, 10: 0.5, 4: 0.5, 7: 0.3},
-        "repression": {15: 1.0, 17: 0.7, 24: 0.4},
-        "others": {4: 0.5, 14: 1.0, 7: 0.3},
-    },
-    "seven": {
-        "happiness": {12: 1.0, 6: 0.8},
-        "surprise": {1: 1.0, 2: 0.9, 5: 0.7, 26: 0.5},
-        "disgust": {9: 1.0, 10: 0.6, 17: 0.2},
-        "fear": {1: 0.9, 2: 0.6, 4: 0.9, 5: 0.6, 20: 1.0},
-        "anger": {4: 1.0, 7: 0.7, 23: 0.8, 24: 0.4},
-        "sadness": {1: 1.0, 4: 0.6, 15: 0.9, 17: 0.4},
-        "others": {14: 1.0, 10: 0.3},
-    },
-}
 
 
 def displacement(motion: Mapping[int, tuple[float, float]], *, left: float = 1.0, right: float = 1.0) -> np.ndarray:

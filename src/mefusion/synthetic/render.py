@@ -1,25 +1,30 @@
 """Pseudo-subjects made from portraits, and the clips that they act.
 
 Frame t shows the subject's picture S, moved first by the expression and then by the head: the point x of S
-is at A_t(x + c_t E(x) + b_t B(x)) in frame t. E is the displacement of the clip's expression and c_t its
-strength, which rises from onset to apex and falls to offset; B and b_t are those of a blink; the similarity
-A_t is the position of the head. So the landmarks of every frame, and the flow between any two frames, are
-known exactly.
+is at A_t(x + c_t E(x) + b_t B(x) + r_t R(x)) in frame t. E is the displacement of the clip's expression and
+c_t its strength, which rises from onset to apex and falls to offset; B and b_t are those of the eyelids, R and
+r_t those of a head that turns to a side, up or down; the similarity A_t is the position of the head. So the
+landmarks of every frame, and the flow between any two frames, are known exactly.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
 from mefusion.faces.alignment import LANDMARK_MIRROR, alignment_matrix, eye_centres, transform
-from mefusion.synthetic.expressions import ACTION_UNITS, BLINK, CONTROL_MIRROR, displacement
-from mefusion.synthetic.warps import invert, pixel_grid, sample, spline_basis
+from mefusion.synthetic.expressions import BLINK, CONTROL_MIRROR, displacement
+from mefusion.synthetic.mixtures import Expression
+from mefusion.synthetic.warps import invert, pixel_grid, sample, spline_basis, steepest
 
 FACE_HEIGHTS = 4.6  # side of the picture, in inter-ocular distances: shows the whole head, and space around it
 
 SKIN = 3e-4  # smoothing of the spline of motion, so that it does not tear lips and eyelids apart where points are close
+NOSE = slice(27, 31)  # its ridge, from the eyes to the tip
+STEEPEST = 0.85  # largest slope of expression and eyelids together; with 1 the skin folds
+BLINKS, HALF_CLOSED = 0.25, 0.35  # shares of clips: with a blink; with lids that open or close a little and stay
+TURN = np.deg2rad(0.8)  # of the head, standard deviation of each of its waves
+LIGHT, LIGHT_SIDE, FLICKER = 0.015, 0.04, 0.003  # standard deviations of changes of light, as shares of it
 
 
 @dataclass(frozen=True)
@@ -123,10 +128,12 @@ class Clip:
     Attributes:
         action_units: the action units of the expression.
         apex: index of the apex frame.
-        expression, blink: displacements of every pixel at full strength, [S, S, 2] px.
-        course, blink_course: their strengths in every frame [n]; `course` is 0..1, with 1 at the apex.
+        expression, blink, turn: displacements of every pixel at full strength, [S, S, 2] px. The blink closes the
+            eyes; the turn is by 1 rad.
+        course, blink_course, turn_course: their strengths in every frame [n]; `course` is 0..1, with 1 at the apex.
         head: similarity of every frame, [n, 2, 3].
         gains: brightness factor of every frame, [n].
+        sides: how much brighter the right and the lower edge are than the opposite one, as shares, [n, 2].
         noise_seed: seed of the sensor noise.
     """
 
@@ -135,18 +142,22 @@ class Clip:
     apex: int
     expression: np.ndarray
     blink: np.ndarray
+    turn: np.ndarray
     course: np.ndarray
     blink_course: np.ndarray
+    turn_course: np.ndarray
     head: np.ndarray
     gains: np.ndarray
+    sides: np.ndarray
     noise_seed: int
 
     def __len__(self) -> int:
         return len(self.course)
 
     def displacement(self, t: int) -> np.ndarray:
-        """Displacement of the face in frame t, without the head's motion, [S, S, 2] px."""
-        return self.course[t] * self.expression + self.blink_course[t] * self.blink
+        """Displacement of the face in frame t, before the similarity of the head, [S, S, 2] px."""
+        skin = self.course[t] * self.expression + self.blink_course[t] * self.blink
+        return skin + self.turn_course[t] * self.turn
 
     def landmarks(self, t: int) -> np.ndarray:
         """Exact landmarks [68, 2] px of frame t."""
@@ -166,49 +177,66 @@ class Clip:
         return (seen - pixel_grid(self.subject.size)).transpose(2, 0, 1)
 
     def frame(self, t: int) -> np.ndarray:
-        """Frame t as from a camera, with flicker and sensor noise, [S, S, 3] uint8 RGB."""
+        """Frame t as from a camera, with changing light and sensor noise, [S, S, 3] uint8 RGB."""
         picture = cv2.remap(
             self.subject.image, self._origins(t), None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
         )
         rng = np.random.default_rng((self.noise_seed, t))
         noise = rng.standard_normal((*picture.shape[:2], 1), dtype=np.float32)
-        return np.clip(self.gains[t] * picture + 2.0 * noise + 0.5, 0, 255).astype(np.uint8)
+        light = self.gains[t] + (pixel_grid(self.subject.size) / self.subject.size - 0.5) @ self.sides[t]
+        return np.clip(light[..., None] * picture + 2.0 * noise + 0.5, 0, 255).astype(np.uint8)
 
 
-def act(subject: Subject, emotion: Mapping[int, float], *, frames: int, amplitude: float, seed: int) -> Clip:
-    """Make a clip in which a subject shows an emotion once.
+def act(subject: Subject, expression: Expression, *, frames: int, amplitude: float, seed: int) -> Clip:
+    """Make a clip in which a subject shows an expression once.
 
     Args:
         subject: the subject.
-        emotion: action unit -> probability that the clip has it.
+        expression: what is shown.
         frames: number of frames from onset to offset.
         amplitude: how far the landmark that moves most goes from onset to apex, in px of the aligned crop of
-            128 px. It is multiplied by the clip's intensity, a random number from 0.7 to 1.3.
-        seed: seed of all random choices.
+            128 px.
+        seed: seed of all other random choices.
     """
     rng = np.random.default_rng(seed)
-    units = tuple(unit for unit, probability in emotion.items() if rng.random() < probability)
-    motion = np.zeros((len(CONTROL_MIRROR), 2))
-    for unit in units:
-        intensity, lean = rng.uniform(0.7, 1.3), rng.uniform(-0.25, 0.25)
-        motion += displacement(ACTION_UNITS[unit], left=intensity * (1 + lean), right=intensity * (1 - lean))
-    expression = subject.field(subject.to_pixels(motion))
-    reach = np.linalg.norm(sample(expression, subject.landmarks), axis=-1).max()
-    expression *= rng.uniform(0.7, 1.3) * amplitude / subject.crop_scale / reach
-    apex = round(frames * rng.uniform(0.35, 0.6))
+    moved = subject.field(subject.to_pixels(expression.motion))
+    reach = np.linalg.norm(sample(moved, subject.landmarks), axis=-1).max()
+    moved *= np.float32(amplitude / subject.crop_scale / reach)
     lids = subject.landmarks[[40, 41]].mean(0) - subject.landmarks[[37, 38]].mean(0)
+    blink = subject.field(subject.to_pixels(displacement(BLINK)) * np.linalg.norm(lids))
+    deepest = max(STEEPEST - steepest(moved), 0) / steepest(blink)
+    apex = round(frames * rng.uniform(0.35, 0.6))
+    drift = _waves(4, frames, rng)
+    light = _waves(3, frames, rng)
     return Clip(
         subject=subject,
-        action_units=units,
+        action_units=expression.action_units,
         apex=apex,
-        expression=expression,
-        blink=subject.field(subject.to_pixels(displacement(BLINK)) * np.linalg.norm(lids)),
+        expression=moved,
+        blink=blink,
+        turn=subject.field(_turn(subject, angle=rng.uniform(0, 2 * np.pi))),
         course=_course(frames, apex, rng).astype(np.float32),
-        blink_course=_blink_course(frames, rng).astype(np.float32),
-        head=_head(frames, subject.size, rng),
-        gains=1 + 0.003 * rng.standard_normal(frames),
+        blink_course=np.clip(_blink_course(frames, apex, rng), -deepest, deepest).astype(np.float32),
+        turn_course=(TURN * _waves(1, frames, rng)[0]).astype(np.float32),
+        head=_head(drift, subject.size),
+        gains=1 + LIGHT * light[0] + FLICKER * rng.standard_normal(frames),
+        sides=(LIGHT_SIDE * light[1:].T).astype(np.float32),
         noise_seed=int(rng.integers(2**31)),
     )
+
+
+def _turn(subject: Subject, *, angle: float) -> np.ndarray:
+    """Displacement [72, 2] px of the control points for each rad that the head turns towards `angle` of the picture.
+
+    The face is half an ellipsoid with a nose on it: what is nearer to the camera goes further.
+    """
+    points = control_points(subject.landmarks, subject.size)[: len(CONTROL_MIRROR)]
+    left, right = eye_centres(subject.landmarks)
+    unit = np.linalg.norm(right - left)
+    x, y = ((points - subject.landmarks[29]) / unit).T
+    depth = 1.3 * np.sqrt(np.clip(1 - (x / 1.4) ** 2 - (y / 1.9) ** 2, 0, 1))
+    depth[NOSE] += np.linspace(0.05, 0.3, 4)
+    return unit * depth[:, None] * np.array([np.cos(angle), np.sin(angle)])
 
 
 def _course(frames: int, apex: int, rng: np.random.Generator) -> np.ndarray:
@@ -220,24 +248,31 @@ def _course(frames: int, apex: int, rng: np.random.Generator) -> np.ndarray:
     return np.concatenate([smooth[0], rest + (1 - rest) * smooth[1]])
 
 
-def _blink_course(frames: int, rng: np.random.Generator) -> np.ndarray:
-    """Strength of a partial blink [n], 0..0.6; one clip in five has one, the others have zeros."""
-    if rng.random() > 0.2:
-        return np.zeros(frames)
-    centre, depth = rng.uniform(0, frames), rng.uniform(0.3, 0.6)
-    return depth * np.exp(-0.5 * ((np.arange(frames) - centre) / 1.5) ** 2)
+def _blink_course(frames: int, apex: int, rng: np.random.Generator) -> np.ndarray:
+    """How far the eyes are closed [n], 1 fully, below 0 wide open: a blink, lids that move and stay, or zeros."""
+    kind, time = rng.random(), np.arange(frames)
+    centre, depth, rest = rng.uniform(0, frames), rng.uniform(0.3, 0.8), rng.uniform(-0.35, 0.35)
+    if kind < BLINKS:
+        return depth * np.exp(-0.5 * ((time - centre) / 1.5) ** 2)
+    if kind < BLINKS + HALF_CLOSED:
+        return rest * np.clip(time / apex, 0, 1)
+    return np.zeros(frames)
 
 
-def _head(frames: int, size: int, rng: np.random.Generator) -> np.ndarray:
-    """Slow motion of the head, [n, 2, 3]: about a pixel, half a degree and half a per cent of its size over a clip."""
+def _waves(count: int, frames: int, rng: np.random.Generator) -> np.ndarray:
+    """Slow random courses [count, n], with a standard deviation of about 1 over a clip."""
     time = np.linspace(0, 1, frames)
     waves = [
-        rng.standard_normal((4, 1)) * np.sin(np.pi * k * time + rng.uniform(0, 2 * np.pi, (4, 1))) / k
+        rng.standard_normal((count, 1)) * np.sin(np.pi * k * time + rng.uniform(0, 2 * np.pi, (count, 1))) / k
         for k in (1, 2, 3)
     ]
-    drift = np.sum(waves, axis=0)
-    dx, dy = 0.7 * drift[0], 0.7 * drift[1]
-    angle, scale = np.deg2rad(0.3) * drift[2], 1 + 0.003 * drift[3]
+    return np.sum(waves, axis=0)
+
+
+def _head(drift: np.ndarray, size: int) -> np.ndarray:
+    """Similarity of the head from its drift [4, n]: to [n, 2, 3], a pixel or two, half a degree, half a per cent."""
+    dx, dy = 1.2 * drift[0], 1.2 * drift[1]
+    angle, scale = np.deg2rad(0.5) * drift[2], 1 + 0.005 * drift[3]
     cos, sin, centre = scale * np.cos(angle), scale * np.sin(angle), (size - 1) / 2
     rows = [
         [cos, -sin, centre - cos * centre + sin * centre + dx],

@@ -15,10 +15,10 @@ from mefusion.clips.video import write_image
 from mefusion.common.errors import MefusionError
 from mefusion.common.files import told_if_unwritable
 from mefusion.common.parallel import parallel_map
-from mefusion.synthetic.expressions import EMOTIONS
 from mefusion.synthetic.layouts import Layout, Row, get_layout
-from mefusion.synthetic.render import Clip, act
-from mefusion.synthetic.scene import JPEG_QUALITY, SyntheticSettings, derived_seed, make_subject, render_frame
+from mefusion.synthetic.mixtures import MIXTURES
+from mefusion.synthetic.render import Clip
+from mefusion.synthetic.scene import JPEG_QUALITY, SyntheticSettings, act_emotion, derived_seed, render_frame
 
 FLOW_SIZE = 28  # side of a flow image, px
 SPACING = 200  # frames from one onset to the next
@@ -91,11 +91,11 @@ def act_row(layout: Layout, row: Row, settings: SyntheticSettings) -> Clip:
     """The rendered clip of a row, from its onset to its offset, the same whenever it is asked for."""
     scheme, emotion = layout.acted[row.emotion]
     subject = layout.subjects.index(row.subject)
-    return act(
-        make_subject(settings, subject),
-        EMOTIONS[scheme][emotion],
+    return act_emotion(
+        settings,
+        subject,
+        MIXTURES[scheme][emotion],
         frames=row.length,
-        amplitude=settings.amplitude,
         seed=derived_seed(settings.seed, subject, zlib.crc32(f"{row.clip} {row.onset}".encode())),
     )
 

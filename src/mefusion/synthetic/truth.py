@@ -1,5 +1,6 @@
 """Compare prepared landmarks, alignment and flow with the exact ones of rendered clips."""
 
+import dataclasses
 from collections.abc import Iterable, Mapping
 
 import cv2
@@ -47,7 +48,8 @@ def landmark_errors(clip: Clip, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
 
 def head_motion(clip: Clip, arrays: Mapping[str, np.ndarray], stride: int) -> float:
     """Mean motion of the landmarks from frame f to f + stride by the head alone, px of the aligned frames."""
-    still = [transform(transform(clip.subject.landmarks, clip.head[t]), m) for t, m in enumerate(arrays["matrices"])]
+    rest = dataclasses.replace(clip, course=np.zeros_like(clip.course), blink_course=np.zeros_like(clip.blink_course))
+    still = [transform(rest.landmarks(t), m) for t, m in enumerate(arrays["matrices"])]
     return float(np.linalg.norm(np.subtract(still[stride:], still[:-stride]), axis=-1).mean())
 
 
@@ -59,6 +61,22 @@ def flow_errors(clip: Clip, arrays: Mapping[str, np.ndarray], *, first: int, sec
         arrays: prepared arrays; the flow from frame `first` must go to frame `second`.
         first, second: indices of frames, from 0.
     """
+    exact, face = exact_flow(clip, arrays, first=first, second=second)
+    estimated = arrays["flow"][first].astype(np.float64)
+    error, motion = (np.linalg.norm(field, axis=0)[face].mean() for field in (estimated - exact, exact))
+    return float(error), float(motion)
+
+
+def exact_flow(
+    clip: Clip, arrays: Mapping[str, np.ndarray], *, first: int, second: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Exact flow [2, size, size] px between aligned frames, and which pixels [size, size] show the face.
+
+    Args:
+        clip: exact clip.
+        arrays: prepared arrays, of which frames and matrices are used.
+        first, second: indices of frames, from 0.
+    """
     start, end = (arrays["matrices"][t].astype(np.float64) for t in (first, second))
     canvas = arrays["frames"].shape[-1]
     grid = pixel_grid(canvas)
@@ -67,6 +85,4 @@ def flow_errors(clip: Clip, arrays: Mapping[str, np.ndarray], *, first: int, sec
     exact = transform(moved, end) - grid
     hull = cv2.convexHull(transform(clip.landmarks(first), start).astype(np.int32))
     face = cv2.fillConvexPoly(np.zeros((canvas, canvas), np.uint8), hull, 1).astype(bool)
-    estimated = arrays["flow"][first].astype(np.float64).transpose(1, 2, 0)
-    error, motion = (np.linalg.norm(field[face], axis=-1).mean() for field in (estimated - exact, exact))
-    return float(error), float(motion)
+    return exact.transpose(2, 0, 1), face

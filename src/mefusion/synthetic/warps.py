@@ -45,6 +45,12 @@ def sample(field: np.ndarray, points: np.ndarray) -> np.ndarray:
     return top * (1 - v) + bottom * v
 
 
+def steepest(field: np.ndarray) -> float:
+    """Largest slope of a displacement [H, W, 2]; the warp cannot fold below 1."""
+    slopes = np.stack(np.gradient(field, axis=(0, 1)), axis=-1)  # [H, W, 2, 2]
+    return float(np.linalg.norm(slopes, ord=2, axis=(-2, -1)).max())
+
+
 def invert(field: np.ndarray, targets: np.ndarray) -> np.ndarray:
     """Solve x + field(x) = target for x by fixed-point iteration.
 

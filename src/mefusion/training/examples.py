@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import cv2
 import lightning as L
 import numpy as np
 import torch
@@ -10,11 +11,13 @@ from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from matplotlib.image import imread
 from torch import Tensor, nn
 
+from mefusion.clips.cache import load_arrays
 from mefusion.common.errors import MefusionError
 from mefusion.common.files import replacing
 from mefusion.plots import contact_sheet
 from mefusion.training.module import MERModule
 from mefusion.windows.datamodule import FoldData
+from mefusion.windows.store import ClipStore
 
 
 @torch.no_grad()
@@ -46,6 +49,7 @@ def predict_examples(module: MERModule, data: FoldData, *, attention: bool = Fal
         length = int(facts["n_frames"])
         times = np.arange(length)[data.store.spans[clip][0].times(len(frames))]
         arrays = {"frames": frames, "times": times, "apex": np.array([int(facts["apex_place"])])}
+        arrays["apex_flow"] = _apex_flow(data.store, clip, size=frames.shape[-1])
         for name in (name for task in module.tasks.values() for name in task.pictures):
             arrays[name] = getattr(output, name)[row].float().cpu().numpy()
             if name in raw.targets:
@@ -54,6 +58,19 @@ def predict_examples(module: MERModule, data: FoldData, *, attention: bool = Fal
             arrays["attention"] = maps[row]
         examples.append(example | arrays)
     return examples
+
+
+def _apex_flow(store: ClipStore, clip: int, *, size: int) -> np.ndarray:
+    """Flow of a clip from onset to apex, as preparation measured it, in the place and the pixels of its frames.
+
+    Returns:
+        float32 [2, size, size] px of the frames.
+    """
+    flow = load_arrays(store.files[clip], ("onset_apex_flow",))["onset_apex_flow"].astype(np.float32)
+    side = store.canvas - 2 * store.view.margin  # of the whole face in the pixels of the frames
+    scaled = cv2.resize(flow.transpose(1, 2, 0), (side, side), interpolation=cv2.INTER_AREA) * (side / flow.shape[-1])
+    padded = np.pad(scaled, [(store.view.margin,) * 2] * 2 + [(0, 0)], mode="edge")
+    return store.centre(size)(padded.transpose(2, 0, 1))
 
 
 def attention_maps(network: nn.Module, inputs: Tensor, classes: Tensor, samples: int = 8) -> np.ndarray:

@@ -87,11 +87,15 @@ class Recognition(Task):
 
     def loss(self, output: Any, batch: Batch) -> Tensor:
         """See `Task.loss`."""
-        logits = output.logits if self.adjustment is None else output.logits + self.adjustment.to(output.logits)
+        logits = (
+            output.logits
+            if self.adjustment is None
+            else output.logits + self.adjustment.to(output.logits, non_blocking=True)
+        )
         if self.focus:
             entropy = F.cross_entropy(logits, batch.label, reduction="none")
             return ((1 - (-entropy).exp()) ** self.focus * entropy).mean()
-        weights = None if self.class_weights is None else self.class_weights.to(logits)
+        weights = None if self.class_weights is None else self.class_weights.to(logits, non_blocking=True)
         return F.cross_entropy(logits, batch.label, weight=weights, label_smoothing=self.smoothing)
 
 

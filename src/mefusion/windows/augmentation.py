@@ -66,6 +66,11 @@ class Augmentation:
         """Whether rotation, scale, shift or amplitude is on."""
         return bool(self.rotation or self.scale or self.shift or self.amplitude)
 
+    @property
+    def changes_pixels(self) -> bool:
+        """Whether the values of the inputs change, not only which are cut."""
+        return self.changes_grey or self.changes_flow
+
     def check_view(self, view: "View") -> None:
         """Check that the windows of a view can be augmented in this way.
 

@@ -9,10 +9,12 @@ import lightning as L
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import BatchSampler, DataLoader
+from torch.utils.data import BatchSampler, DataLoader, Dataset
 
 from mefusion.common.distributed import own_share
+from mefusion.common.units import ABSENT, PRESENT, UNIT_TASK
 from mefusion.evaluation.folds import Fold
+from mefusion.windows.resident import Cuts, ResidentClips, UncutWindows
 from mefusion.windows.settings import Windows, WindowSettings
 from mefusion.windows.store import Batch, ClipStore, EpochSampler, TestWindows, TrainingWindows, normalised
 from mefusion.windows.views import Arrays
@@ -27,12 +29,15 @@ class Statistics:
             are for values in 0..1.
         class_counts: [K], number of clips of each class.
         mean_shape: mean landmarks [68, 2] px of the centre crop; None if the view has no landmarks.
+        unit_counts: [units, 2], number of clips without and with each action unit; None if the store has no labels of
+            them.
     """
 
     mean: Tensor
     std: Tensor
     class_counts: Tensor
     mean_shape: Tensor | None = None
+    unit_counts: Tensor | None = None
 
 
 class FoldData(L.LightningDataModule):
@@ -48,6 +53,8 @@ class FoldData(L.LightningDataModule):
         image_size: side S of the crops, px.
         seed: seed of the order and of the augmentation.
         balanced: see `EpochSampler`.
+        resident: keep all clips in the device's memory and cut the windows there, see `ResidentClips`; not if
+            augmentation changes the pixels.
 
     Raises:
         MefusionError: the store's view or picture size does not allow the augmentation.
@@ -62,8 +69,11 @@ class FoldData(L.LightningDataModule):
         image_size: int,
         seed: int,
         balanced: bool = False,
+        resident: bool = False,
     ):
         super().__init__()
+        self.resident = resident and not settings.changes_pixels
+        self._clips: ResidentClips | None = None
         self.store, self.fold, self.settings, self.image_size = store, fold, settings, image_size
         self.train_clips, self.test_clips = store.rows(fold.train), store.rows(fold.test)
         self._training = TrainingWindows(store, size=image_size, augmentation=settings, seed=seed)
@@ -98,12 +108,19 @@ class FoldData(L.LightningDataModule):
                 np.bincount(self.store.labels[self.train_clips], minlength=len(self.store.classes))
             ),
             mean_shape=_mean_shape(arrays, crop.left) if "landmarks" in arrays[0] else None,
+            unit_counts=self._unit_counts(),
         )
+
+    def _unit_counts(self) -> Tensor | None:
+        if UNIT_TASK not in self.store.clip_targets:
+            return None
+        labels = self.store.clip_targets[UNIT_TASK][self.train_clips]
+        return torch.from_numpy(np.stack([(labels == value).sum(axis=0) for value in (ABSENT, PRESENT)], axis=1))
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Shuffled, augmented windows of the training subjects."""
         batches = SharedBatchSampler(self._sampler, self.settings.batch_size, drop_last=False)  # type: ignore[arg-type]
-        return DataLoader(self._training, batch_sampler=batches, collate_fn=_keep_batch)
+        return DataLoader(self._loaded(self._training), batch_sampler=batches, collate_fn=_keep_batch)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Windows of the validation subjects, in order."""
@@ -129,8 +146,15 @@ class FoldData(L.LightningDataModule):
 
     def _in_order(self, windows: TestWindows) -> DataLoader[Batch]:
         return DataLoader(
-            windows, sampler=own_share(range(len(windows))), batch_size=self.settings.batch_size, collate_fn=_keep_batch
+            self._loaded(windows),
+            sampler=own_share(range(len(windows))),
+            batch_size=self.settings.batch_size,
+            collate_fn=_keep_batch,
         )
+
+    def _loaded(self, windows: TrainingWindows | TestWindows) -> Dataset[Any]:
+        """What a loader reads: windows, or where they are to be cut on the device."""
+        return UncutWindows(windows) if self.resident else windows
 
     def examples(self) -> Batch:
         """First window of the first test clip of each class, to draw examples."""
@@ -139,13 +163,19 @@ class FoldData(L.LightningDataModule):
         windows = TestWindows(self.store, clips, size=self.image_size, windows=Windows.first)
         return windows.__getitems__(range(len(clips)))
 
-    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Normalise on the device."""
+    def on_after_batch_transfer(self, batch: Batch | Cuts, dataloader_idx: int) -> Batch:
+        """Normalise on the device, after the windows are cut there if its memory has the clips."""
+        if isinstance(batch, Cuts):
+            if self._clips is None:
+                self._clips = ResidentClips(self.store, self.image_size, batch.table.device)
+            batch = self._clips.cut(batch)
         return self.normalise(batch)
 
     def normalise(self, batch: Batch) -> Batch:
         """Normalise inputs by the training subjects' mean and standard deviation; convert targets to float."""
-        mean, std = (value.to(batch.inputs.device) for value in (self.statistics.mean, self.statistics.std))
+        # Non-blocking, so that a GPU that is still at the step before is not waited for.
+        statistics = (self.statistics.mean, self.statistics.std)
+        mean, std = (value.to(batch.inputs.device, non_blocking=True) for value in statistics)
         floats = batch.map(lambda tensor: tensor if tensor.dtype == torch.int64 else tensor.float())
         inputs = normalised(floats.inputs, scale=self.store.view.scale, mean=mean, std=std)
         return dataclasses.replace(floats, inputs=inputs)

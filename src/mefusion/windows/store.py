@@ -1,8 +1,9 @@
 """Keep prepared clips in memory, and cut windows from them."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -40,7 +41,7 @@ class Batch:
         label: [B], class numbers.
         clip: [B], row numbers of the clips in the store's index.
         targets: targets of the tasks, by name, as the view cuts them: flow [B, T-1, 2, S, S] px; landmarks
-            [B, T-1, 68, 2] px of frames 2..T; dynamic_image [B, S, S], 0..1.
+            [B, T-1, 68, 2] px of frames 2..T; dynamic_image [B, S, S], 0..1; and those that are known of whole clips.
     """
 
     inputs: Tensor
@@ -66,6 +67,14 @@ class Batch:
         return len(self.label)
 
 
+class Cut(NamedTuple):
+    """Where a window is cut: the row number of its clip, the span that its T frames are spread over, and the crop."""
+
+    clip: int
+    span: Span
+    crop: Crop
+
+
 class ClipStore:
     """All prepared clips of a table, read once and shared by the folds of a process.
 
@@ -75,22 +84,38 @@ class ClipStore:
         classes: names of the classes, in order.
         clip_length: number of frames T of a window.
         view: cuts inputs and targets from a clip.
+        clip_targets: targets that are the same for all windows of a clip, by name: [clips, ...], in the index's order.
 
     Raises:
         MefusionError: a cache file is missing, damaged, or not for this view.
     """
 
-    def __init__(self, index: pd.DataFrame, folder: Path, *, classes: Sequence[str], clip_length: int, view: View):
-        self.index = index.reset_index(drop=True)
+    def __init__(
+        self,
+        index: pd.DataFrame,
+        folder: Path,
+        *,
+        classes: Sequence[str],
+        clip_length: int,
+        view: View,
+        clip_targets: Mapping[str, np.ndarray] | None = None,
+    ):
+        self.index, self.clip_targets = index.reset_index(drop=True), dict(clip_targets or {})
         self.clip_length, self.view = clip_length, view
         self.classes = tuple(classes)
         self.labels = np.array([self.classes.index(label) for label in self.index["label"]])
-        self.arrays = [view.read(folder / file) for file in self.index["file"]]
+        self.files = [folder / file for file in self.index["file"]]
+        self.arrays = [view.read(file) for file in self.files]
         self.spans = [
             view.spans(int(stride), clip_length, int(apex))
             for stride, apex in zip(self.index["stride"], self.index["apex_place"], strict=True)
         ]
         self.canvas = view.pictures(self.arrays[0]).shape[-1]
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of all clips, bytes."""
+        return sum(array.nbytes for clip in self.arrays for array in clip.values())
 
     def rows(self, subjects: Sequence[str]) -> np.ndarray:
         """Row numbers of the clips of these subjects."""
@@ -106,16 +131,21 @@ class ClipStore:
 
     def window(self, clip: int, phase: int, crop: Crop) -> Window:
         """Cut a window of a clip, by its number."""
-        return self.window_of(clip, self.spans[clip][phase], crop)
+        return self.window_of(Cut(clip, self.spans[clip][phase], crop))
 
-    def window_of(self, clip: int, span: Span, crop: Crop) -> Window:
-        """Cut the window of a clip whose T frames are spread as evenly as possible over a span."""
-        return self.view.window(self.arrays[clip], span.times(self.clip_length), crop)
+    def window_of(self, cut: Cut) -> Window:
+        """Cut a window."""
+        return self.view.window(self.arrays[cut.clip], cut.span.times(self.clip_length), cut.crop)
+
+    def cut(self, cuts: Sequence[Cut]) -> "Batch":
+        """Cut a batch of windows."""
+        return self.batch([cut.clip for cut in cuts], [self.window_of(cut) for cut in cuts])
 
     def batch(self, clips: Sequence[int], windows: Sequence[Window]) -> Batch:
         """Make a batch of windows; `clips` has the row number of each window's clip."""
         tensors = {name: torch.from_numpy(array) for name, array in self.view.collate(windows).items()}
         inputs, rows = tensors.pop("inputs"), list(clips)
+        tensors |= {name: torch.from_numpy(values[rows]) for name, values in self.clip_targets.items()}
         return Batch(inputs, torch.from_numpy(self.labels[rows]), torch.tensor(rows), targets=tensors)
 
 
@@ -142,17 +172,26 @@ class TrainingWindows(Dataset[Batch]):
 
     def __getitems__(self, items: Sequence[tuple[int, int, int, int]]) -> Batch:
         """Batch of the windows (epoch, number, clip, phase)."""
-        rngs = [np.random.default_rng((self.seed, epoch, number)) for epoch, number, _, _ in items]
-        windows = [self._window(rng, clip, phase) for rng, (_, _, clip, phase) in zip(rngs, items, strict=True)]
-        batch = self.store.batch([clip for _, _, clip, _ in items], windows)
-        if self.augmentation.changes_grey or self.augmentation.changes_flow:
+        rngs = self._rngs(items)
+        batch = self.store.cut(self._cuts(items, rngs))
+        if self.augmentation.changes_pixels:
             # After the targets, which are computed from the unchanged frames.
             change = self.augmentation.change_grey if self.store.view.grey else self.augmentation.change_flow
             changed = [change(inputs.numpy(), rng) for inputs, rng in zip(batch.inputs, rngs, strict=True)]
             batch.inputs = torch.from_numpy(np.stack(changed))
         return batch
 
-    def _window(self, rng: np.random.Generator, clip: int, phase: int) -> Window:
+    def cuts(self, items: Sequence[tuple[int, int, int, int]]) -> list[Cut]:
+        """Where the windows (epoch, number, clip, phase) are cut."""
+        return self._cuts(items, self._rngs(items))
+
+    def _rngs(self, items: Sequence[tuple[int, int, int, int]]) -> list[np.random.Generator]:
+        return [np.random.default_rng((self.seed, epoch, number)) for epoch, number, _, _ in items]
+
+    def _cuts(self, items: Sequence[tuple[int, int, int, int]], rngs: Sequence[np.random.Generator]) -> list[Cut]:
+        return [self._cut(rng, clip, phase) for rng, (_, _, clip, phase) in zip(rngs, items, strict=True)]
+
+    def _cut(self, rng: np.random.Generator, clip: int, phase: int) -> Cut:
         jitter, centre = self.augmentation.crop_jitter, self.store.centre(self.size)
         down, right = rng.integers(-jitter, jitter + 1, size=2)
         if phase == RANDOM_PHASE:
@@ -161,9 +200,7 @@ class TrainingWindows(Dataset[Batch]):
         crop = Crop(centre.top + down, centre.left + right, self.size, flip)
         spans = self.store.spans[clip]
         end = max(span.last for span in spans)
-        return self.store.window_of(
-            clip, self.augmentation.move_ends(spans[phase], rng, end=end, length=self.store.clip_length), crop
-        )
+        return Cut(clip, self.augmentation.move_ends(spans[phase], rng, end=end, length=self.store.clip_length), crop)
 
 
 class TestWindows(Dataset[Batch]):
@@ -196,8 +233,12 @@ class TestWindows(Dataset[Batch]):
 
     def __getitems__(self, items: Sequence[int]) -> Batch:
         """Batch of windows by their numbers."""
+        return self.store.cut(self.cuts(items))
+
+    def cuts(self, items: Sequence[int]) -> list[Cut]:
+        """Where the windows of these numbers are cut."""
         chosen = [self.windows[item] for item in items]
-        return self.store.batch([clip for clip, *_ in chosen], [self.store.window(*item) for item in chosen])
+        return [Cut(clip, self.store.spans[clip][phase], crop) for clip, phase, crop in chosen]
 
 
 class EpochSampler(Sampler[tuple[int, int, int, int]]):

@@ -15,7 +15,6 @@ from mefusion.windows.cutting import Crop, Span, Times, strided_spans
 from mefusion.windows.flow import FlowSettings, Normalisation
 
 SMALLEST_STD = 1e-6  # below it a channel counts as constant
-MARGIN = 4  # px; small frames are padded by this on each side, so that crops can be jittered
 
 Arrays = Mapping[str, np.ndarray]
 Window = dict[str, np.ndarray]
@@ -28,6 +27,7 @@ class View(Protocol):
         needs: arrays of a prepared clip that the inputs are made from.
         scale: the inputs are multiplied by this before they are normalised.
         grey: whether the inputs are grey levels, 0..255.
+        margin: the pictures are padded by this on each side, px.
         allows_temporal_jitter: whether the targets can be made for any frames of a clip.
         is_normalised: whether the inputs are normalised already, so that the training subjects' mean and standard
             deviation do not count.
@@ -37,6 +37,7 @@ class View(Protocol):
     needs: ClassVar[tuple[str, ...]]
     scale: ClassVar[float]
     grey: ClassVar[bool]
+    margin: ClassVar[int]
     allows_temporal_jitter: ClassVar[bool]
     is_normalised: bool
     mirrors_test: bool
@@ -81,6 +82,7 @@ class Canvas:
     needs: ClassVar[tuple[str, ...]] = ("frames",)
     scale: ClassVar[float] = 1 / 255
     grey: ClassVar[bool] = True
+    margin: ClassVar[int] = 0
     allows_temporal_jitter: ClassVar[bool] = False  # flow is prepared between frames that are a stride apart
     is_normalised = mirrors_test = False
 
@@ -134,6 +136,7 @@ class Small:
     needs: ClassVar[tuple[str, ...]] = ("frames_small",)
     scale: ClassVar[float] = 1 / 255
     grey: ClassVar[bool] = True
+    margin: ClassVar[int] = 4  # so that crops can be jittered
     allows_temporal_jitter: ClassVar[bool] = True  # the dynamic image is computed from the window
     is_normalised = mirrors_test = False
 
@@ -143,7 +146,7 @@ class Small:
 
     def take(self, arrays: Arrays) -> Arrays:
         """See `View.take`."""
-        around = ((0, 0), (MARGIN, MARGIN), (MARGIN, MARGIN))
+        around = ((0, 0), (self.margin, self.margin), (self.margin, self.margin))
         return {"frames_small": np.pad(arrays["frames_small"], around, mode="edge")}
 
     def pictures(self, arrays: Arrays) -> np.ndarray:
@@ -191,6 +194,7 @@ class FlowImage:
     needs: ClassVar[tuple[str, ...]] = ("onset_apex_flow",)
     scale: ClassVar[float] = 1.0
     grey: ClassVar[bool] = False
+    margin: ClassVar[int] = 0
     allows_temporal_jitter: ClassVar[bool] = False  # only the flow from onset to apex is prepared
 
     def __init__(self, image_size: int, settings: FlowSettings):

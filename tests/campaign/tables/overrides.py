@@ -18,6 +18,7 @@ cache_dir                        null nowhere
 clip_length                      abc null 1 0 -3 1.5 nan [8] 9
 short_clips                      drop null
 missing_apex                     first null
+flow                             lucas_kanade null 3
 workers                          abc 1.5 [1]
 labels                           nine null
 labels.name                      [a]
@@ -30,7 +31,7 @@ data.root                        null
 data.frames                      8 [8] [9,8] [a,b] null [1,1] [nan,nan]
 data.subjects                    0 -1 abc 1.5 null nan inf
 data.clips_per_class             0 abc null
-data.amplitude                   0 -1 abc nan inf null
+data.amplitude                   0 -1 abc nan inf null [2,1]
 data.size                        0 abc null 1.5
 data.seed                        -1 abc null 1.5
 data.portraits                   nowhere 3
@@ -139,6 +140,8 @@ cache_dir                        null [a]
 clip_length                      1 0 -3 abc null nan
 short_clips                      drop
 missing_apex                     first
+flow                             lucas_kanade null 3
+flow_device                      nowhere cuda:99
 labels                           nine
 data                             casme9
 data.frames                      8 [9,8] [a,b]

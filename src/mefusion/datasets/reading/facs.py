@@ -1,7 +1,7 @@
 """Parse the codings of facial action units in annotation tables: number, side and intensity.
 
-Tables have `4+7`, `L12 + 61`, `4+6+7+9+43E`, `(R6 or R12)+R15`, and remarks. Text that is not clearly an action unit is
-kept as a remark.
+Tables have `4+7`, `AU12`, `L12 + 61`, `4+6+7+9+43E`, `(R6 or R12)+R15`, and remarks. Text that is not clearly an action
+unit is kept as a remark.
 """
 
 import re
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 _SIDE = "[LRTBAU]"  # left, right, top, bottom, asymmetric, unilateral
 _UNIT = re.compile(
     rf"""
-    (?<![A-Z])(?P<side>{_SIDE}(?:/{_SIDE})?)?\s*
+    (?<![A-Z])(?:AU\s*)?(?P<side>{_SIDE}(?:/{_SIDE})?)?\s*
     (?P<number>\d{{1,2}})\s*
     (?P<intensity>[A-E](?:/[A-E])?(?![A-Z]))?\s*
     (?P<doubt>\?)?

@@ -16,7 +16,7 @@ from mefusion.datasets.reading.recordings import EVENT_DTYPES, RECORDING_DTYPES,
 from mefusion.synthetic.portraits import portrait_digests
 from mefusion.synthetic.recordings import RecordingSettings, write_recording
 
-RENDERING = 1  # raise it when a change of the code makes the same settings give other frames
+RENDERING = 2  # raise it when a change of the code makes the same settings give other frames
 
 
 class SyntheticRecordings(RecordingSource):
@@ -33,7 +33,7 @@ class SyntheticRecordings(RecordingSource):
         MefusionError: a setting is not allowed.
     """
 
-    clip_dataset = "synthetic"  # its pseudo-subjects are the same people where `seed` and `portraits` are
+    clip_dataset = "synthetic"  # the same people where `seed` and a folder of `portraits` are
 
     def __init__(self, *, root: str, name: str = "synthetic_long", subjects: int = 4, takes: int = 2, **settings: Any):
         for option, value in (("subjects", subjects), ("takes", takes)):

@@ -11,9 +11,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from mefusion.common.units import UNIT_TASK, UNITS
 from mefusion.models.options import check_option
 
 TASKS = ("recognition",)
+WITH_UNITS = (*TASKS, UNIT_TASK)
 CHANNELS = 3
 FLOW = slice(0, 2)  # of the channels
 DROPOUT = 0.5
@@ -26,6 +28,9 @@ class BaselineOutput:
     logits: Tensor
     """``[b, classes]``."""
 
+    action_units: Tensor | None = None
+    """Logits of the units of `UNITS`, ``[b, units]``; None if the task is off."""
+
 
 class STSTNet(nn.Module):
     """Shallow triple-stream network: three streams of one convolution each (arXiv 1902.03634).
@@ -34,7 +39,7 @@ class STSTNet(nn.Module):
 
     Args:
         num_classes: Classes of the recognition task.
-        tasks: "recognition" only.
+        tasks: "recognition", and "action_units" for a second linear layer beside the last one.
         clip_length: Not used.
         image_size: Height and width of an image; at least 2.
 
@@ -46,7 +51,7 @@ class STSTNet(nn.Module):
         self, num_classes: int, *, tasks: Sequence[str] = TASKS, clip_length: int = 8, image_size: int = 28
     ) -> None:
         super().__init__()
-        check_arguments(tasks, image_size, smallest=2)
+        check_arguments(tasks, image_size, allowed=WITH_UNITS, smallest=2)
         self.image_size = image_size
         streams = (3, 5, 8)  # maps
         self.streams = nn.ModuleList(
@@ -65,6 +70,7 @@ class STSTNet(nn.Module):
             nn.Flatten(),
             nn.Linear(sum(streams) * pooled**2, num_classes),
         )
+        self.units = unit_layer(self.classifier, tasks)
 
     def forward(self, images: Tensor) -> BaselineOutput:
         """Recognise b clips.
@@ -77,7 +83,7 @@ class STSTNet(nn.Module):
         """
         check_images(images, self.image_size)
         maps = torch.cat([stream(images) for stream in self.streams], dim=1)
-        return BaselineOutput(logits=self.classifier(maps))
+        return answer(maps, self.classifier, self.units)
 
 
 class OFFApexNet(nn.Module):
@@ -89,7 +95,7 @@ class OFFApexNet(nn.Module):
 
     Args:
         num_classes: Classes of the recognition task.
-        tasks: "recognition" only.
+        tasks: "recognition", and "action_units" for a second linear layer beside the last one.
         clip_length: Not used.
         image_size: Height and width of an image; at least 4.
 
@@ -101,7 +107,7 @@ class OFFApexNet(nn.Module):
         self, num_classes: int, *, tasks: Sequence[str] = TASKS, clip_length: int = 8, image_size: int = 28
     ) -> None:
         super().__init__()
-        check_arguments(tasks, image_size, smallest=4)
+        check_arguments(tasks, image_size, allowed=WITH_UNITS, smallest=4)
         self.image_size = image_size
         self.features = nn.Sequential(
             nn.Conv2d(2, 6, 3, padding=1),
@@ -119,6 +125,7 @@ class OFFApexNet(nn.Module):
             nn.Dropout(DROPOUT),
             nn.Linear(1024, num_classes),
         )
+        self.units = unit_layer(self.classifier, tasks)
 
     def forward(self, images: Tensor) -> BaselineOutput:
         """Recognise b clips.
@@ -130,7 +137,7 @@ class OFFApexNet(nn.Module):
             ValueError: The images are not of the size the network was built for.
         """
         check_images(images, self.image_size)
-        return BaselineOutput(logits=self.classifier(self.features(images[:, FLOW])))
+        return answer(self.features(images[:, FLOW]), self.classifier, self.units)
 
 
 class SSSNet(nn.Module):
@@ -141,7 +148,7 @@ class SSSNet(nn.Module):
 
     Args:
         num_classes: Classes of the recognition task.
-        tasks: "recognition" only.
+        tasks: "recognition", and "action_units" for a second linear layer beside the last one.
         clip_length: Not used.
         image_size: Height and width of an image; at least 16.
 
@@ -153,7 +160,7 @@ class SSSNet(nn.Module):
         self, num_classes: int, *, tasks: Sequence[str] = TASKS, clip_length: int = 8, image_size: int = 64
     ) -> None:
         super().__init__()
-        check_arguments(tasks, image_size, smallest=16)
+        check_arguments(tasks, image_size, allowed=WITH_UNITS, smallest=16)
         self.image_size = image_size
         self.features = nn.Sequential(
             nn.Conv2d(CHANNELS, 32, 5),
@@ -175,6 +182,7 @@ class SSSNet(nn.Module):
             nn.Dropout(DROPOUT),
             nn.Linear(256, num_classes),
         )
+        self.units = unit_layer(self.classifier, tasks)
 
     def forward(self, images: Tensor) -> BaselineOutput:
         """Recognise b clips.
@@ -186,7 +194,7 @@ class SSSNet(nn.Module):
             ValueError: The images are not of the size the network was built for.
         """
         check_images(images, self.image_size)
-        return BaselineOutput(logits=self.classifier(self.features(images)))
+        return answer(self.features(images), self.classifier, self.units)
 
 
 class Majority(nn.Module):
@@ -219,9 +227,23 @@ class Majority(nn.Module):
         return BaselineOutput(logits=self.counts.log().expand(images.shape[0], -1))
 
 
-def check_arguments(tasks: Sequence[str], image_size: int, *, smallest: int) -> None:
-    """Raise a ValueError if the tasks are others than recognition, or the images are too small."""
-    check_option(tuple(tasks) == TASKS, "tasks", tasks, TASKS)
+def unit_layer(classifier: nn.Sequential, tasks: Sequence[str]) -> nn.Linear | None:
+    """A linear layer for action units, which sees what the last layer of a classifier sees; None if the task is off."""
+    return nn.Linear(classifier[-1].in_features, len(UNITS)) if UNIT_TASK in tasks else None  # type: ignore[arg-type]
+
+
+def answer(features: Tensor, classifier: nn.Sequential, units: nn.Linear | None) -> BaselineOutput:
+    """Logits of the classes, and of the action units if the task is on."""
+    *hidden, last = classifier
+    for layer in hidden:
+        features = layer(features)
+    return BaselineOutput(last(features), None if units is None else units(features))
+
+
+def check_arguments(tasks: Sequence[str], image_size: int, *, smallest: int, allowed: tuple[str, ...] = TASKS) -> None:
+    """Raise a ValueError if the tasks are not recognition, with or without others, or the images are too small."""
+    known = "recognition" in tasks and set(tasks) <= set(allowed) and len(tasks) == len(set(tasks))
+    check_option(known, "tasks", tasks, allowed)
     check_option(image_size >= smallest, "image_size", image_size, f"{smallest} or more")
 
 

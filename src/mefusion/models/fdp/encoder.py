@@ -68,9 +68,19 @@ class FrameEncoder(nn.Module):
         self.project = nn.Linear(channels * ((image_size // 32) ** 2 if flatten else 1), image_size**2)
         self.apply(_initialise)
 
-    def forward(self, frames: Tensor) -> Tensor:
-        """Compute features ``[b, t, h w]`` of frames ``[b, t, 1, h, w]``."""
-        x = self.stem(rearrange(frames, "b t c h w -> (b t) c h w"))
+    def forward(self, frames: Tensor) -> tuple[Tensor, Tensor]:
+        """Encode frames.
+
+        Args:
+            frames: ``[b, t, 1, h, w]``.
+
+        Returns:
+            Features ``[b, t, h w]``, and maps ``[b, t, c, h / 2, w / 2]`` of the stem's first convolution.
+        """
+        first, *others = self.stem
+        x = fine = first(rearrange(frames, "b t c h w -> (b t) c h w"))
+        for layer in others:
+            x = layer(x)
         if self.reference == "first":
             maps = rearrange(x, "(b t) c h w -> b t c h w", b=frames.shape[0])
             x = rearrange(maps - maps[:, :1], "b t c h w -> (b t) c h w")
@@ -79,7 +89,8 @@ class FrameEncoder(nn.Module):
         with torch.autocast(x.device.type, enabled=False):
             x = x.to(self.project.weight.dtype)
             x = rearrange(x, "n c h w -> n (c h w)") if self.flatten else x.mean(dim=(2, 3))
-            return rearrange(self.project(x), "(b t) p -> b t p", b=frames.shape[0])
+            features = rearrange(self.project(x), "(b t) p -> b t p", b=frames.shape[0])
+        return features, rearrange(fine, "(b t) c h w -> b t c h w", b=frames.shape[0])
 
 
 def _initialise(module: nn.Module) -> None:

@@ -12,6 +12,8 @@ from mefusion.models.fdp.blocks import ConvBNReLU, rounded
 
 CHANNELS = (64, 128, 256, 512, 512)  # of SegNet's stages
 LAYERS = (2, 2, 3, 3, 3)
+SMALLEST_CONTRAST = 1e-6
+DETAIL_GAIN = 40  # makes up for small weights, and keeps SegNet's own part of the image, and so its gradients, small
 
 
 class RecognitionHead(nn.Module):
@@ -45,9 +47,11 @@ class SegNet(nn.Module):
     Args:
         maps: Number of input maps.
         width: Factor of the published numbers of channels.
+        detail: Our extension, off at 0: channels of fine maps, from which details are added to the image. The image
+            is then stretched to 0..1, as its target is.
     """
 
-    def __init__(self, maps: int, *, width: float = 1.0) -> None:
+    def __init__(self, maps: int, *, width: float = 1.0, detail: int = 0) -> None:
         super().__init__()
         channels = [rounded(n * width) for n in CHANNELS]
         stages = list(zip([maps, *channels], channels, LAYERS, strict=False))
@@ -57,17 +61,45 @@ class SegNet(nn.Module):
         )
         # The last convolution gives the image, so it has neither batch norm nor ReLU.
         last = make_stage([channels[0]] * LAYERS[0])
-        self.decoder.append(last.append(nn.Conv2d(channels[0], 1, 3, padding=1)))
+        image = nn.Conv2d(channels[0], 1, 3, padding=1)
+        self.decoder.append(last.append(image))
+        self.detail: nn.Module | None = None
+        if detail:
+            deconv = nn.ConvTranspose2d(detail, 1, 2, stride=2)
+            self.detail = nn.Sequential(nn.BatchNorm2d(detail), deconv)
+            # Training starts from the details, not from the noise of deep random layers. Small weights learn faster.
+            nn.init.zeros_(image.weight)
+            nn.init.trunc_normal_(deconv.weight, std=0.005)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Images ``[b, h, w]`` in 0..1 from ``[b, maps, h, w]``, h and w multiples of 32."""
+    def forward(self, x: Tensor, fine: Tensor | None = None) -> Tensor:
+        """Compute images in 0..1.
+
+        Args:
+            x: ``[b, maps, h, w]``, h and w multiples of 32.
+            fine: ``[b, detail, h / 2, w / 2]``, if there are details.
+
+        Returns:
+            ``[b, h, w]``.
+        """
         places = []
         for stage in self.encoder:
             x, place = F.max_pool2d(stage(x), 2, return_indices=True)
             places.append(place)
         for stage in self.decoder:
             x = stage(unpool(x, places.pop()))
+        if self.detail is not None:
+            return rearrange(stretch(x + DETAIL_GAIN * self.detail(fine)), "b 1 h w -> b h w")
         return rearrange(torch.sigmoid(x), "b 1 h w -> b h w")
+
+
+def stretch(x: Tensor) -> Tensor:
+    """Scale each map of ``[b, c, h, w]`` to 0..1; one without contrast becomes 0.
+
+    Minimum and maximum are constants for the gradient. Otherwise it moves two pixels of each image, much, and little is
+    learned of the others.
+    """
+    low, high = (extreme.detach() for extreme in (x.amin((2, 3), keepdim=True), x.amax((2, 3), keepdim=True)))
+    return (x - low) / (high - low).clamp_min(SMALLEST_CONTRAST)
 
 
 def unpool(x: Tensor, places: Tensor) -> Tensor:

@@ -95,6 +95,10 @@ class Pooling(nn.Module):
             x = rearrange(dynamic, "b (h w) -> b 1 h w", h=side)
         return self.conv(x)
 
+    def changes(self, maps: Tensor) -> Tensor:
+        """How maps ``[b, t, c, h, w]`` change, as the dynamic image shows frames: sum_t a_t M_t, ``[b, c, h, w]``."""
+        return einsum(self.approximate, maps, "t, b t c h w -> b c h w")
+
     def weights(self, scores: Tensor | None) -> Tensor:
         """The weights a_t: ``[b, t]`` if they depend on scores ``[b, t]``; ``[t]`` if they are fixed."""
         length = len(self.approximate)

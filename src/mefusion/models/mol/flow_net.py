@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from mefusion.models.mol.blocks import scaled
 
 LEVELS = 6  # height and width of the coarsest level are 1 / 2**6 of the image's
+LK_WINDOWS = (1, 3, 5)  # of Lucas-Kanade flow, in positions of the result
+LK_DAMPING = 3e-3  # squared grey levels, normalised, per pixel; it keeps the flow small where the face has no texture
 SLOPE = 0.1  # negative slope of all leaky ReLUs, also for the Kaiming initialisation
 
 
@@ -94,6 +96,35 @@ class DecoderLevel(nn.Module):
         return x, self.predict(x)
 
 
+def lucas_kanade(first: Tensor, second: Tensor, *, scale: int) -> Tensor:
+    """Flow of small motions in closed form (Lucas and Kanade 1981), from windows of three sizes.
+
+    With gradients g = (g_x, g_y) of the pair's mean and its difference d, and < > an average over a window, the flow
+    is u = -(<g g'> + damping)^-1 <g d>. Windows are 1, 3 and 5 positions of the result wide.
+
+    Args:
+        first: ``[n, 1, h, w]``, normalised grey levels.
+        second: The same, a little later.
+        scale: The result has 1 / scale of the frames' height and width.
+
+    Returns:
+        ``[n, 6, h / scale, w / scale]`` in pixels of the frame: horizontal and vertical flow of each window size.
+    """
+    mean = F.pad((first + second) / 2, (1, 1, 1, 1), mode="replicate")
+    gx = (mean[:, :, 1:-1, 2:] - mean[:, :, 1:-1, :-2]) / 2
+    gy = (mean[:, :, 2:, 1:-1] - mean[:, :, :-2, 1:-1]) / 2
+    d = second - first
+    moments = F.avg_pool2d(torch.cat([gx * gx, gx * gy, gy * gy, gx * d, gy * d], dim=1), scale)
+    flows = []
+    for window in LK_WINDOWS:
+        averages = F.avg_pool2d(moments, window, stride=1, padding=window // 2, count_include_pad=False)
+        xx, xy, yy, xd, yd = averages.split(1, dim=1)
+        xx, yy = xx + LK_DAMPING, yy + LK_DAMPING
+        determinant = xx * yy - xy * xy
+        flows += [(xy * yd - yy * xd) / determinant, (xy * xd - xx * yd) / determinant]
+    return torch.cat(flows, dim=1)
+
+
 class FlowNet(nn.Module):
     """FlowNetC on the pairs (t, t + 1) of a clip.
 
@@ -108,6 +139,7 @@ class FlowNet(nn.Module):
             second input channel of both frames, and so also in the skip at full resolution. As the difference
             belongs to a pair, the frames of each pair are encoded separately.
         scale: Our extension, off at 1: decode to 1 / scale of the frame's size and upsample bilinearly.
+        closed_form: Our extension: the finest level also gets the pair's `lucas_kanade` flows.
     """
 
     def __init__(
@@ -119,10 +151,12 @@ class FlowNet(nn.Module):
         correlation_radius: int = 10,
         differences: float = 0.0,
         scale: int = 1,
+        closed_form: bool = False,
     ) -> None:
         super().__init__()
         self.differences = differences
         self.scale = scale
+        self.closed_form = closed_form
         images = 2 if differences else 1
         c1, c2, c3, redir, c4, c6 = (scaled(n, width) for n in (64, 128, 256, 32, 512, 1024))
         self.conv1 = conv(images, c1, 6, 2)
@@ -142,13 +176,14 @@ class FlowNet(nn.Module):
         skips = [c4, c4, c3, c2, c1, images]
         inputs = [c6] + [skip + output + 2 for skip, output in zip(skips, outputs, strict=True)]
         kept = LEVELS - int(math.log2(scale))  # finer levels than the output's are not built
+        skips[kept - 1] += 2 * len(LK_WINDOWS) * closed_form
         channels = zip(inputs[:kept], skips[:kept], outputs[:kept], strict=True)
         levels = [DecoderLevel(*level) for level in channels]
         self.decoder = nn.ModuleList(levels)
         for module in self.modules():
             if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
                 nn.init.kaiming_normal_(module.weight, a=SLOPE)
-        if differences:
+        if differences or closed_form:
             # Micro-motions are near zero, so the flow starts at zero, not at random flows of many pixels.
             for predict in (self.predict_flow6, *(level.predict for level in levels)):
                 nn.init.zeros_(predict.weight)
@@ -177,6 +212,10 @@ class FlowNet(nn.Module):
         x = self.conv6_1(self.conv6(c5))
         flow = self.predict_flow6(x)
         skips = [c5, c4, c3, *reversed(fine_skips)]
+        if self.closed_form:
+            ends = (end.flatten(0, 1) for end in (frames[:, :-1], frames[:, 1:]))
+            finest = len(self.decoder) - 1
+            skips[finest] = torch.cat([skips[finest], lucas_kanade(*ends, scale=self.scale)], dim=1)
         for level, skip in zip(self.decoder, skips, strict=False):
             x, flow = level(x, flow, skip)
         if self.scale > 1:

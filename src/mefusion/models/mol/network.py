@@ -84,6 +84,8 @@ class MOL(nn.Module):
         flow_differences: Extension: the flow net also gets the difference of a pair's frames, multiplied by this
             (about 5); 0 means off. From the frames alone, motions of a fraction of a pixel were not learned.
         flow_scale: Extension: 1, 2, 4 or 8; decodes flow to 1 / flow_scale of the frame's size and upsamples it.
+        flow_closed_form: Extension: the flow net's finest level also gets the flow that the least squares of Lucas and
+            Kanade give. It consists of products of gradients and differences, which narrow convolutions do not learn.
 
     Raises:
         ValueError: An argument is not among the allowed ones.
@@ -108,6 +110,7 @@ class MOL(nn.Module):
         reference: str | None = None,
         flow_differences: float = 0.0,
         flow_scale: int = 1,
+        flow_closed_form: bool = False,
     ) -> None:
         super().__init__()
         _check_choices(variant, tasks, reference, flow_scale)
@@ -151,6 +154,7 @@ class MOL(nn.Module):
                 correlation_radius=correlation_radius,
                 differences=flow_differences,
                 scale=flow_scale,
+                closed_form=flow_closed_form,
             )
         if "landmarks" in tasks:
             self.landmarks = LandmarkHead(channels, size, width=width, hidden=landmark_hidden)

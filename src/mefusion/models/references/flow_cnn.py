@@ -4,7 +4,17 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from mefusion.models.baselines.network import CHANNELS, DROPOUT, TASKS, BaselineOutput, check_arguments, check_images
+from mefusion.models.baselines.network import (
+    CHANNELS,
+    DROPOUT,
+    TASKS,
+    WITH_UNITS,
+    BaselineOutput,
+    answer,
+    check_arguments,
+    check_images,
+    unit_layer,
+)
 
 
 class FlowCNN(nn.Module):
@@ -12,7 +22,7 @@ class FlowCNN(nn.Module):
 
     Args:
         num_classes: Classes of the recognition task.
-        tasks: "recognition" only.
+        tasks: "recognition", and "action_units" for a second linear layer beside the last one.
         clip_length: Not used.
         image_size: Height and width of an image; at least 4.
         channels: Maps of the two convolutions.
@@ -31,7 +41,7 @@ class FlowCNN(nn.Module):
         channels: tuple[int, int] = (16, 32),
     ) -> None:
         super().__init__()
-        check_arguments(tasks, image_size, smallest=4)
+        check_arguments(tasks, image_size, allowed=WITH_UNITS, smallest=4)
         self.image_size = image_size
         first, second = channels
         self.features = nn.Sequential(
@@ -47,6 +57,7 @@ class FlowCNN(nn.Module):
         )
         pooled = (image_size // 4 + 1) // 2
         self.classifier = nn.Sequential(nn.Flatten(), nn.Dropout(DROPOUT), nn.Linear(second * pooled**2, num_classes))
+        self.units = unit_layer(self.classifier, tasks)
 
     def forward(self, images: Tensor) -> BaselineOutput:
         """Recognise b clips.
@@ -58,4 +69,4 @@ class FlowCNN(nn.Module):
             ValueError: The images are not of the size the network was built for.
         """
         check_images(images, self.image_size)
-        return BaselineOutput(logits=self.classifier(self.features(images)))
+        return answer(self.features(images), self.classifier, self.units)

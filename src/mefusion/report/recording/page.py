@@ -10,6 +10,7 @@ import pandas as pd
 
 from mefusion import __version__
 from mefusion.common.files import write_text
+from mefusion.common.units import UNITS
 from mefusion.evaluation.spotting import MICRO_SECONDS
 from mefusion.report.recording.curves import FINE, clock
 from mefusion.report.recording.strips import PHASES, SIDE, Key, Read, Strip, frames_of, key_of, make_strips
@@ -25,6 +26,7 @@ from mefusion.report.recording.timeline import (
     rows_of,
     score_ceiling,
 )
+from mefusion.report.recording.units import present_units, units_of
 
 MOST_STRIPS = 60
 """Events that get pictures, those with the highest scores: more would make the page too large for a browser."""
@@ -76,6 +78,8 @@ class ShownEvent:
         warnings: sentences.
         prediction: the class; empty without a network.
         probabilities: by class, the highest first; empty without a network.
+        units: probability by action unit; empty without a network that tells them.
+        present: the units above .5, such as "1+2".
         strip: its pictures, or why there are none; None if there are too many events.
         chart: the curves around it; None without pictures.
     """
@@ -86,6 +90,8 @@ class ShownEvent:
     warnings: Sequence[str]
     prediction: str
     probabilities: Mapping[str, float]
+    units: Mapping[int, float]
+    present: str
     strip: Strip | str | None
     chart: Chart | None
 
@@ -107,8 +113,8 @@ def write_page(path: Path, facts: RecordingFacts, events: pd.DataFrame, frames: 
     rows = events.astype(object).where(events.notna(), None).to_dict("records")
     motions = {f"motion_{region}": threshold for region, threshold in facts.thresholds.items()}
     table = load_columns(frames, ["blink", "score", *motions])
-    units = pd.Series({"score": 1.0, **motions})
-    highest = float((table[[*units.index]].max() / units).max())  # NaN without a face
+    scales = pd.Series({"score": 1.0, **motions})
+    highest = float((table[[*scales.index]].max() / scales).max())  # NaN without a face
     ceiling = score_ceiling(highest)
     pictured = sorted(rows, key=lambda row: -row["score"])[:MOST_STRIPS]
     strips = make_strips(pictured, load_faces(frames, frames_of(pictured)), read) if pictured else {}
@@ -133,6 +139,8 @@ def write_page(path: Path, facts: RecordingFacts, events: pd.DataFrame, frames: 
             cut=highest > ceiling,
             region_colours=colour_key(facts.thresholds),
             named=any(event.probabilities for event in shown),
+            coded=any(event.units for event in shown),
+            unit_names=UNITS,
             longest_micro=MICRO_SECONDS,
             phases=PHASES,
             side=SIDE,
@@ -214,6 +222,8 @@ def _shown(row: Mapping[str, Any], strip: Strip | str | None, chart: Chart | Non
         warnings=warnings_of(row),
         prediction=row.get("prediction") or "",
         probabilities=dict(sorted(known.items(), key=lambda item: -item[1])),
+        units=units_of(row),
+        present=present_units(row),
         strip=strip,
         chart=chart,
     )

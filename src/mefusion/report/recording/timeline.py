@@ -1,4 +1,4 @@
-"""Charts of a track over time: its curves by region, its events, its blinks, and where no face was found."""
+"""Charts of a track over time: curves by region, events, blinks, action units, and where no face was found."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -9,6 +9,7 @@ import pandas as pd
 
 from mefusion.plots.style import BLACK, BLUE, GREEN, PURPLE
 from mefusion.report.recording.curves import TimeAxis, clock, curve_path, runs
+from mefusion.report.recording.units import UnitLane, unit_lanes
 
 # By the last word of a region's name, so that left is the same colour in all plots.
 _COLOURS = {"left": BLUE, "middle": BLACK, "upper": BLACK, "right": GREEN, "lower": PURPLE}
@@ -76,6 +77,8 @@ class Chart:
         absent: left and width of the stretches without the face.
         blinks: left and width of each blink.
         lanes: name and place of the lines above and below the panels.
+        units: the lines of action units, below the others; most recordings have none.
+        floor: lower end of the lines that go through all, px.
         step: from one frame to the next.
     """
 
@@ -91,19 +94,22 @@ class Chart:
     blinks_top: float
     lanes: Sequence[tuple[str, float]]
     step: float
+    units: Sequence[UnitLane]
+    floor: float
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Sizes of a chart, px: its width, the room for names at its left, and the height of a panel."""
+    """Sizes of a chart, px: its width, the room for names at its left, and the height of a panel; has it units?"""
 
     width: float
     left: float
     panel: float
     right: float = 20
+    units: bool = False
 
 
-WIDE = Layout(width=1100, left=70, panel=64)
+WIDE = Layout(width=1100, left=70, panel=64, units=True)
 """The timeline of a recording."""
 
 SMALL = Layout(width=460, left=52, panel=52)
@@ -203,10 +209,12 @@ def draw(
         panels.append(_panel(track, axis, names, part, top=top, height=layout.panel, ceiling=ceiling))
         top += layout.panel + _GAP
     lanes = [(kind, (place + 0.5) * _KIND_HEIGHT) for place, kind in enumerate(KINDS)]
+    units = unit_lanes(track.events, axis, top=top + _BLINK_HEIGHT + _GAP) if layout.units else []
+    bottom = units[-1].bottom if units else top + _BLINK_HEIGHT
     return Chart(
         title=title,
         width=layout.width,
-        height=top + _BLINK_HEIGHT + _AXIS_HEIGHT,
+        height=bottom + _AXIS_HEIGHT,
         axis=axis,
         ceiling=ceiling,
         panels=panels,
@@ -218,6 +226,8 @@ def draw(
         step=axis.width / (axis.end - axis.start) * float(np.median(np.diff(track.times)))
         if len(track.times) > 1
         else 0.0,
+        units=units,
+        floor=bottom if units else panels[-1].bottom,
     )
 
 

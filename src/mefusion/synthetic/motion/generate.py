@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from mefusion.synthetic.expressions import BLINK, displacement
+from mefusion.synthetic.mixtures import MIXTURES, draw_expression
 from mefusion.synthetic.motion.faces import FramedFace, Framing, random_face
-from mefusion.synthetic.motion.mixtures import draw_expression
 from mefusion.synthetic.motion.nuisances import GRID, as_images, measured
-from mefusion.synthetic.motion.settings import MotionSettings
-from mefusion.synthetic.portraits import load_portraits
+from mefusion.synthetic.motion.settings import SCHEME, MotionSettings
+from mefusion.synthetic.portraits import ASTRONAUT, load_portraits
 
 PORTRAIT_SIZE = 256
 CROPS = 2  # of each subject
@@ -42,10 +42,10 @@ class SubjectMotion:
 def subject_motion(settings: MotionSettings, number: int) -> SubjectMotion:
     """Make the clips of one subject of a set; every call gives the same clips."""
     rng = np.random.default_rng((settings.seed, number))
-    portraits = load_portraits(settings.portraits, PORTRAIT_SIZE)
+    portraits = load_portraits(settings.portraits, PORTRAIT_SIZE, built_in=ASTRONAUT)
     landmarks = random_face(portraits[number % len(portraits)].landmarks, rng, size=PORTRAIT_SIZE)
     emotions = [emotion for emotion in settings.emotions for _ in range(settings.clips_per_class)]
-    expressions = [draw_expression(emotion, rng) for emotion in emotions]
+    expressions = [draw_expression(MIXTURES[SCHEME][emotion], rng) for emotion in emotions]
     motion = np.stack([expression.motion for expression in expressions])
     size = max(GRID, settings.size)
     crops = [

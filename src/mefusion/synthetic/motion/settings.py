@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mefusion.common.errors import MefusionError
-from mefusion.synthetic.motion.mixtures import MIXTURES
+from mefusion.synthetic.mixtures import MIXTURES
 
+SCHEME = "three"  # whose emotions are shown
 SIZES = (28, 56, 112)
 RANGES = ("eyes", "mouth", "interocular")
 
@@ -41,7 +42,7 @@ class MotionSettings:
     @property
     def emotions(self) -> tuple[str, ...]:
         """The emotions of the set."""
-        return tuple(MIXTURES)
+        return tuple(MIXTURES[SCHEME])
 
     def __post_init__(self) -> None:
         for name in ("subjects", "clips_per_class"):

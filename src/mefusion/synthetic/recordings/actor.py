@@ -6,7 +6,9 @@ import cv2
 import numpy as np
 
 from mefusion.faces.alignment import transform
-from mefusion.synthetic.expressions import ACTION_UNITS, CONTROL_MIRROR, EMOTIONS, displacement
+from mefusion.synthetic.expressions import ACTION_UNITS, displacement
+from mefusion.synthetic.mixtures import MIXTURES, draw_expression, express
+from mefusion.synthetic.portraits import ASTRONAUT, load_portraits
 from mefusion.synthetic.recordings import camera
 from mefusion.synthetic.recordings.eyelids import EYES, Eyelid
 from mefusion.synthetic.recordings.settings import RecordingSettings
@@ -18,19 +20,19 @@ from mefusion.synthetic.recordings.timeline import (
     strengths,
 )
 from mefusion.synthetic.render import Subject
-from mefusion.synthetic.scene import SyntheticSettings, derived_seed, make_subject
-from mefusion.synthetic.warps import pixel_grid, sample
+from mefusion.synthetic.scene import derived_seed
+from mefusion.synthetic.warps import pixel_grid, sample, steepest
 
 SINGLE = 1 / 3  # share of the expressions that are one action unit of no emotion
 MOUTH_OPENS = 5.0  # how far the landmark that moves most goes when a speaker's mouth opens, px of the crop of 128 px
-SPEECH = (26,)  # its action units
+SPEECH = 26  # its action unit
 SETTLED = 1 / 32  # px; OpenCV rounds the points that it samples to this
 STEEPEST = 0.75  # largest slope of a motion; with 1 the skin folds
 BORDER = 0.14  # share of the patch over which it fades into the background
 
 
 @dataclass(frozen=True)
-class Expression:
+class ActedExpression:
     """One event of a face.
 
     Attributes:
@@ -68,12 +70,12 @@ class Actor:
     def __init__(self, settings: RecordingSettings, number: int, times: np.ndarray):
         person = settings.subject + number
         self.number, self.name = number, f"sub{person + 1:02d}"
-        patch = SyntheticSettings(size=settings.face_size, seed=settings.seed, portraits=settings.portraits)
-        self.subject = make_subject(patch, person)
+        portraits = load_portraits(settings.portraits, settings.face_size, built_in=ASTRONAUT)
+        self.subject = Subject(portraits[person % len(portraits)], seed=derived_seed(settings.seed, person))
         rng = np.random.default_rng(derived_seed(settings.seed, person, settings.take, 2))
         spans, blinks = plan_spans(settings, rng), plan_blinks(settings, rng)
         self.others = sorted(blinks + [s for s in spans if s.kind in ("speech", "away")], key=lambda s: s.onset)
-        self.expressions: list[Expression] = []
+        self.expressions: list[ActedExpression] = []
         frames = settings.length
         self._acted = np.full(frames, -1)  # number of the expression in each frame
         self._strength, self._speech, self._closed = (np.zeros(frames, np.float32) for _ in range(3))
@@ -87,7 +89,7 @@ class Actor:
             self._closed[span.onset : span.offset + 1] = closed
         away = [span for span in spans if span.kind == "away"]
         self.heads = camera.heads(settings, number, times[:-1], away, rng)
-        self._mouth = self.subject.field(_motion(self.subject, SPEECH, MOUTH_OPENS, rng)[0])
+        self._mouth = self.subject.field(_motion(self.subject, displacement(ACTION_UNITS[SPEECH]), MOUTH_OPENS)[0])
         self._lids = [Eyelid.of(self.subject.landmarks, side) for side in (0, 1)]
         self._grid = pixel_grid(settings.face_size)
         fade = np.minimum(self._grid, settings.face_size - 1 - self._grid).min(-1) / (BORDER * settings.face_size)
@@ -99,17 +101,17 @@ class Actor:
         self, span: Span, settings: RecordingSettings, times: np.ndarray, rng: np.random.Generator
     ) -> None:
         emotion: str | None = None
-        units: tuple[int, ...] = (int(rng.choice(list(ACTION_UNITS))),)
-        if rng.random() > SINGLE:
-            emotion = str(rng.choice(list(EMOTIONS[settings.scheme])))
-            chances = EMOTIONS[settings.scheme][emotion]
-            units = tuple(sorted(unit for unit, chance in chances.items() if rng.random() < chance))
+        if rng.random() < SINGLE:
+            shown = express([int(rng.choice(list(ACTION_UNITS)))], rng)
+        else:
+            emotion = str(rng.choice(list(MIXTURES[settings.scheme])))
+            shown = draw_expression(MIXTURES[settings.scheme][emotion], rng)
         mean = settings.amplitude if span.kind == "micro" else settings.macro_amplitude
         apex, strength = strengths(times, span, rise=rng.uniform(0.3, 0.5), hold=rng.uniform(0, 0.3))
-        motion, amplitude = _motion(self.subject, units, rng.uniform(0.7, 1.3) * mean, rng)
+        motion, amplitude = _motion(self.subject, shown.motion, rng.uniform(0.7, 1.3) * mean)
         self._acted[span.onset : span.offset + 1] = len(self.expressions)
         self._strength[span.onset : span.offset + 1] = strength
-        self.expressions.append(Expression(span, apex, emotion, units, amplitude, motion))
+        self.expressions.append(ActedExpression(span, apex, emotion, shown.action_units, amplitude, motion))
 
     def moves(self, t: int) -> bool:
         """Whether an expression or speech moves the skin in frame t."""
@@ -188,23 +190,16 @@ class Actor:
                 part += covered[..., None] * (self._show(skin) - part)
 
 
-def _motion(
-    subject: Subject, units: tuple[int, ...], amplitude: float, rng: np.random.Generator
-) -> tuple[np.ndarray, float]:
-    """Displacement [72, 2] px of the control points for action units of random intensities and lean.
+def _motion(subject: Subject, motion: np.ndarray, amplitude: float) -> tuple[np.ndarray, float]:
+    """Turn displacements [72, 2] in face coordinates into those of the picture, as large as they should be.
 
     Returns:
-        The displacement; and how far the landmark that moves most goes, px of the aligned crop of 128 px: `amplitude`,
-        or what the skin can stand without folding, if that is less (lips that are pressed together, narrowed eyes).
+        Displacement [72, 2] px; and how far the landmark that moves most goes, px of the aligned crop of 128 px:
+        `amplitude`, or what the skin can stand without folding, if that is less (lips that are pressed together,
+        narrowed eyes).
     """
-    motion = np.zeros((len(CONTROL_MIRROR), 2))
-    for unit in units:
-        intensity, lean = rng.uniform(0.7, 1.3), rng.uniform(-0.25, 0.25)
-        motion += displacement(ACTION_UNITS[unit], left=intensity * (1 + lean), right=intensity * (1 - lean))
     motion = subject.to_pixels(motion)
     field = subject.field(motion)
     reach = np.linalg.norm(sample(field, subject.landmarks), axis=-1).max() * subject.crop_scale
-    slopes = np.stack(np.gradient(field, axis=(0, 1)), axis=-1)  # [S, S, 2, 2]
-    steepest = np.linalg.norm(slopes, ord=2, axis=(-2, -1)).max()
-    scale = min(amplitude / reach, STEEPEST / steepest)
+    scale = min(amplitude / reach, STEEPEST / steepest(field))
     return motion * scale, float(scale * reach)

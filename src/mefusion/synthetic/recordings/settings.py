@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 from mefusion.common.errors import MefusionError
-from mefusion.synthetic.expressions import EMOTIONS
+from mefusion.synthetic.mixtures import MIXTURES
 from mefusion.synthetic.scene import MIN_SIZE
 
 _RATES = (
@@ -30,7 +30,7 @@ class RecordingSettings:
         faces: number of faces, side by side.
         subject: number of the pseudo-subject that the first face belongs to; the others have the numbers after it.
         take: number of the recording of these subjects; another number gives other events.
-        scheme: which emotions the subjects act, a key of `EMOTIONS`.
+        scheme: which emotions the subjects act, a key of `MIXTURES`.
         amplitude: motion of the landmark that moves most in a micro-expression, px of the aligned crop of 128 px. Each
             event has 0.7 to 1.3 of it.
         macro_amplitude: the same for macro-expressions.
@@ -81,8 +81,8 @@ class RecordingSettings:
             _check(name, getattr(self, name), (int, float), least=0)
         if not isinstance(self.fps, int | float) or not 5 <= self.fps <= 1000:
             raise MefusionError(f"fps={self.fps}: give a number of frames per second from 5 to 1000")
-        if self.scheme not in EMOTIONS:
-            raise MefusionError(f"scheme={self.scheme}: choose from {', '.join(EMOTIONS)}")
+        if self.scheme not in MIXTURES:
+            raise MefusionError(f"scheme={self.scheme}: choose from {', '.join(MIXTURES)}")
         if self.width % 2 or self.height % 2:
             raise MefusionError(f"width={self.width}, height={self.height}: give even numbers, as videos have them")
         if self.face_size < MIN_SIZE or self.face_size > self.height or self.faces * self.face_size > self.width:
