@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ from filelock import FileLock
 from hypothesis import settings
 
 from mefusion.common.files import temporary_path
+from mefusion.configuration import sharing
 from mefusion.preparation import arrays
 from mefusion.report import writers
 
@@ -32,6 +33,14 @@ def pytest_collection_finish() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_process() -> Iterator[None]:
+    """Train in the tests' own process unless `processes=` says otherwise: a further one has not what a test patches."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sharing, "default_processes", lambda settings, gpus: 1)
+        yield
 
 
 Command = Callable[..., subprocess.CompletedProcess[str]]

@@ -1,31 +1,241 @@
-"""`hydra/launcher=slurm`: the launcher of hydra-submitit-launcher, with one sentence where Submitit prints many lines.
+"""`hydra/launcher=slurm`: the launcher of hydra-submitit-launcher, which tells what becomes of the jobs.
 
-Submitit asks `sacct` for the states of its jobs, again and again. Without accounting, `sacct` fails each time, and both
-print a line. Submitit goes on, since a job's result is a file.
+Submitit asks `sacct` for the states of its jobs, which many clusters do not answer, and waits for a job that was
+cancelled for ever. Here `squeue` is asked, which every SLURM answers. A job's result is a file, as Submitit writes it.
 """
 
 import io
-import logging
 import shutil
-import sys
-from collections.abc import Sequence
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stderr, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hydra.core.utils import JobReturn
+from hydra.core.singleton import Singleton
+from hydra.core.utils import JobReturn, JobStatus
+from omegaconf import OmegaConf
+
+from hydra_plugins.mefusion_launcher import distinct_overrides
+from mefusion.common.errors import MefusionError, first_line
+
+LOOK = 2.0  # seconds between two looks at the jobs
+PATIENCE = 15.0  # seconds until a job that `squeue` no longer shows must have left its result on the shared disk
+OVER = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "OUT_OF_MEMORY", "NODE_FAIL", "BOOT_FAIL", "DEADLINE")
 
 with suppress(ImportError):  # hydra-submitit-launcher is an extra
+    from hydra_plugins.hydra_submitit_launcher.config import BaseQueueConf
     from hydra_plugins.hydra_submitit_launcher.submitit_launcher import SlurmLauncher
 
-    class QuietSlurmLauncher(SlurmLauncher):
-        """Runs each job of a sweep as a job of a SLURM cluster."""
+    class TellingSlurmLauncher(SlurmLauncher):
+        """Runs each job of a sweep as jobs of a SLURM cluster: one, or `resources.shards` that share its folds."""
 
         def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-            """Submit the jobs and wait for their results."""
+            """Submit the jobs as one array, and tell their states until all are over.
+
+            Raises:
+                MefusionError: jobs failed or were cancelled; the message names each.
+            """
+            assert self.config is not None
+            if (shards := int(self.config.resources.shards)) < 1:
+                raise MefusionError(f"resources.shards={shards}: give a number above 0")
+            parts = [[*job, *_shard(number, shards)] for job in job_overrides for number in range(shards)]
+            jobs = self._submit(parts, initial_job_idx)
+            watched = watch(jobs, distinct_overrides(parts), initial_job_idx)
+            if failed := [state for state in watched if state.failed]:
+                raise MefusionError(
+                    f"{len(failed)} of {len(watched)} jobs failed: "
+                    f"{'; '.join(f'job {state.number} ({state.name})' for state in failed)}; see their logs, solve the "
+                    "problem and run the same command again: it runs only what is missing"
+                )
+            return [
+                _joined(list(job), watched[number * shards : (number + 1) * shards])
+                for number, job in enumerate(job_overrides)
+            ]
+
+        def _submit(self, parts: Sequence[Sequence[str]], first: int) -> list[Any]:
+            """Submit jobs as one array, as the launcher of hydra-submitit-launcher does, without waiting for them."""
+            import submitit
+
+            assert self.config is not None
             quiet_sbatch()
-            quiet_sacct()
-            return super().launch(job_overrides, initial_job_idx)
+            Path(self.config.hydra.sweep.dir).mkdir(parents=True, exist_ok=True)
+            own = ("submitit_folder", "max_num_timeout")
+            executor = submitit.AutoExecutor(
+                self.params["submitit_folder"], cluster="slurm", slurm_max_num_timeout=self.params["max_num_timeout"]
+            )
+            general = {*OmegaConf.structured(BaseQueueConf)}
+            given = {name: value for name, value in self.params.items() if name not in own}
+            given["setup"] = [*self.config.cluster.setup, *(given["setup"] or ())]
+            executor.update_parameters(
+                **{name if name in general else f"slurm_{name}": value for name, value in given.items()}
+            )
+            numbers = range(first, first + len(parts))
+            return executor.map_array(
+                self,
+                [list(part) for part in parts],
+                ["hydra.sweep.dir"] * len(parts),
+                numbers,
+                [f"job_id_for_{number}" for number in numbers],
+                [Singleton.get_state()] * len(parts),
+            )
+
+
+def _shard(number: int, shards: int) -> list[str]:
+    return [f"protocol.shard={number + 1}/{shards}"] if shards > 1 else []
+
+
+@dataclass
+class State:
+    """What is known of a job.
+
+    Attributes:
+        number, name: of the job, and its overrides.
+        id: of SLURM, as `12_3`.
+        log: file with what it prints.
+        word: its state in words.
+        result: what its task returned, a `JobReturn`.
+        missing_since: since when `squeue` does not show it; None if it does.
+    """
+
+    number: int
+    name: str
+    id: str
+    log: Path
+    word: str = "pending"
+    result: JobReturn | None = None
+    missing_since: float | None = None
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more will happen to it."""
+        return self.word not in ("pending", "running", "queued again", "ending")
+
+    @property
+    def failed(self) -> bool:
+        """Whether it ended without doing its work."""
+        return self.over and self.word != "done"
+
+
+def watch(
+    jobs: Sequence[Any],
+    names: Sequence[str],
+    first: int,
+    *,
+    ask: Callable[[str], Mapping[str, str]] | None = None,
+    say: Callable[[str], None] = lambda line: print(line, flush=True),
+) -> list[State]:
+    """Tell the states of jobs whenever they change, and in the end a table.
+
+    Args:
+        jobs: of Submitit.
+        names: overrides of each.
+        first: number of the first.
+        ask: gives the states of the tasks of an array, by their ids; `squeue_states` by default.
+        say: prints a line.
+    """
+    ask = ask or squeue_states
+    states = [
+        State(number, name, job.job_id, job.paths.stdout)
+        for number, (job, name) in enumerate(zip(jobs, names, strict=True), first)
+    ]
+    arrays = sorted({state.id.partition("_")[0] for state in states})
+    for state in states:
+        say(f"[{state.number}] {state.name}: job {state.id}, log {state.log}")
+    say(f"Ctrl-C leaves these jobs in the queue, scancel {' '.join(arrays)} ends them")
+    while not all(state.over for state in states):
+        shown = {id: word for array in arrays for id, word in ask(array).items()}
+        before = [state.word for state in states]
+        for job, state in zip(jobs, states, strict=True):
+            if not state.over:
+                _look(job, state, shown.get(state.id))
+        for state, word in zip(states, before, strict=True):
+            if state.word != word:
+                say(f"[{state.number}] {state.word}")
+        if [state.word for state in states] != before:
+            say(", ".join(f"{count} {word}" for word, count in Counter(state.word for state in states).items()))
+        if not all(state.over for state in states):
+            time.sleep(LOOK)
+    _print_table(states)
+    return states
+
+
+def _look(job: Any, state: State, shown: str | None) -> None:
+    """Note how a job is.
+
+    Args:
+        job: of Submitit.
+        state: is changed.
+        shown: what SLURM says of it; None if it does not know it any more.
+    """
+    with suppress(OSError):  # asks a network disk anew
+        job.paths.folder.chmod(job.paths.folder.stat().st_mode)
+    if job.paths.result_pickle.exists():
+        outcome, result = job._get_outcome_and_result()
+        status = getattr(result, "status", None)
+        if outcome == "success" and status is JobStatus.COMPLETED:
+            state.word, state.result = "done", result
+        else:
+            error = result if outcome != "success" else result._return_value
+            lines = str(error).strip().splitlines()
+            state.word = f"failed: {lines[-1] if outcome != 'success' and lines else first_line_of(error)}"
+        return
+    if shown in ("PENDING", "REQUEUED", "REQUEUE_HOLD", "CONFIGURING"):
+        state.word = "queued again" if state.word not in ("pending",) else "pending"
+    elif shown in ("RUNNING", "SUSPENDED"):
+        state.word = "running"
+    elif shown == "COMPLETING":
+        state.word = "ending"
+    if shown is not None and shown not in OVER:
+        state.missing_since = None
+        return
+    state.missing_since = state.missing_since or time.monotonic()
+    if time.monotonic() - state.missing_since >= PATIENCE:
+        state.word = f"ended by the cluster: {(shown or 'no longer in the queue').lower().replace('_', ' ')}"
+
+
+def first_line_of(error: Any) -> str:
+    """What went wrong, in one line."""
+    return first_line(error) if isinstance(error, BaseException) else str(error)
+
+
+def squeue_states(array: str) -> dict[str, str]:
+    """The states of the tasks of an array of jobs, also of those that ended some minutes ago; empty if unknown."""
+    command = ["squeue", "--noheader", "--array", "--states=all", f"--jobs={array}", "--format=%i|%T"]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    except (OSError, subprocess.TimeoutExpired):
+        return {}
+    pairs = (line.strip().split("|", 1) for line in answer.stdout.splitlines() if "|" in line)
+    return dict(pairs)
+
+
+def _joined(overrides: list[str], states: Sequence[State]) -> JobReturn:
+    """The result of a job that several shared: that of the one which scored the study; None if none did."""
+    values = [state.result.return_value for state in states if state.result is not None]
+    value = next((value for value in values if value is not None), None)
+    return JobReturn(overrides=overrides, status=JobStatus.COMPLETED, _return_value=value)
+
+
+def _print_table(states: Sequence[State]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("job", "overrides", "SLURM", "state", "score")
+    for state in states:
+        value = state.result.return_value if state.result is not None else None
+        table.add_row(
+            str(state.number), state.name, state.id, state.word.partition(":")[0],
+            "-" if value is None else f"{value:.3f}",
+        )  # fmt: skip
+    console = Console(highlight=False, markup=False, soft_wrap=True)
+    console.print(table)
+    for state in states:
+        if state.failed:
+            console.print(f"[{state.number}] {state.word} ({state.log})")
 
 
 def quiet_sbatch() -> None:
@@ -53,36 +263,3 @@ def _clear(folder: Path) -> None:
             script.unlink()
     else:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def quiet_sacct() -> None:
-    """Replace what `sacct` and Submitit print each time that `sacct` fails by one sentence; other warnings stay."""
-    from submitit.slurm.slurm import SlurmInfoWatcher, SlurmJob
-
-    class Watcher(SlurmInfoWatcher):
-        def _make_command(self) -> list[str] | None:
-            command = super()._make_command()
-            return command and ["sh", "-c", '"$@" 2>/dev/null', "sh", *command]
-
-    SlurmJob.watcher = Watcher(delay_s=600)  # Submitit's own delay
-    logging.getLogger("submitit").addFilter(_SacctFilter())
-
-
-class _SacctFilter(logging.Filter):
-    """Drops Submitit's warnings that `sacct` failed, and says once what follows from it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.said = False
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        if "Bypassing sacct error" not in record.getMessage():
-            return True
-        if not self.said:
-            print(
-                "mefusion-train: sacct does not answer, so a job that the cluster ends is not noticed: if squeue no "
-                "longer shows the jobs and this command still waits, press Ctrl-C and give the command again",
-                file=sys.stderr,
-            )
-        self.said = True
-        return False

@@ -74,7 +74,7 @@ class SearchSweeper(Sweeper):
         if not space:
             raise MefusionError("no values are searched: give some, for example model.optimizer.lr=interval(1e-4,1e-2)")
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        places = ("output_dir=", "cache_dir=", "workers=", "logger")
+        places = ("output_dir=", "cache_dir=", "workers=", "processes", "logger")
         content = [sorted(text for text in fixed if not text.startswith(places)), sorted(map(str, space.items()))]
         digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:10]
         folder = Path(self.config.output_dir) / f"search-{digest}"

@@ -1,9 +1,18 @@
-import logging
+import json
 import os
+import subprocess
+import sys
+import time
 import warnings
+from pathlib import Path
+from types import SimpleNamespace
 
+import pandas as pd
 import pytest
+from hydra.core.utils import JobReturn, JobStatus
 
+from hydra_plugins import mefusion_slurm
+from hydra_plugins.mefusion_slurm import squeue_states, watch
 from mefusion.common.quiet import quiet_lightning
 
 
@@ -20,40 +29,104 @@ def cluster(tmp_path, monkeypatch):
     return tmp_path
 
 
+class Job:
+    """A job of Submitit, whose result is a file."""
+
+    def __init__(self, folder, number):
+        self.job_id = f"12_{number}"
+        self.paths = SimpleNamespace(folder=folder, stdout=folder / f"{number}.out", result_pickle=folder / str(number))
+
+    def end(self, outcome, result):
+        self.outcome = outcome, result
+        self.paths.result_pickle.touch()
+
+    def _get_outcome_and_result(self):
+        return self.outcome
+
+
 @pytest.fixture
-def watcher():
-    """What asks sacct for the state of a job, with its logger left as it was."""
-    slurm = pytest.importorskip("submitit.slurm.slurm")
-    from hydra_plugins.mefusion_slurm import quiet_sacct
+def watched(tmp_path, monkeypatch):
+    """Watch three jobs while a script of what happens is played, a step at each look; returns states and lines."""
+    monkeypatch.setattr(mefusion_slurm, "LOOK", 0.0)
+    monkeypatch.setattr(mefusion_slurm, "PATIENCE", 0.0)
 
-    logger, before = logging.getLogger("submitit"), slurm.SlurmJob.watcher
-    filters = list(logger.filters)
-    quiet_sacct()
-    yield slurm.SlurmJob.watcher
-    logger.filters, slurm.SlurmJob.watcher = filters, before
+    def watched(*steps):
+        jobs, lines, played = [Job(tmp_path, number) for number in range(3)], [], iter(steps)
 
+        def ask(array):
+            assert array == "12"
+            return next(played)(jobs)
 
-def test_a_cluster_without_accounting_is_told_once(cluster, watcher, capfd, caplog):
-    program(cluster, "sacct", "echo Slurm accounting storage is disabled >&2; exit 1")
-    watcher.register_job("12")
-    for _ in range(3):
-        watcher.update()
-    assert watcher.get_state("12", mode="cache") == "UNKNOWN"
-    logging.getLogger("submitit").warning("Job not requeued")
-    shown = capfd.readouterr()
-    text = shown.out + shown.err + caplog.text
-    assert text.count("mefusion-train: sacct does not answer") == 1
-    assert "accounting storage" not in text
-    assert "Bypassing" not in text
-    assert "Job not requeued" in text
+        states = watch(jobs, ["a=1", "a=2", "a=3"], 4, ask=ask, say=lines.append)
+        return states, lines
+
+    return watched
 
 
-def test_states_of_jobs_are_read(cluster, watcher, capfd):
-    program(cluster, "sacct", "printf 'JobID|State|NodeList\\n12|OUT_OF_MEMORY|node1\\n'")
-    watcher.register_job("12")
-    watcher.update()
-    assert watcher.get_state("12", mode="cache") == "OUT_OF_MEMORY"
-    assert not capfd.readouterr().err
+def words(*given):
+    return {f"12_{number}": word for number, word in enumerate(given) if word}
+
+
+def done(value):
+    return JobReturn(status=JobStatus.COMPLETED, _return_value=value)
+
+
+def test_the_user_sees_the_states_of_the_jobs_and_a_table(watched, tmp_path, capfd):
+    def end(jobs):
+        jobs[0].end("success", done(0.25))
+        jobs[1].end("success", JobReturn(status=JobStatus.FAILED, _return_value=SystemExit("mefusion-train: no luck")))
+        return words("", "", "CANCELLED")
+
+    states, lines = watched(
+        lambda jobs: words("PENDING", "PENDING", "PENDING"),
+        lambda jobs: words("RUNNING", "RUNNING", "PENDING"),
+        lambda jobs: words("PENDING", "RUNNING", "RUNNING"),  # preempted
+        lambda jobs: words("RUNNING", "RUNNING", "RUNNING"),
+        end,
+    )
+    assert [state.word for state in states] == [
+        "done", "failed: mefusion-train: no luck", "ended by the cluster: cancelled",
+    ]  # fmt: skip
+    assert [state.failed for state in states] == [False, True, True]
+    assert lines[:4] == [
+        *(f"[{4 + n}] a={n + 1}: job 12_{n}, log {tmp_path / f'{n}.out'}" for n in range(3)),
+        "Ctrl-C leaves these jobs in the queue, scancel 12 ends them",
+    ]
+    assert [line for line in lines if line.startswith("[4]")][1:] == [
+        "[4] running", "[4] queued again", "[4] running", "[4] done",
+    ]  # fmt: skip
+    assert "2 running, 1 pending" in lines
+    printed = capfd.readouterr().out
+    assert "0.250" in printed
+    assert f"[6] ended by the cluster: cancelled ({tmp_path / '2.out'})" in printed
+
+
+def test_a_job_that_the_queue_no_longer_shows_has_ended(watched):
+    def vanish(jobs):
+        for job in jobs[:2]:
+            job.end("success", done(None))
+        return {}
+
+    states, _ = watched(lambda jobs: words("RUNNING", "RUNNING", "RUNNING"), vanish)
+    assert states[2].word == "ended by the cluster: no longer in the queue"
+
+
+def test_a_result_that_is_late_on_the_disk_is_waited_for(watched, monkeypatch):
+    monkeypatch.setattr(mefusion_slurm, "PATIENCE", 60.0)
+
+    def late(jobs):
+        for job in jobs:
+            job.end("success", done(None))
+        return {}
+
+    states, _ = watched(lambda jobs: words("COMPLETED", "COMPLETED", ""), lambda jobs: {}, late)
+    assert [state.word for state in states] == ["done"] * 3
+
+
+def test_states_are_those_of_squeue(cluster):
+    program(cluster, "squeue", 'case "$*" in *--jobs=12*) printf "12_0|RUNNING\\n12_1|PENDING\\n";; *) exit 1;; esac')
+    assert squeue_states("12") == {"12_0": "RUNNING", "12_1": "PENDING"}
+    assert squeue_states("13") == {}
 
 
 def test_lightning_does_not_ask_for_srun(cluster):
@@ -67,3 +140,55 @@ def test_lightning_does_not_ask_for_srun(cluster):
         quiet_lightning()
         assert not SLURMEnvironment.detect()
         assert len(shown) == 1
+
+
+def has_cluster():
+    try:
+        return subprocess.run(["sinfo", "-h"], capture_output=True, timeout=20).stdout != b""
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.skipif(not has_cluster(), reason="needs a SLURM")
+def test_a_job_that_is_requeued_goes_on_and_gives_the_same(three, command, tmp_path):
+    """On a real SLURM: folds as an array; one of its jobs is killed and queued again while it trains."""
+    pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
+    small = [*three, "model=off_apexnet", "model.training.max_epochs=60", "model.training.batch_size=2"]
+    alone = tmp_path / "alone"
+    assert command("mefusion-train", *small, "processes=1", f"output_dir={alone}", cwd=tmp_path).returncode == 0
+    jobs = ["-m", "hydra/launcher=slurm", "resources=cpu", "resources.cores=1", "resources.memory_gb=1"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mefusion.commands.train", *jobs, "resources.shards=2", *small],
+        cwd=tmp_path, env=os.environ | {"OMP_NUM_THREADS": "1"}, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    try:
+        until = time.monotonic() + 120
+        while not list(tmp_path.glob("outputs/off_apexnet-*/folds/*/checkpoints/last.ckpt")):
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        shown = subprocess.run(["squeue", "-h", "-r", "-t", "R", "-o", "%i|%Z"], capture_output=True, text=True).stdout
+        running = [line.split("|")[0] for line in shown.splitlines() if Path(line.split("|")[1]) == tmp_path]
+        subprocess.run(["scontrol", "requeue", running[0]], check=True)
+        for _ in range(60):  # SLURM would wait two minutes
+            time.sleep(1)
+            if squeue_states(running[0].split("_")[0]).get(running[0]) != "COMPLETING":
+                subprocess.run(["scontrol", "update", f"JobId={running[0]}", "StartTime=now"], capture_output=True)
+                break
+        out, _ = process.communicate(timeout=600)
+    finally:
+        process.kill()
+    assert process.returncode == 0, out
+    assert "queued again" in out
+    for noise in ("sacct", "srun", "Traceback"):
+        assert noise not in out
+    (one,), (other,) = alone.iterdir(), tmp_path.glob("outputs/off_apexnet-*")
+    assert one.name == other.name
+    names = [path.relative_to(one) for path in one.glob("folds/*/*") if path.suffix in (".csv", ".parquet")]
+    assert len(names) == 6
+    for name in names:
+        assert (one / name).read_bytes() == (other / name).read_bytes(), name
+    pd.testing.assert_frame_equal(*(pd.read_parquet(study / "predictions.parquet") for study in (one, other)))
+    assert json.loads((other / "summary.json").read_text())["clips"] == 6

@@ -5,7 +5,7 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 # --help has to answer at once, and Ctrl-C from the start: what takes time to import comes in where it is used.
 from mefusion.common.errors import MefusionError
@@ -15,6 +15,8 @@ from mefusion.common.quiet import quiet_lightning
 from mefusion.common.stopping import end_with_named_parent, stoppable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from omegaconf import DictConfig
 
     from mefusion.configuration.composition import Experiment
@@ -38,12 +40,19 @@ def train(config: "DictConfig") -> float | None:
         MefusionError: the data are not prepared, or settings are wrong.
     """
     # Imported here, so that --help does not wait for torch.
+    from mefusion.configuration import complete
+
+    require_one_study()
+    path = complete.note_path(config)
+    if path is not None and (note := complete.read_note(path)):
+        print("\n".join(note.lines))
+        report_to_launcher(**note.result)
+        return note.result["objective"]
+
+    from mefusion.common.assignments import is_worker
     from mefusion.common.distributed import rank
-    from mefusion.configuration import building, processes
+    from mefusion.configuration import processes
     from mefusion.studies.code import require_same_code
-    from mefusion.studies.record import left_out_phrase, origin_phrase
-    from mefusion.studies.study import run_study
-    from mefusion.training.callbacks import progress_bar
 
     experiment, clips, study, chosen = plan(config)
     settings = experiment.settings
@@ -53,18 +62,89 @@ def train(config: "DictConfig") -> float | None:
     with processes.report_errors_once():
         require_same_code(study, again=settings.again, accept=settings.accept_code, say=say)
     before = sum(run.done for run in study.runs)
-    subjects = clips.index["subject"].nunique()
-    tasks = " + ".join(experiment.tasks)
-    say(f"{study.directory}: {len(clips.index)} clips of {subjects} subjects, {tasks}, {settings.protocol.name}")
+    lines = introduction(experiment, clips, study)
+    say("\n".join(lines))
+    run_folds = serve if is_worker() else run_here
+    with processes.report_errors_once():
+        scores = run_folds(experiment, clips, study, chosen, say)
+    if not (first and scores):
+        return None
+    result = finish(experiment, study, done_before=before)
+    if path is not None and result.get("headline") and complete.note_path(config) == path:  # nothing changed meanwhile
+        folds = [f"fold {number}/{len(chosen)} {run.name}: done before" for number, run in enumerate(chosen, 1)]
+        lines += [*folds, str(result.pop("headline"))]
+        complete.write_note(path, study.directory, result_files(study), lines, result | {"trained": 0})
+    return result["objective"]
+
+
+def introduction(experiment: "Experiment", clips: "ClipStore", study: "Study") -> list[str]:
+    """What is said of a study before its folds."""
+    from mefusion.studies.record import left_out_phrase, origin_phrase
+
+    settings = experiment.settings
+    subjects, tasks = clips.index["subject"].nunique(), " + ".join(experiment.tasks)
+    lines = [f"{study.directory}: {len(clips.index)} clips of {subjects} subjects, {tasks}, {settings.protocol.name}"]
     if left_out := left_out_phrase(study.facts):
-        say(f"{left_out}, see {experiment.preparation.cache / 'failures.csv'}")
+        lines.append(f"{left_out}, see {experiment.preparation.cache / 'failures.csv'}")
     if origin := origin_phrase(study.facts):
-        say(origin)
+        lines.append(origin)
     if settings.rule == "oracle":
-        say("rule=oracle selects the best epoch on the test subjects: its scores are named oracle and are not results")
-    with processes.report_errors_once(), progress_bar(sum(not run.done for run in chosen)) as shown:
-        run_study(study, chosen, clips, building.make_builder(experiment, clips, study, shown), say)
-    return finish(experiment, study, done_before=before) if first else None
+        lines.append(
+            "rule=oracle selects the best epoch on the test subjects: its scores are named oracle and are not results"
+        )
+    return lines
+
+
+def result_files(study: "Study") -> list[str]:
+    """The files that a complete study's scores were made from and written to, relative to it."""
+    folds = ["DONE", "fold.json", "predictions.parquet", *(["validation.parquet"] * (study.rule == "inner_val"))]
+    files = [run.folder.relative_to(study.directory) / name for run in study.runs for name in folds]
+    return ["config.yaml", "study.json", "summary.json", "predictions.parquet", *map(str, files)]
+
+
+def run_here(
+    experiment: "Experiment", clips: "ClipStore", study: "Study", runs: "list[Run]", say: "Callable[[str], None]"
+) -> bool:
+    """Run the folds in this process, and in further ones where this is faster; show how far they are.
+
+    Returns:
+        True: this process scores the study.
+    """
+    from mefusion.configuration.building import make_builder
+    from mefusion.configuration.sharing import plan_sharing
+    from mefusion.studies.display import folds_shown
+    from mefusion.studies.sharing import share_folds
+    from mefusion.studies.study import run_study
+    from mefusion.training.callbacks import FoldProgress
+
+    sharing = plan_sharing(experiment.settings, folds=len(runs))
+    with folds_shown([run.name for run in runs], sum(not study.is_done(run) for run in runs)) as display:
+        progress = FoldProgress(display.show)
+        build = make_builder(experiment, clips, study, [progress])
+        if sharing is None:
+            run_study(study, runs, clips, build, say, lambda run: progress.begin(run.name))
+        else:
+            share_folds(study, runs, clips, build, progress, sharing, lambda job, event: display.show(event))
+    return True
+
+
+def serve(
+    experiment: "Experiment", clips: "ClipStore", study: "Study", runs: "list[Run]", say: "Callable[[str], None]"
+) -> bool:
+    """Run the folds that the process which started this one names.
+
+    Returns:
+        Whether this process scores the study.
+    """
+    from mefusion.common.assignments import tell
+    from mefusion.configuration.building import make_builder
+    from mefusion.configuration.sharing import share_threads
+    from mefusion.studies.sharing import serve_folds
+    from mefusion.training.callbacks import FoldProgress
+
+    share_threads(len(runs))
+    progress = FoldProgress(tell)
+    return serve_folds(study, runs, clips, make_builder(experiment, clips, study, [progress]), progress)
 
 
 def plan(config: "DictConfig") -> "tuple[Experiment, ClipStore, Study, list[Run]]":
@@ -114,11 +194,12 @@ def estimate(config: "DictConfig") -> None:
     print("\n".join(lines))
 
 
-def finish(experiment: "Experiment", study: "Study", *, done_before: int) -> float | None:
+def finish(experiment: "Experiment", study: "Study", *, done_before: int) -> dict[str, Any]:
     """Score a complete study, print and log the scores, and report them to the launcher; or print the missing folds.
 
     Returns:
-        The same as `train`.
+        What the launcher is told: `complete`, `uf1`, `objective` (see `train`) and `trained`; and the printed
+        `headline` if there are scores.
     """
     from mefusion.configuration import building
     from mefusion.studies.record import has_score
@@ -126,28 +207,27 @@ def finish(experiment: "Experiment", study: "Study", *, done_before: int) -> flo
     from mefusion.studies.results import headline, pool, validation_uf1
 
     missing = [run.name for run in study.runs if not run.done]
-    trained = len(study.runs) - len(missing) - done_before
-    validated = study.rule == "inner_val"
+    told: dict[str, Any] = {"complete": not missing, "uf1": None, "objective": None}
+    told["trained"] = len(study.runs) - len(missing) - done_before
+    line = None
     if missing:
         print(f"{study.directory} is incomplete: the folds {', '.join(missing)} are missing, so nothing is scored")
-        report_to_launcher(complete=False, uf1=None, objective=None, trained=trained)
-        return None
-    if not has_score(study.facts):
+    elif not has_score(study.facts):
         print(
             f"{study.directory} was trained on all subjects, so it has no score; that of the same command with "
             f"protocol=loso stands for it: mefusion-export {study.directory} --scores {study.directory.parent}/STUDY"
         )
-        objective = validation_uf1([run.folder for run in study.runs]) if validated else None
-        report_to_launcher(complete=True, uf1=None, objective=objective, trained=trained)
-        return objective
-    result = pool(study.directory)
-    print(headline(result.summary, summaries_beside(study.directory)))
-    building.log_study(experiment, study, result.summary, result.predictions)
-    # None under the rule oracle: a sweep must not maximise a score that was selected on the test subjects.
-    uf1 = result.summary.get("uf1")
-    objective = validation_uf1([run.folder for run in study.runs]) if validated else uf1
-    report_to_launcher(complete=True, uf1=uf1, objective=objective, trained=trained)
-    return objective
+    else:
+        result = pool(study.directory)
+        line = headline(result.summary, summaries_beside(study.directory))
+        print(line)
+        building.log_study(experiment, study, result.summary, result.predictions)
+        # None under the rule oracle: a sweep must not maximise a score that was selected on the test subjects.
+        told["uf1"] = told["objective"] = result.summary.get("uf1")
+    if not missing and study.rule == "inner_val":
+        told["objective"] = validation_uf1([run.folder for run in study.runs])
+    report_to_launcher(**told)
+    return told | ({"headline": line} if line else {})
 
 
 def require_one_study() -> None:

@@ -247,6 +247,9 @@ def check_settings(settings: TrainSettings) -> None:
     """
     if taken := [name for name in SET_BY_STUDY if name in settings.trainer]:
         raise MefusionError(f"trainer.{taken[0]} is set by the study: see {SET_BY_STUDY[taken[0]]}")
+    for name in ("processes", "processes_per_gpu"):
+        if (count := getattr(settings, name)) is not None and count < 1:
+            raise MefusionError(f"{name}={count}: give a number above 0")
     strategy = settings.trainer.get("strategy", "auto")
     if strategy not in STRATEGIES:
         raise MefusionError(f"trainer.strategy={strategy}: choose from {', '.join(STRATEGIES)}")

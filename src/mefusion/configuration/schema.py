@@ -230,6 +230,40 @@ class ProtocolSettings(ProtocolOptions):
 
 
 @dataclass
+class ClusterSettings:
+    """conf/cluster: what a SLURM cluster wants of each job.
+
+    Attributes:
+        partition, account: of its jobs; None means the cluster's default.
+        setup: commands before the job.
+    """
+
+    partition: str | None = None
+    account: str | None = None
+    setup: list[str] = field(default_factory=list)
+
+
+@dataclass
+class ResourceSettings:
+    """conf/resources: what a job of a SLURM cluster needs.
+
+    Attributes:
+        gpus, cores: of each job.
+        memory_gb: gigabytes.
+        minutes: time limit.
+        requeues: how often a job that reaches it is queued again.
+        shards: jobs that share the folds of each study.
+    """
+
+    gpus: int | None = None
+    cores: int | None = None
+    memory_gb: int | None = None
+    minutes: int = 1440
+    requeues: int = 5
+    shards: int = 1
+
+
+@dataclass
 class TrainSettings(PrepareSettings):
     """conf/train.yaml: one study.
 
@@ -247,6 +281,9 @@ class TrainSettings(PrepareSettings):
         output_dir: folder of the studies.
         again, accept_code: see `mefusion.studies.code.require_same_code`.
         keep_weights: whether each fold keeps its weights, beside its predictions.
+        processes: that run folds side by side; None means one for each GPU, or as many as cores and memory allow.
+        processes_per_gpu: that share a GPU, where their number is not given.
+        cluster, resources: of jobs of a SLURM cluster.
     """
 
     model: ModelSettings = field(default_factory=ModelSettings)
@@ -263,6 +300,10 @@ class TrainSettings(PrepareSettings):
     again: bool = False
     accept_code: bool = False
     keep_weights: bool = False
+    processes: int | None = None
+    processes_per_gpu: int = 1
+    cluster: ClusterSettings = field(default_factory=ClusterSettings)
+    resources: ResourceSettings = field(default_factory=ResourceSettings)
 
 
 SCHEMAS = {

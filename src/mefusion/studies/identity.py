@@ -20,7 +20,7 @@ RESULTS = "0.1.0"
 
 SETTINGS_WITHOUT_EFFECT = (
     "cache_dir", "output_dir", "workers", "logger", "protocol.folds", "protocol.shard", "faces.folder",
-    "flow_device", "again", "accept_code", "keep_weights",
+    "flow_device", "again", "accept_code", "keep_weights", "processes", "processes_per_gpu", "cluster", "resources",
     "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy", "trainer.sync_batchnorm",
     "trainer.enable_progress_bar", "trainer.enable_model_summary", "trainer.log_every_n_steps", "trainer.profiler",
     "trainer.benchmark",

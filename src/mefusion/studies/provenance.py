@@ -5,8 +5,6 @@ import platform
 import subprocess
 from pathlib import Path
 
-import torch
-
 PACKAGES = ("mefusion", "torch", "lightning", "numpy", "pandas", "opencv-contrib-python-headless", "dlib-bin")
 
 
@@ -47,6 +45,8 @@ def git_revision() -> str | None:
 
 def device_name(accelerator: str) -> str:
     """The name of the GPU, or the architecture of the processor."""
+    import torch  # here, since versions are told without it
+
     if accelerator != "cpu" and torch.cuda.is_available():
         return torch.cuda.get_device_name()
     return f"{platform.machine()} CPU"

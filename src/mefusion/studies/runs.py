@@ -55,6 +55,11 @@ class Run:
         """Its trained weights, kept with `keep_weights=true`, and where it tests no one: the protocol `all`."""
         return self.folder / "weights.safetensors"
 
+    @property
+    def failure_log(self) -> Path:
+        """Why it failed, if it failed the last time."""
+        return self.folder / "failed.log"
+
     def mark_done(self, *results: Path) -> None:
         """Say that its result is complete, and which files it is: its prediction table, its weights, or both."""
         write_text(self.folder / "DONE", "\n".join(map(sha256, results)))

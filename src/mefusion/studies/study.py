@@ -110,7 +110,14 @@ class Builder:
     trainer: Callable[[Run, list[L.Callback]], L.Trainer]
 
 
-def run_study(study: Study, runs: Sequence[Run], clips: ClipStore, build: Builder, say: Callable[[str], None]) -> None:
+def run_study(
+    study: Study,
+    runs: Sequence[Run],
+    clips: ClipStore,
+    build: Builder,
+    say: Callable[[str], None],
+    begin: Callable[[Run], None] = lambda run: None,
+) -> None:
     """Train and predict every fold that is not done yet and that no other process is working on.
 
     Args:
@@ -119,19 +126,35 @@ def run_study(study: Study, runs: Sequence[Run], clips: ClipStore, build: Builde
         clips: all clips of the study.
         build: makes the data, module and trainer of a fold.
         say: is called with one line of text for each fold.
+        begin: is called with each run before it begins.
     """
+    begin_study(study)
+    clock = Clock()
+    for number, run in enumerate(runs, 1):
+        begin(run)
+        outcome, ran = run_if_free(study, run, clips, build)
+        time = f", {clock.lap(len(runs) - number)}" if ran else ""
+        say(f"fold {number}/{len(runs)} {run.name}: {outcome}{time}")
+
+
+def begin_study(study: Study) -> None:
+    """Remove what killed processes have left of a study, and note what its folds are gone on with."""
     if rank() == 0:
         remove_leftovers(study.directory)
         for_use = {name: study.facts[name] for name in ("preparation", "trained_on") if name in study.facts}
         update_study(study.directory, code=study.code, left_out=study.facts["left_out"], **for_use)
-    clock = Clock()
-    for number, run in enumerate(runs, 1):
-        with _claim_fold(study, run) as obstacle:
-            outcome = obstacle
-            if outcome is None:
-                result = _outcome(run_fold(study, run, clips, build))
-                outcome = f"{result}, {clock.lap(len(runs) - number)}"
-        say(f"fold {number}/{len(runs)} {run.name}: {outcome}")
+
+
+def run_if_free(study: Study, run: Run, clips: ClipStore, build: Builder) -> tuple[str, bool]:
+    """Run a fold, unless it is done or another process is working on it.
+
+    Returns:
+        What became of it, in words; and whether it was run.
+    """
+    with _claim_fold(study, run) as obstacle:
+        if obstacle is not None:
+            return obstacle, False
+        return _outcome(run_fold(study, run, clips, build)), True
 
 
 def _outcome(table: pd.DataFrame | None) -> str:
@@ -191,6 +214,7 @@ def run_fold(study: Study, run: Run, clips: ClipStore, build: Builder) -> pd.Dat
         _write_study(study)  # after everything is built, so that a wrong setting leaves no study behind
         origin = _origin(study, fold, trainer) | _code(study, run, resumed)
         write_text(run.folder / "fold.json", json.dumps(origin, indent=2))
+        run.failure_log.unlink(missing_ok=True)
         (run.folder / "DONE").unlink(missing_ok=True)  # a fold that is done, but has not kept its weights
     try:
         epoch = _train(study.rule, run, trainer, module, data, resumed)

@@ -1,60 +1,52 @@
-"""Callbacks of a training: the progress bar of a study, and early stopping."""
+"""Callbacks of a training: how far it has come, and early stopping."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable
+from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import early_stopping
 from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from mefusion.common.distributed import rank
+from mefusion.common.assignments import Event
+
+INTERVAL = 0.5  # seconds between two steps that are told within an epoch
+WARM_UP = 2  # training batches of a fold before the first is told: the process then has the memory that it needs
 
 
-@contextmanager
-def progress_bar(folds: int, console: Console | None = None) -> Iterator[list[L.Callback]]:
-    """Show the progress of a study while the block runs: the fold, its epoch, and the time left.
+class FoldProgress(L.Callback):
+    """Tells how far the training of a fold has come.
 
     Args:
-        folds: number of folds to train.
-        console: where the bar is shown; by default standard output.
-
-    Yields:
-        Callbacks for the folds' trainers; an empty list if the output is not a terminal.
+        tell: is called with events of the kind `step`; may be replaced.
     """
-    console = console or Console()
-    if rank() > 0 or not console.is_terminal:
-        yield []
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-        yield [ShowProgress(bar, bar.add_task("", total=folds))]
 
+    def __init__(self, tell: Callable[[Event], None]):
+        self.tell = tell
+        self._fold, self._told = "", 0.0
 
-class ShowProgress(L.Callback):
-    """Moves the bar of `progress_bar` after each epoch."""
-
-    def __init__(self, bar: Progress, task: TaskID):
-        self.bar, self.task, self.folds = bar, task, 0
+    def begin(self, fold: str) -> None:
+        """Called before each fold."""
+        self._fold = fold
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Called by Lightning."""
-        self._show(trainer)
+        if trainer.global_step >= WARM_UP:
+            self._show(trainer)
+
+    def on_train_batch_end(self, trainer: L.Trainer, *arguments: Any) -> None:
+        """Called by Lightning."""
+        if trainer.global_step >= WARM_UP and time.monotonic() - self._told >= INTERVAL:
+            self._show(trainer)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Called by Lightning."""
         self._show(trainer)
 
-    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Called by Lightning."""
-        self.folds += 1
-        self.bar.update(self.task, completed=self.folds)
-
     def _show(self, trainer: L.Trainer) -> None:
+        self._told = time.monotonic()
         share = trainer.global_step / trainer.estimated_stepping_batches
-        text = f"fold {self.folds + 1}/{self.bar.tasks[self.task].total:.0f}, epoch {trainer.current_epoch + 1}"
-        self.bar.update(self.task, completed=self.folds + share, description=text, refresh=True)
+        self.tell(Event("step", fold=self._fold, text=f"epoch {trainer.current_epoch + 1}", share=min(share, 1.0)))
 
 
 class EarlyStopping(early_stopping.EarlyStopping):

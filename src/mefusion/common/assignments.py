@@ -1,0 +1,67 @@
+"""How a process is given the folds of a study one by one, and tells how far it is.
+
+The process that started it writes the name of a fold, or `FINISH`, as a line to its standard input. It answers with
+events: lines of its standard output that begin with a character that text does not have. This works on every system,
+and events stay in order with what else is printed.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+
+WORKER_VARIABLE = "MEFUSION_WORKER"
+"""Environment variable that is set where a process is given its folds: how many processes share its threads."""
+
+FINISH = "finish"
+"""In place of a fold: all are done, score the study. The end of the input says to end without that."""
+
+_MARK = "\x1e"
+
+
+@dataclass(frozen=True)
+class Event:
+    """What a process tells.
+
+    Attributes:
+        kind: `begun`: it was started; `ready`: it can take folds; `step`: a fold has come further; `ended`: a fold is
+            over; `line`: it printed something; `lost`: it ended in a fold, or before it could take one.
+        fold: of which this is told.
+        text: the fold's epoch or its outcome, or the line.
+        share: of the fold's training that is done, 0..1; of one that has ended, 0 if it was not run.
+        failed: whether the fold has no result.
+        study: the study's directory, once it is ready.
+        folds: those that are not done, once it is ready.
+    """
+
+    kind: str
+    fold: str = ""
+    text: str = ""
+    share: float = 0.0
+    failed: bool = False
+    study: str = ""
+    folds: list[str] = field(default_factory=list)
+
+
+def is_worker() -> bool:
+    """Whether this process is given its folds by the process that started it."""
+    return WORKER_VARIABLE in os.environ
+
+
+def tell(event: Event) -> None:
+    """Tell the process that started this one."""
+    print(f"{_MARK}{json.dumps(asdict(event))}", flush=True)
+
+
+def read_events(line: str) -> list[Event]:
+    """What a line of the output of a process says; text may stand before an event where a line was not ended."""
+    text, mark, event = line.partition(_MARK)
+    printed = [Event("line", text=text.rstrip("\n"))] if text or not mark else []
+    return [*printed, Event(**json.loads(event))] if mark else printed
+
+
+def assigned_folds() -> Iterator[str]:
+    """Names of folds, as they are assigned, until `FINISH` or the end; blocks until the next one comes."""
+    for line in sys.stdin:
+        yield line.strip()
