@@ -156,7 +156,7 @@ def test_help_names_the_groups_and_their_options(program, command, tmp_path):
         models += "off_apexnet, sssnet, ststnet"
         for line in (
             f"model: {models}",
-            "tasks: all, recognition",
+            "tasks: action_units, all, recognition",
             "trainer: cpu, ddp, gpu, smoke",
             "logger: csv, tensorboard, wandb",
         ):
