@@ -62,10 +62,18 @@ def test_a_word_may_have_another_in_its_place():
     assert judge(case, [Done(["mefusion-train"], 1, "", SENTENCE, 1.0)])[0] == "clear"
 
 
-def test_a_process_left_behind_is_found_and_ended():
+def start_sleeper(environment=None):
+    """A process that sleeps, as soon as it runs: before, its environment in /proc may still be that of another."""
+    sleeps = "import time; print(flush=True); time.sleep(60)"
     process = subprocess.Popen(
-        [sys.executable, "-c", "import time; time.sleep(60)"], env=environment_of("mine"), start_new_session=True
+        [sys.executable, "-c", sleeps], env=environment, start_new_session=True, stdout=subprocess.PIPE
     )
+    process.stdout.readline()
+    return process
+
+
+def test_a_process_left_behind_is_found_and_ended():
+    process = start_sleeper(environment_of("mine"))
     assert processes_of("another", process.pid + 1) == []
     (found,) = survivors("mine", -1, seconds=0)
     assert found.pid == process.pid
@@ -74,7 +82,7 @@ def test_a_process_left_behind_is_found_and_ended():
 
 
 def test_processes_of_others_are_never_taken_for_the_campaign_s():
-    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], start_new_session=True)
+    process = start_sleeper()
     try:
         assert processes_of("mine", process.pid) == []
         assert processes_of("mine", 0) == []  # the session of system processes in a container

@@ -15,9 +15,9 @@ def _seed():
     torch.manual_seed(0)
 
 
-def pair(dropout: float = 0.0) -> tuple[STSTNet, STSTNet]:
+def pair(dropout: float = 0.0, tasks: tuple[str, ...] = ("recognition",)) -> tuple[STSTNet, STSTNet]:
     """The published network with batch norms that are not at their initial values, and the same for a CPU."""
-    plain = STSTNet(3)
+    plain = STSTNet(3, tasks=tasks)
     for part in plain.modules():
         if isinstance(part, nn.Dropout):
             part.p = dropout
@@ -54,6 +54,13 @@ def test_joined_streams_give_the_outputs_gradients_and_buffers_of_the_three(trai
         torch.testing.assert_close(joined.get_parameter(name).grad, parameter.grad, atol=1e-6, rtol=1e-4, msg=name)
     for name, buffer in plain.named_buffers():
         torch.testing.assert_close(joined.get_buffer(name), buffer, atol=1e-6, rtol=1e-5, msg=name)
+
+
+def test_action_units_are_those_of_the_three_streams():
+    plain, joined = (network.eval() for network in pair(tasks=("recognition", "action_units")))
+    images = torch.randn(4, 3, 28, 28)
+    torch.testing.assert_close(joined(images).action_units, plain(images).action_units, atol=1e-6, rtol=1e-5)
+    assert plain(images).action_units.shape == (4, 12)
 
 
 def test_weights_of_either_fit_the_other():

@@ -59,6 +59,7 @@ def start(three, tmp_path):
             [sys.executable, script, *three, *SMALL, "processes=2", *arguments],
             cwd=tmp_path, env=os.environ | {"OMP_NUM_THREADS": "1"}, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # ignored in the background
         )  # fmt: skip
         started.append(process)
         return process

@@ -9,10 +9,10 @@ ROOTS = [f"data.sources.{name}.root=x" for name in ("casme2", "samm", "cas_me_2"
 OLD_SET = ["data.clips_per_class=6", "data.amplitude=2.5", "data.frames=[16,23]"]  # the default of version 0.1
 # As version 0.1 named them, given the same clips.
 NAMES = {
-    "6e71f27a45": [*OLD_SET, "model.network.flow_closed_form=false"],
+    "6e71f27a45": [*OLD_SET, "model.training.max_epochs=12", "model.network.flow_closed_form=false"],
     "cff081dae0": [
         *("model=fdp_tiny", "rule=inner_val", "seeds=[0,1]", "tasks.rank.weight=0", "data.subjects=3"),
-        *OLD_SET,
+        *(*OLD_SET, "model.training.max_epochs=18"),
         "model.network.image_detail=false",
     ],
     "ecadfeadc3": ["+reproduce=mol_casme2_five", "data.root=a", "imbalance=focal"],

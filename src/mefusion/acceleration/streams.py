@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mefusion.models.baselines import BaselineOutput, STSTNet
-from mefusion.models.baselines.network import check_images
+from mefusion.models.baselines.network import answer, check_images
 
 
 class JoinedSTSTNet(STSTNet):
@@ -30,7 +30,7 @@ class JoinedSTSTNet(STSTNet):
         maps = F.max_pool2d(joined_norm(maps, norms), 3, padding=1)
         if self.training:
             maps = drop(maps, dropouts[0].p)
-        return BaselineOutput(logits=self.classifier(maps))
+        return answer(maps, self.classifier, self.units)
 
 
 def joined_norm(maps: Tensor, norms: Sequence[nn.BatchNorm2d]) -> Tensor:
