@@ -17,10 +17,12 @@ from mefusion.common.errors import MefusionError
 from mefusion.configuration.composition import load_clips, plan_study
 from mefusion.configuration.starting import read_origin
 from mefusion.evaluation.predictions import load_predictions
+from mefusion.inference.bundle import CARD, DESCRIPTION, description_text, read_bundle
 from mefusion.inference.export import export_study
+from mefusion.inference.predictor import load_bundle
 from mefusion.models import FDP
 from mefusion.models.fdp.released import CHECKPOINT
-from mefusion.studies.record import origin_phrase, planned_runs
+from mefusion.studies.record import load_study, origin_phrase, planned_runs
 from mefusion.synthetic.motion.generate import subject_motion
 from mefusion.synthetic.motion.settings import MotionSettings
 from mefusion.training.weights import load_weights
@@ -152,6 +154,8 @@ def test_what_a_study_cannot_start_from_is_one_sentence(bundle, tmp_path):
     unknown = refusal(*start, given, "model.freeze=[encoder]")
     assert "model.freeze=encoder: FlowCNN has no such part; choose from features, features.1, " in unknown
     assert "would freeze random weights" in refusal(*start, "model.init_from=null", "model.freeze=[features]")
+    all_of_it = refusal(*start, given, "model.freeze=[features,classifier]")
+    assert "model.freeze=[features,classifier] leaves nothing of FlowCNN to train" in all_of_it
 
 
 def test_a_bundle_that_has_seen_the_tested_subjects_is_refused(bundle):
@@ -161,11 +165,63 @@ def test_a_bundle_that_has_seen_the_tested_subjects_is_refused(bundle):
     assert plan_study(experiment, load_clips(experiment)).start.tensors
 
 
+def test_what_was_seen_is_known_along_a_chain_of_bundles(bundle, monkeypatch, tmp_path):
+    others = [*TINY[:2], "data.root=others", "data.seed=1"]
+    run(monkeypatch, prepare.main, "mefusion-prepare", "data=synthetic_motion", *others, "workers=1", "flow=dis")
+    chosen = ["model=flow_cnn", "protocol=all", "trainer=smoke", "output_dir=second", "flow=dis"]
+    chosen += [f"model.init_from={bundle}"]
+    run(monkeypatch, train.main, "mefusion-train", "data=synthetic_motion", *others, *chosen)
+    (study,) = (tmp_path / "second").iterdir()
+    assert "; its flow is measured by tvl1, that of this study by dis" in origin_phrase(load_study(study))
+    second = load_bundle(export_study(study, to=tmp_path / "second_bundle"))
+    assert second.bundle.preparation.flow == "dis"
+    first = read_bundle(bundle).facts["data"]["contents"]
+    assert len(first) == len(second.facts["data"]["contents"]) == 6
+    assert {*second.seen.contents} == {*first, *second.facts["data"]["contents"]}
+    assert len(second.seen.contents) == 12
+    assert "trained on: synthetic_motion." in (tmp_path / "second_bundle" / CARD).read_text()
+    seen = ["data=synthetic_motion", *TINY, "model=flow_cnn", "trainer=smoke"]
+    told = refusal(*seen, f"model.init_from={tmp_path / 'second_bundle'}")
+    assert "was trained on 6 of the 6 clips that this study tests" in told
+
+
+def rewritten(bundle, folder, **data):
+    """A copy of a bundle with other entries of `data`."""
+    shutil.copytree(bundle, folder)
+    content = json.loads((folder / DESCRIPTION).read_text())
+    (folder / DESCRIPTION).write_text(description_text(content | {"data": content["data"] | data}))
+    return folder
+
+
+def test_clips_of_a_dataset_that_was_seen_may_show_the_same_people_and_it_is_said(bundle, tmp_path):
+    def phrase(start):
+        experiment = experiment_of("+transfer=pretrain", *TRAIN, f"model.init_from={start}")
+        return origin_phrase(plan_study(experiment, load_clips(experiment)).facts)
+
+    (tested,) = {*pd.read_csv(next((tmp_path / "real").glob("*.csv")))["dataset"]}
+    assert "the same people" not in phrase(bundle)
+    before = {"contents": ["another cut"], "datasets": [tested], "known": True}
+    told = phrase(rewritten(bundle, tmp_path / "same", trained_before=before))
+    assert f"trained on {tested}, synthetic_motion; this study tests clips of {tested} too: it may have seen" in told
+    unknown = rewritten(bundle, tmp_path / "unknown", trained_before={"contents": [], "datasets": [], "known": False})
+    assert "; what else that was trained on is not known: if it has seen the tested" in phrase(unknown)
+    broken = rewritten(bundle, tmp_path / "broken", trained_before={"contents": [1], "datasets": [], "known": True})
+    assert "has a value that cannot be used (data.trained_before.contents is 1" in refusal(
+        "+transfer=pretrain", *TRAIN, f"model.init_from={broken}"
+    )
+
+
 def test_a_head_of_other_classes_starts_anew_and_it_is_said(bundle, monkeypatch, capsys):
     two = "labels.classes={smile:[positive],other:[negative,surprise]}"
     chosen = ["+transfer=pretrain", *TRAIN, f"model.init_from={bundle}", two]
     run(monkeypatch, train.main, "mefusion-train", *chosen)
     assert "but for classifier.2.bias, classifier.2.weight" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        run(monkeypatch, train.main, "mefusion-train", *chosen, "model.freeze=[classifier]")
+    told = " ".join(capsys.readouterr().err.split())
+    assert (
+        "model.freeze=[classifier] would freeze classifier.2.weight, classifier.2.bias, which start at random" in told
+    )
 
 
 @pytest.mark.usefixtures("real")
@@ -184,7 +240,7 @@ def test_a_study_starts_from_the_authors_checkpoint(tmp_path):
     network = FDP(num_classes=5, variant="released")
     torch.save(CHECKPOINT.to_released(network), tmp_path / "fdp.pt")
     settings = settings_of("model=fdp_released", f"model.init_from={tmp_path / 'fdp.pt'}")
-    nobody = pd.DataFrame({"content": [], "subject": []})
+    nobody = pd.DataFrame({"content": [], "subject": [], "dataset": []})
     origin = read_origin(settings, ["recognition", "dynamic_image"], ["a", "b", "c"], nobody)
     assert len(origin.facts["anew"]) == 2  # weight and bias of five classes
     given = network.state_dict()

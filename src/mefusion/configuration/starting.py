@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from mefusion.configuration.schema import TrainSettings
 from mefusion.evaluation.predictions import some
 from mefusion.inference.bundle import SHIPPED, Bundle, is_bundle, read_bundle
 from mefusion.inference.networks import build_network
+from mefusion.inference.seen import PEOPLELESS, Seen, seen_by
 from mefusion.training.start import Start, frozen_parts
 
 OWN_TO_A_STUDY = ("num_classes", "tasks")
@@ -28,7 +29,9 @@ class Origin:
     Attributes:
         start: the weights.
         digest: of their content; part of the study's name.
-        facts: for `study.json`: name, digest, datasets, and the tensors that start at random.
+        facts: for `study.json`: name and digest; `contents`, `datasets` and `known`, what the weights have seen, see
+            `mefusion.inference.seen.Seen`; `shared`, those of the datasets that the study tests; `anew`, the tensors
+            that start at random; `flow`, how flow is measured for the weights and for the study, if that differs.
     """
 
     start: Start = field(default_factory=Start)
@@ -49,7 +52,7 @@ def read_origin(
 
     Raises:
         MefusionError: there is nothing to start from, it is of another network, it was trained on clips that the study
-            tests, or a part to freeze does not exist.
+            tests, or what is to freeze does not exist, starts anew, or leaves nothing to train.
     """
     given, frozen = settings.model.init_from, tuple(settings.model.freeze)
     if given is None:
@@ -61,12 +64,12 @@ def read_origin(
         raise MefusionError(
             f"model.init_from={given}: model={settings.model.name} is fitted at once, and starts from nothing"
         )
-    list(frozen_parts(network, frozen))  # raises for unknown names
+    held = {id(weight) for part in frozen_parts(network, frozen) for weight in part.parameters()}
     path = SHIPPED if given == SHIPPED.name else Path(given)
     bundle = _read_bundle(path, settings) if path.is_dir() else None
     weights = build_network(bundle, type(network)).state_dict() if bundle else _released(path, type(network))
-    if bundle:
-        _require_unseen(bundle, tested)
+    seen = seen_by(bundle.facts["data"]) if bundle else Seen([], [], known=False)
+    _require_unseen(path, seen, tested)
     heads = _heads(settings, tasks, len(classes), weights, same_classes=not bundle or bundle.classes == tuple(classes))
     own = network.state_dict()
     if differing := [
@@ -79,15 +82,24 @@ def read_origin(
             f"{some(differing)} differ"
         )
     start = Start({name: weights[name] for name in own if name not in heads}, frozen)
-    data = bundle.facts["data"] if bundle else {}
+    _require_training(network, held, heads, frozen)
     digest = _digest(weights)
     facts = {
         "name": path.resolve().name,
         "digest": digest,
-        "datasets": [*data.get("datasets", {})],
+        **asdict(seen),
+        "shared": sorted({*tested["dataset"]} & {*seen.datasets} - {*PEOPLELESS}),
         "anew": sorted(heads),
+        "flow": _differing_flow(bundle, settings),
     }
     return Origin(start, digest, facts)
+
+
+def _differing_flow(bundle: Bundle | None, settings: TrainSettings) -> list[str] | None:
+    """How flow is measured for a bundle and for the study, if that differs."""
+    if not bundle or bundle.preparation.flow == settings.flow:
+        return None
+    return [str(bundle.preparation.flow), str(settings.flow)]
 
 
 def _make(settings: TrainSettings, tasks: Collection[str], classes: int) -> nn.Module:
@@ -158,13 +170,25 @@ def _heads(
     return heads if same_classes and fits else heads | of_classes
 
 
-def _require_unseen(bundle: Bundle, tested: pd.DataFrame) -> None:
-    """Raise a MefusionError if a bundle was trained on people whom a study tests."""
-    seen = tested[tested["content"].isin({*bundle.facts["data"]["contents"]})]
-    if len(seen):
+def _require_training(network: nn.Module, held: Collection[int], heads: Collection[str], frozen: Sequence[str]) -> None:
+    """Raise a MefusionError if frozen weights start at random, or if none is left to train; `held` are their ids."""
+    given = f"model.freeze=[{','.join(frozen)}]"
+    if anew := [name for name, weight in network.named_parameters() if id(weight) in held and name in heads]:
         raise MefusionError(
-            f"model.init_from={bundle.folder} was trained on {len(seen)} of the {len(tested)} clips that this study "
-            f"tests, of the subjects {some(sorted({*seen['subject']}))}: its scores would be no results; start from a "
+            f"{given} would freeze {some(anew)}, which start at random, since the classes or tasks are others than "
+            "those of model.init_from: freeze other parts"
+        )
+    if all(id(weight) in held for weight in network.parameters() if weight.requires_grad):
+        raise MefusionError(f"{given} leaves nothing of {type(network).__name__} to train: freeze fewer parts")
+
+
+def _require_unseen(path: Path, seen: Seen, tested: pd.DataFrame) -> None:
+    """Raise a MefusionError if weights were trained on clips that a study tests, themselves or what they began from."""
+    same = tested[tested["content"].isin(seen.contents)]
+    if len(same):
+        raise MefusionError(
+            f"model.init_from={path} was trained on {len(same)} of the {len(tested)} clips that this study "
+            f"tests, of the subjects {some(sorted({*same['subject']}))}: its scores would be no results; start from a "
             "bundle of other people, or use protocol=all, which tests no one"
         )
 

@@ -18,6 +18,7 @@ from mefusion.datasets.schemes import Scheme
 from mefusion.faces.detectors import backend_version
 from mefusion.inference.inputs import InputMaker
 from mefusion.inference.plain import brief, check_names, typed
+from mefusion.inference.seen import BEFORE, TrainingData
 from mefusion.preparation.settings import PreparationSettings
 from mefusion.windows.flow import FlowSettings
 from mefusion.windows.settings import Windows
@@ -107,25 +108,6 @@ class Origin:
     seed: int
     rule: str
     epoch: int
-
-
-@dataclass(frozen=True)
-class TrainingData:
-    """What is used of the entry `data`.
-
-    Attributes:
-        contents: a hash of each training clip.
-        fps, eye_distance: smallest and largest, frames/s and px; None if not known.
-    """
-
-    contents: list[str]
-    fps: list[float] | None
-    eye_distance: list[float] | None
-
-    def __post_init__(self) -> None:
-        for name, ends in (("fps", self.fps), ("eye_distance", self.eye_distance)):
-            if ends is not None and not (len(ends) == 2 and 0 < ends[0] <= ends[1]):
-                raise ValueError(f"data.{name} must be the smallest and the largest")
 
 
 def description_text(content: Mapping[str, Any]) -> str:
@@ -232,7 +214,7 @@ def _bundle(folder: Path, content: Mapping[str, Any]) -> Bundle:
         raise ValueError("two clip lengths")
     _check_sizes(preparation, content["image_size"])
     typed(Origin, content["study"], "study")
-    typed(TrainingData, content["data"], "data")
+    typed(TrainingData, {BEFORE: None} | content["data"], "data")
     return Bundle(
         folder=folder,
         facts=content,

@@ -69,7 +69,7 @@ def predict_clips(
             problems.append(f"{name}: {text}")
     kept = [found for _, found in sorted(prepared.items()) if isinstance(found, PreparedClip)]
     table = _table(clips.iloc[usable].reset_index(drop=True), predictor.answers(kept), predictor)
-    seen = {*predictor.facts["data"]["contents"]}
+    seen = {*predictor.seen.contents}
     trained_on = [clip.facts["content"] in seen for clip in kept]
     return table.assign(**{TRAINED_ON: trained_on}, warnings=[clip.facts["warnings"] for clip in kept]), problems
 

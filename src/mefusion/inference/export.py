@@ -33,6 +33,7 @@ from mefusion.inference.onnx import require_onnx, write_onnx
 from mefusion.inference.predictor import Predictor
 from mefusion.inference.rendered import recording_settings
 from mefusion.inference.scores import Score, read_score
+from mefusion.inference.seen import BEFORE, seen_before, seen_by
 from mefusion.studies.record import has_score, load_study, planned_runs, read_config
 from mefusion.studies.runs import Run
 from mefusion.training.weights import TrainedWeights, load_weights
@@ -194,7 +195,7 @@ def describe(study: TrainedStudy, score: Score | None) -> dict[str, Any]:
         "labels": _without_names(config["labels"]),
         "score": score.plain if score else None,
         "study": {"name": facts["study"], **trained, **{name: facts.get(name) for name in known}},
-        "data": {"name": facts["data"], "partial": facts["partial"], **facts["trained_on"]},
+        "data": {"name": facts["data"], "partial": facts["partial"], **facts["trained_on"], BEFORE: seen_before(facts)},
         "onnx": None,
         "versions": {"mefusion": __version__, "torch": importlib.metadata.version("torch")},
     }
@@ -225,6 +226,8 @@ def model_card(content: Mapping[str, Any], *, folder: Path) -> str:
     return environment.get_template("card.md.j2").render(
         **content,
         folder=folder.name,
+        seen=seen_by(content["data"]),
+        before=content["data"].get(BEFORE),
         units=scored if scored and scored["units"] else None,
         at_limit=any(math.isclose(content["temperature"], limit, rel_tol=0.01) for limit in LIMITS),
         interval=f"{ends[0]:.3f} to {ends[1]:.3f}" if ends else "-",

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,10 @@ from mefusion.evaluation.calibration import with_temperature
 from mefusion.inference.bundle import DESCRIPTION, SHIPPED, Bundle, input_maker, read_bundle, unusable
 from mefusion.inference.inputs import PreparedClip
 from mefusion.inference.networks import build_network
+from mefusion.inference.seen import MOTION, Seen, seen_by
 from mefusion.windows.store import normalised
 
-MOTION, UNREAL = "synthetic_motion", "which has seen rendered motion only, and no real face"
+UNREAL = "which has seen rendered motion only, and no real face"
 BATCH_SIZE = 16  # windows; more take more memory, and hardly less time
 
 
@@ -97,7 +99,12 @@ class Predictor:
     @property
     def described(self) -> str:
         """Its name, and what has to be known wherever its answers are shown."""
-        return f"{self.name}, {UNREAL}" if {*self.facts["data"].get("datasets", {})} == {MOTION} else self.name
+        return f"{self.name}, {UNREAL}" if self.seen.known and self.seen.datasets == [MOTION] else self.name
+
+    @cached_property
+    def seen(self) -> Seen:
+        """What it was trained on, with what the weights had seen that it started from."""
+        return seen_by(self.facts["data"])
 
     @property
     def is_shipped(self) -> bool:

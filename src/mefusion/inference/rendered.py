@@ -20,9 +20,9 @@ def recording_settings(directory: Path, facts: Mapping[str, Any], config: Mappin
     """How recordings are prepared for a network, and the least motion that it names: entries of `bundle.json`.
 
     A network of pictures sees recordings as its own clips were prepared. One of rendered motion sees the flow from
-    onset to apex as `mefusion-prepare` measures it by default, if the rendered faces are where those of aligned
-    pictures are. It never saw how large a motion is, since each image is normalised by itself, so it has to be told
-    where nothing moves.
+    onset to apex as `mefusion-prepare` measures it by default, or by the study's own `flow`, if the rendered faces are
+    where those of aligned pictures are. It never saw how large a motion is, since each image is normalised by itself,
+    so it has to be told where nothing moves.
 
     Args:
         directory: of the study, for messages.
@@ -54,7 +54,8 @@ def recording_settings(directory: Path, facts: Mapping[str, Any], config: Mappin
             f"{directory} was trained on rendered motion, which has no unit, with model.flow.normalisation=pixels: "
             "train with model.flow.normalisation=standardised, as model=flow_cnn does"
         )
+    flow = {"flow": facts["preparation"]["flow"]} if "flow" in facts["preparation"] else {}  # older ones knew one
     return {
-        "preparation": asdict(PreparationSettings(clip_length=config["clip_length"])),
+        "preparation": {**asdict(PreparationSettings(clip_length=config["clip_length"])), **flow},
         "least_motion": LEAST_MOTION,
     }

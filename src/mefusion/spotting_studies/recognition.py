@@ -13,6 +13,7 @@ from mefusion.datasets.reading.recordings import RecordingSource
 from mefusion.datasets.schemes import Scheme
 from mefusion.inference.bundle import DESCRIPTION, read_bundle
 from mefusion.inference.folds import read_tested
+from mefusion.inference.seen import seen_by
 from mefusion.spotting_studies.networks import Network, load_network
 
 
@@ -59,8 +60,7 @@ def read_recogniser(folder: Path, source: RecordingSource) -> Recogniser:
 
 def _read_bundle(folder: Path, source: RecordingSource) -> Recogniser:
     bundle = read_bundle(folder)
-    trained_on = [*bundle.facts["data"].get("datasets", {})]
-    if source.clip_dataset in trained_on:
+    if source.clip_dataset in seen_by(bundle.facts["data"]).datasets:
         raise MefusionError(
             f"{folder} was trained on {source.clip_dataset}, so it has seen the subjects of data={source.name}: give "
             "recognise= the study with the same settings and protocol=loso keep_weights=true"

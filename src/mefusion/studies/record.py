@@ -224,10 +224,18 @@ def origin_phrase(study: Mapping[str, Any]) -> str:
     if not origin:
         return ""
     told = f"started from {origin['name']} ({origin['digest']})"
-    if not origin["datasets"]:
-        return f"{told}; what that was trained on is not known: if it has seen the tested subjects, this is no result"
-    anew = f", but for {', '.join(origin['anew'])}" if origin["anew"] else ""
-    return f"{told}, trained on {', '.join(origin['datasets'])}{anew}"
+    if datasets := origin["datasets"]:
+        told += f", trained on {', '.join(datasets)}"
+    if origin["anew"]:
+        told += f", but for {', '.join(origin['anew'])}"
+    if shared := origin.get("shared"):
+        told += f"; this study tests clips of {', '.join(shared)} too: it may have seen the same people"
+    if not origin.get("known", bool(datasets)):
+        what = "else that" if datasets else "that"
+        told += f"; what {what} was trained on is not known: if it has seen the tested subjects, this is no result"
+    if flow := origin.get("flow"):
+        told += f"; its flow is measured by {flow[0]}, that of this study by {flow[1]}"
+    return told
 
 
 def planned_runs(directory: str | Path, study: Mapping[str, Any] | None = None) -> list[Run]:

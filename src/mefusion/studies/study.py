@@ -141,7 +141,9 @@ def begin_study(study: Study) -> None:
     """Remove what killed processes have left of a study, and note what its folds are gone on with."""
     if rank() == 0:
         remove_leftovers(study.directory)
-        for_use = {name: study.facts[name] for name in ("preparation", "trained_on") if name in study.facts}
+        for_use = {
+            name: study.facts[name] for name in ("preparation", "trained_on", "init_from") if name in study.facts
+        }
         update_study(study.directory, code=study.code, left_out=study.facts["left_out"], **for_use)
 
 
