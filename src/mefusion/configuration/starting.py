@@ -59,11 +59,9 @@ def read_origin(
         if frozen:
             raise MefusionError(f"model.freeze={[*frozen]} would freeze random weights: give model.init_from too")
         return Origin()
-    network = _make(settings, tasks, len(classes))
+    network, model = _make(settings, tasks, len(classes)), settings.model.name
     if hasattr(network, "fit"):
-        raise MefusionError(
-            f"model.init_from={given}: model={settings.model.name} is fitted at once, and starts from nothing"
-        )
+        raise MefusionError(f"model.init_from={given}: model={model} is fitted at once, and starts from nothing")
     held = {id(weight) for part in frozen_parts(network, frozen) for weight in part.parameters()}
     path = SHIPPED if given == SHIPPED.name else Path(given)
     bundle = _read_bundle(path, settings) if path.is_dir() else None
@@ -72,16 +70,12 @@ def read_origin(
     _require_unseen(path, seen, tested)
     heads = _heads(settings, tasks, len(classes), weights, same_classes=not bundle or bundle.classes == tuple(classes))
     own = network.state_dict()
-    if differing := [
-        name
-        for name, tensor in own.items()
-        if name not in heads and (name not in weights or weights[name].shape != tensor.shape)
-    ]:
+    kept = [name for name in own if name not in heads]
+    if differing := [name for name in kept if name not in weights or weights[name].shape != own[name].shape]:
         raise MefusionError(
-            f"model.init_from={given} has the weights of another network than model={settings.model.name}: "
-            f"{some(differing)} differ"
+            f"model.init_from={given} has the weights of another network than model={model}: {some(differing)} differ"
         )
-    start = Start({name: weights[name] for name in own if name not in heads}, frozen)
+    start = Start({name: weights[name] for name in kept}, frozen)
     _require_training(network, held, heads, frozen)
     digest = _digest(weights)
     facts = {
