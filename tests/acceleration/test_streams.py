@@ -63,6 +63,18 @@ def test_action_units_are_those_of_the_three_streams():
     assert plain(images).action_units.shape == (4, 12)
 
 
+@pytest.mark.parametrize("frozen", [[0], [1], [0, 1, 2]])
+def test_frozen_streams_stay_as_they_are_in_training(frozen):
+    plain, joined = (network.train() for network in pair())
+    for network in (plain, joined):
+        for number in frozen:
+            network.streams[number].eval()
+    images = torch.randn(5, 3, 28, 28)
+    torch.testing.assert_close(joined(images).logits, plain(images).logits, atol=1e-6, rtol=1e-5)
+    for name, buffer in plain.named_buffers():
+        torch.testing.assert_close(joined.get_buffer(name), buffer, atol=1e-6, rtol=1e-5, msg=name)
+
+
 def test_weights_of_either_fit_the_other():
     plain, joined = pair()
     images = torch.randn(6, 3, 28, 28)

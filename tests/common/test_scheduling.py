@@ -134,7 +134,7 @@ def test_a_failed_fold_does_not_stop_the_others():
     only = job(0, "a", "bad", "b")
     _, kept = run([only], places_for(1, []))
     assert (only.failed, len(only.laps), only.code) == ({"bad": "bad"}, 2, 0)
-    assert len(kept["bad"]) == 1  # what was printed in this fold
+    assert kept == {}  # a process that goes on writes the log of its fold itself
 
 
 @POSIX
@@ -151,6 +151,22 @@ def test_a_fold_whose_process_is_always_killed_fails_alone():
     scheduler.stop()
     assert [*only.failed] == ["killed"]
     assert len(only.laps) == 2
+
+
+def test_an_error_at_a_place_is_told_and_not_waited_for():
+    def full(job, fold, lines):
+        raise OSError("the disk is full")
+
+    one = job(0, "killed-a", "b", attempts=1)
+    scheduler = Scheduler([one], [{}], lambda job, event: None, full)
+    scheduler.start()
+    try:
+        with pytest.raises(OSError, match="the disk is full"):
+            scheduler.wait()
+        with pytest.raises(OSError, match="the disk is full"):
+            scheduler.take(one)
+    finally:
+        scheduler.stop()
 
 
 def test_this_process_can_take_folds_too():
@@ -216,6 +232,8 @@ def test_an_event_may_follow_text_without_an_end():
     line = "".join(["50% ", "\x1e", '{"kind": "step", "fold": "a", "share": 0.5}', "\n"])
     assert read_events(line) == [Event("line", text="50% "), Event("step", fold="a", share=0.5)]
     assert read_events("text\n") == [Event("line", text="text")]
+    warned = line.rstrip("\n") + "a warning\n"
+    assert read_events(warned)[1:] == [Event("step", fold="a", share=0.5), Event("line", text="a warning")]
     assert read_events("\n") == [Event("line")]
 
 

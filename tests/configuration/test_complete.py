@@ -1,6 +1,7 @@
 """A complete study says so at once, and only where nothing that it depends on has changed."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -90,6 +91,21 @@ def test_other_settings_code_packages_or_clips_are_looked_at(study, monkeypatch,
         assert note_of(folder, arguments, monkeypatch) is None
     finally:
         index.write_bytes(whole)
+    assert note_of(folder, arguments, monkeypatch)
+
+
+def test_a_missing_or_damaged_clip_is_looked_at(study, monkeypatch):
+    folder, arguments, _ = study
+    clip = min(folder.glob("cache/synthetic/*/**/*.safetensors"))
+    whole, times = clip.read_bytes(), (clip.stat().st_atime_ns, clip.stat().st_mtime_ns)
+    try:
+        clip.write_bytes(whole[:-1])
+        assert note_of(folder, arguments, monkeypatch) is None
+        clip.unlink()
+        assert note_of(folder, arguments, monkeypatch) is None
+    finally:
+        clip.write_bytes(whole)
+        os.utime(clip, ns=times)
     assert note_of(folder, arguments, monkeypatch)
 
 

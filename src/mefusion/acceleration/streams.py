@@ -21,6 +21,8 @@ class JoinedSTSTNet(STSTNet):
         """See `STSTNet.forward`."""
         if images.device.type != "cpu" or torch.compiler.is_exporting() or torch.is_autocast_enabled("cpu"):
             return super().forward(images)
+        if any(part.training != self.training for part in self.streams.modules()):  # some are frozen
+            return super().forward(images)
         check_images(images, self.image_size)
         convs, _, norms, _, dropouts = zip(*self.streams, strict=True)
         weight, bias = (torch.cat([getattr(conv, name) for conv in convs]) for name in ("weight", "bias"))

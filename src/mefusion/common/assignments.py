@@ -51,14 +51,18 @@ def is_worker() -> bool:
 
 def tell(event: Event) -> None:
     """Tell the process that started this one."""
-    print(f"{_MARK}{json.dumps(asdict(event))}", flush=True)
+    sys.stdout.write(f"{_MARK}{json.dumps(asdict(event))}\n")  # at once, so that no other thread prints in between
+    sys.stdout.flush()
 
 
 def read_events(line: str) -> list[Event]:
-    """What a line of the output of a process says; text may stand before an event where a line was not ended."""
-    text, mark, event = line.partition(_MARK)
+    """What a line of a process's output says; text may stand before an event, where a line was not ended, or after."""
+    text, mark, rest = line.partition(_MARK)
     printed = [Event("line", text=text.rstrip("\n"))] if text or not mark else []
-    return [*printed, Event(**json.loads(event))] if mark else printed
+    if not mark:
+        return printed
+    event, end = json.JSONDecoder().raw_decode(rest)
+    return [*printed, Event(**event), *(read_events(rest[end:]) if rest[end:].strip() else [])]
 
 
 def assigned_folds() -> Iterator[str]:

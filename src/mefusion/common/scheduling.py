@@ -36,9 +36,9 @@ class Scheduler:
     Args:
         jobs: in the order in which they are begun.
         places: an environment for each process that runs at the same time.
-        tell: is called with a job and what one of its processes told, from several threads; and with the lines that
-            a process printed in a fold that it did not end well.
-        log: is called with a job, a fold and these lines.
+        tell: is called with a job and what one of its processes told, from several threads.
+        log: is called with a job, a fold in which its process ended, and the lines that it had printed there. A process
+            that goes on after a failed fold writes the fold's log itself.
     """
 
     def __init__(
@@ -52,6 +52,7 @@ class Scheduler:
         self.changed = threading.Condition()
         self._processes: set[subprocess.Popen[str]] = set()
         self._stopped = False
+        self._error: BaseException | None = None
         self._pool: ThreadPoolExecutor | None = None
         self._filled: list[Future[None]] = []
 
@@ -84,9 +85,15 @@ class Scheduler:
                 _end_group(process)
 
     def take(self, job: Job) -> str | None:
-        """The next fold for this process, which works at a job too; None once all folds of the job are over."""
+        """The next fold for this process, which works at a job too; None once all folds of the job are over.
+
+        Raises:
+            Exception: the processes can no longer be followed, for example since the disk is full.
+        """
         with self.changed:
             while True:
+                if self._error is not None:
+                    raise self._error
                 fold = job.take()
                 if fold is not None or not job.running:
                     return fold
@@ -103,8 +110,14 @@ class Scheduler:
 
     def _fill(self, place: Mapping[str, str]) -> None:
         """Run one process after the other at a place, as long as there are some to run."""
-        while (job := self._next_job()) is not None:
-            self._run(job, place)
+        try:
+            while (job := self._next_job()) is not None:
+                self._run(job, place)
+        except BaseException as error:
+            with self.changed:  # nobody would wait for the fold of this place's process
+                self._error, self._stopped = error, True
+                self.changed.notify_all()
+            raise
 
     def _next_job(self) -> Job | None:
         with self.changed:
@@ -148,8 +161,6 @@ class Scheduler:
         """Note what a process told, and give it a fold if it needs one."""
         if event.kind == "line":
             talk.lines.append(event.text)
-        if event.failed:
-            self._log(job, event.fold, talk.lines)
         with self.changed:
             if event.kind == "ready":
                 job.starting.discard(talk.process.pid)

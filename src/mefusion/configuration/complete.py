@@ -2,9 +2,9 @@
 
 A study's name follows from its settings, its clips and its code, and to find it takes seconds of imports. A note holds
 under a key: the digest of all that the answer was made from, which is the resolved configuration, the source code of
-mefusion and of its plugins, the versions of packages, and the prepared clips' index. It names the files of the result
-with their checksums. If anything is different, or is not certain, there is no note, and the study is looked at as
-usual.
+mefusion and of its plugins, the versions of packages, the prepared clips' index, and the size and time of their files.
+It names the files of the result with their checksums. If anything is different, or is not certain, there is no note,
+and the study is looked at as usual.
 """
 
 import hashlib
@@ -148,4 +148,6 @@ def _digests_of_code() -> list[str]:
 def _digests_of_clips(preparation: Preparation) -> list[str]:
     names = ("index.parquet", "source.txt", "failures.csv")
     files = [preparation.cache / name for name in names]
-    return [f"{path.name} {sha256(path) if path.is_file() else ''}" for path in files]
+    clips = [(path, path.stat()) for path in sorted(preparation.cache.rglob("*.safetensors"))]
+    digests = [f"{path.name} {sha256(path) if path.is_file() else ''}" for path in files]
+    return [*digests, *(f"{path} {found.st_size} {found.st_mtime_ns}" for path, found in clips)]

@@ -64,8 +64,9 @@ class UncutWindows(Dataset[Cuts]):
 
 
 def fit_on_gpu(store: ClipStore) -> bool:
-    """Whether the clips take less than `SHARE` of the GPU's memory."""
-    return store.nbytes < SHARE * torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory
+    """Whether the clips take less than `SHARE` of what is free of the GPU's memory, which processes may share."""
+    free, _ = torch.cuda.mem_get_info()
+    return store.nbytes < SHARE * free
 
 
 class ResidentClips:
