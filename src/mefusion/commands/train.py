@@ -263,6 +263,7 @@ def main() -> None:
         sys.argv[1:] = [argument for argument in sys.argv[1:] if argument != ESTIMATE]
         if {"-m", "--multirun"} & {*sys.argv}:
             sys.exit(f"{PROGRAM}: {ESTIMATE} measures one study: give it without -m, with the values of one job")
+    os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")  # as nvidia-smi counts, which tells processes their GPUs
     with stoppable(PROGRAM, KEPT):
         end_with_named_parent()
         from mefusion.configuration.cli import run
