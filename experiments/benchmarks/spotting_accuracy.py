@@ -13,7 +13,7 @@ and events are others. Each recording is rendered, and its faces are followed, o
 import argparse
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -25,6 +25,7 @@ from mefusion.faces.detectors import make_backend
 from mefusion.faces.identity import People
 from mefusion.faces.tracking import Face, FaceTracker
 from mefusion.spotting.apex_score import PairCurve
+from mefusion.spotting.curves import Begin
 from mefusion.spotting.measuring import DisplacementCurve, measure
 from mefusion.spotting.recording import events_of, expressions_of
 from mefusion.spotting.settings import Method, SpottingSettings, Thresholds
@@ -77,10 +78,6 @@ class Both:
         self.displacement.add(frame, face)
         self.pairs.add(frame, face)
 
-    def pieces(self, rate: float) -> Sequence[tuple[int, np.ndarray]]:
-        """Of no use: each method takes its own."""
-        raise NotImplementedError
-
 
 def frames_of(recording: Recording) -> Iterator[Frame]:
     """The rendered frames, as a video gives them."""
@@ -94,7 +91,7 @@ def spot_rendered(recording: Recording, name: str) -> dict[str, pd.DataFrame]:
     backend = make_backend("dlib")
     assert backend is not None
     rate = SpottingSettings().rate
-    segment = measure(frames_of(recording), FaceTracker(backend, People()), rate=rate, begin=Both.begun)
+    segment = measure(frames_of(recording), FaceTracker(backend, People()), rate=rate, begin=cast(Begin, Both.begun))
     both: list[Any] = segment.curves
     found = {}
     for method, settings in METHODS.items():

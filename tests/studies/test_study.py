@@ -20,7 +20,7 @@ from mefusion.commands.train import main
 from mefusion.common.files import try_lock
 from mefusion.configuration import composition
 from mefusion.evaluation.predictions import load_predictions
-from mefusion.studies.study import Clock, prediction_table
+from mefusion.studies.study import prediction_table
 from mefusion.training.module import MERModule, Prediction
 
 NETWORK = ("model.network.image_size=64", "model.network.width=0.0625", "model.training.max_epochs=3")
@@ -338,12 +338,6 @@ def test_shards_are_the_folds_and_seeds_of_one_study(run, tmp_path, capsys):
         )  # fmt: skip
         assert re.findall(r"fold \d/\d (\S+): ", capsys.readouterr().out) == expected
     assert len(list(study.glob("folds/*/seed*/DONE"))) == 3
-
-
-def test_the_time_that_is_left_is_told_where_it_is_long():
-    clock = Clock(laps=[100.0])
-    assert re.fullmatch(r"0 s, about 4 min left", clock.lap(5))  # of (100 + 0) / 2 s each
-    assert clock.lap(1) == "0 s"
 
 
 @pytest.fixture

@@ -15,8 +15,6 @@ from mefusion.common.quiet import quiet_lightning
 from mefusion.common.stopping import end_with_named_parent, stoppable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from omegaconf import DictConfig
 
     from mefusion.configuration.composition import Experiment
@@ -66,7 +64,7 @@ def train(config: "DictConfig") -> float | None:
     say("\n".join(lines))
     run_folds = serve if is_worker() else run_here
     with processes.report_errors_once():
-        scores = run_folds(experiment, clips, study, chosen, say)
+        scores = run_folds(experiment, clips, study, chosen)
     if not (first and scores):
         return None
     result = finish(experiment, study, done_before=before)
@@ -102,9 +100,7 @@ def result_files(study: "Study") -> list[str]:
     return ["config.yaml", "study.json", "summary.json", "predictions.parquet", *map(str, files)]
 
 
-def run_here(
-    experiment: "Experiment", clips: "ClipStore", study: "Study", runs: "list[Run]", say: "Callable[[str], None]"
-) -> bool:
+def run_here(experiment: "Experiment", clips: "ClipStore", study: "Study", runs: "list[Run]") -> bool:
     """Run the folds in this process, and in further ones where this is faster; show how far they are.
 
     Returns:
@@ -122,15 +118,13 @@ def run_here(
         progress = FoldProgress(display.show)
         build = make_builder(experiment, clips, study, [progress])
         if sharing is None:
-            run_study(study, runs, clips, build, say, lambda run: progress.begin(run.name))
+            run_study(study, runs, clips, build, display.show, progress.begin)
         else:
             share_folds(study, runs, clips, build, progress, sharing, lambda job, event: display.show(event))
     return True
 
 
-def serve(
-    experiment: "Experiment", clips: "ClipStore", study: "Study", runs: "list[Run]", say: "Callable[[str], None]"
-) -> bool:
+def serve(experiment: "Experiment", clips: "ClipStore", study: "Study", runs: "list[Run]") -> bool:
     """Run the folds that the process which started this one names.
 
     Returns:

@@ -20,11 +20,12 @@ class FoldDisplay:
         folds: names of the folds, in the order of their numbers.
         left: how many of them are to be run.
         bar: where it is drawn; None prints results only.
+        silent: print nothing, since another process of the same training does.
     """
 
-    def __init__(self, folds: Sequence[str], left: int, bar: Progress | None):
+    def __init__(self, folds: Sequence[str], left: int, bar: Progress | None, *, silent: bool = False):
         self._numbers = {name: f"fold {number}/{len(folds)}" for number, name in enumerate(folds, 1)}
-        self._bar, self._left = bar, left
+        self._bar, self._left, self._silent = bar, left, silent
         self._rows: dict[str, TaskID] = {}
         self._begun: dict[str, float] = {}
         self._laps: list[float] = []
@@ -34,6 +35,8 @@ class FoldDisplay:
 
     def show(self, event: Event) -> None:
         """Show what is told of a fold."""
+        if self._silent:
+            return
         with self._lock:
             if event.kind == "step":
                 self._begun.setdefault(event.fold, time.monotonic())
@@ -90,7 +93,7 @@ def folds_shown(folds: Sequence[str], left: int, console: Console | None = None)
     """
     console = console or Console()
     if rank() > 0 or not console.is_terminal:
-        yield FoldDisplay(folds, left, None)
+        yield FoldDisplay(folds, left, None, silent=rank() > 0)
         return
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), _Rest())
     with Progress(*columns, console=console, transient=True) as bar:

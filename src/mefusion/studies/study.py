@@ -1,7 +1,6 @@
 """A study: one configuration run over all its folds and seeds; the result of each run is kept."""
 
 import json
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -13,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from mefusion.clips.table import KEY
+from mefusion.common.assignments import Event
 from mefusion.common.distributed import broadcast, rank
 from mefusion.common.errors import MefusionError
 from mefusion.common.files import remove_leftovers, try_lock, write_table, write_text
@@ -115,8 +115,8 @@ def run_study(
     runs: Sequence[Run],
     clips: ClipStore,
     build: Builder,
-    say: Callable[[str], None],
-    begin: Callable[[Run], None] = lambda run: None,
+    told: Callable[[Event], None],
+    begin: Callable[[str], None] = lambda fold: None,
 ) -> None:
     """Train and predict every fold that is not done yet and that no other process is working on.
 
@@ -125,16 +125,15 @@ def run_study(
         runs: the runs of the study that this process does.
         clips: all clips of the study.
         build: makes the data, module and trainer of a fold.
-        say: is called with one line of text for each fold.
-        begin: is called with each run before it begins.
+        told: is called with what is told of each fold: that it begins, and how it has ended.
+        begin: is called with the name of each fold before it begins.
     """
     begin_study(study)
-    clock = Clock()
-    for number, run in enumerate(runs, 1):
-        begin(run)
+    for run in runs:
+        begin(run.name)
+        told(Event("step", fold=run.name, text="begins"))
         outcome, ran = run_if_free(study, run, clips, build)
-        time = f", {clock.lap(len(runs) - number)}" if ran else ""
-        say(f"fold {number}/{len(runs)} {run.name}: {outcome}{time}")
+        told(Event("ended", fold=run.name, text=outcome, share=float(ran)))
 
 
 def begin_study(study: Study) -> None:
@@ -174,22 +173,6 @@ def _claim_fold(study: Study, run: Run) -> Iterator[str | None]:
         return
     with try_lock(run.folder) as mine:
         yield broadcast("done before" if study.is_done(run) else None if mine else "another process is working on it")
-
-
-@dataclass
-class Clock:
-    """Measures how long folds take, and estimates the time left."""
-
-    laps: list[float] = field(default_factory=list)
-    start: float = field(default_factory=time.perf_counter)
-
-    def lap(self, left: int) -> str:
-        """End a fold, with `left` folds still to run; returns a text with its time and the time left."""
-        now = time.perf_counter()
-        self.laps.append(now - self.start)
-        self.start = now
-        rest = left * sum(self.laps) / len(self.laps)
-        return f"{self.laps[-1]:.0f} s" + (f", about {rest / 60:.0f} min left" if rest > 90 else "")
 
 
 def run_fold(study: Study, run: Run, clips: ClipStore, build: Builder) -> pd.DataFrame | None:
