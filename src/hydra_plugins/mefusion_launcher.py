@@ -7,7 +7,6 @@ of them share the folds of a job, see `mefusion.common.scheduling`.
 
 import json
 import math
-import os
 import sys
 import threading
 from collections.abc import Sequence
@@ -24,7 +23,7 @@ from omegaconf import DictConfig, OmegaConf
 from mefusion.common.assignments import WORKER_VARIABLE, Event
 from mefusion.common.errors import MefusionError
 from mefusion.common.jobs import Job
-from mefusion.common.machine import cores, places_for, visible_gpus
+from mefusion.common.machine import cores, places_for, share_of_threads, visible_gpus
 from mefusion.common.scheduling import Scheduler, state_of_exit
 
 RESULT_VARIABLE = "MEFUSION_RESULT_FILE"  # environment variable with the file to which a job writes its result
@@ -110,9 +109,8 @@ class ProcessLauncher(Launcher):
         gpus = visible_gpus() if OmegaConf.select(self.config, "trainer.accelerator") != "cpu" else []
         shared = OmegaConf.select(self.config, "processes_per_gpu") or 1
         at_once = self.n_jobs or OmegaConf.select(self.config, "processes") or len(gpus) * shared or cores()
-        environment = {}
-        if "OMP_NUM_THREADS" not in os.environ:  # the processes of a job share its threads
-            environment["OMP_NUM_THREADS"] = str(max(1, cores() // min(at_once, len(job_overrides))))
+        environment = share_of_threads(min(at_once, len(job_overrides)))
+        if environment:  # which the processes of a job share
             environment[WORKER_VARIABLE] = str(math.ceil(at_once / len(job_overrides)))
         jobs = []
         for number, overrides in enumerate(job_overrides, first):

@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 
 from hydra_plugins import mefusion_launcher
 from hydra_plugins.mefusion_launcher import ProcessLauncher, visible_gpus
+from mefusion.common import machine
 from mefusion.common.errors import MefusionError
 from mefusion.studies.results import score
 
@@ -121,7 +122,8 @@ def test_no_jobs_at_once_is_refused(launch):
 
 
 def test_jobs_share_the_cores(launch, tmp_path, monkeypatch):
-    monkeypatch.setattr(mefusion_launcher, "cores", lambda: 8)
+    for module in (machine, mefusion_launcher):
+        monkeypatch.setattr(module, "cores", lambda: 8)
     launch("a=1", "b=1")
     assert "threads: 4" in log(tmp_path, 0)
     launch("a=1", n_jobs=3)
@@ -149,7 +151,8 @@ def test_gpus_are_handed_out_one_a_job(launch, tmp_path, monkeypatch):
 
 def test_jobs_on_the_cpu_get_no_gpu(launch, tmp_path, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
-    monkeypatch.setattr(mefusion_launcher, "cores", lambda: 4)
+    for module in (machine, mefusion_launcher):
+        monkeypatch.setattr(module, "cores", lambda: 4)
     launch("a=1", "b=1", "c=1", accelerator="cpu")
     assert devices(tmp_path, 3) == ["0,1"] * 3
     assert "threads: 1\n" in log(tmp_path, 0)  # three at once

@@ -8,6 +8,9 @@ import subprocess
 from contextlib import suppress
 from pathlib import Path
 
+THREADS = "OMP_NUM_THREADS"
+"""Environment variable with the number of threads that a process computes with."""
+
 _CGROUPS = Path("/sys/fs/cgroup")
 
 
@@ -21,6 +24,11 @@ def cores() -> int:
             quota, period = map(int, (folder / "cpu.max").read_text().split())
             counts.append(math.ceil(quota / period))
     return max(min(counts), 1)
+
+
+def share_of_threads(processes: int) -> dict[str, str]:
+    """Environment that gives each of so many processes its share of the cores; empty where the user has set threads."""
+    return {} if THREADS in os.environ else {THREADS: str(max(1, cores() // processes))}
 
 
 def free_memory() -> int | None:

@@ -6,7 +6,7 @@ study = plan_study(experiment, clips)      name, folds and seeds
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -25,13 +25,13 @@ from mefusion.configuration.cli import configuration_folder
 from mefusion.configuration.objects import check_target, make, modules_of_targets
 from mefusion.configuration.preparing import Preparation, plan_preparation, require_folder_name, typed_settings
 from mefusion.configuration.schema import ProtocolOptions, TrainSettings
-from mefusion.configuration.starting import read_origin
+from mefusion.configuration.starting import Origin, read_origin
 from mefusion.configuration.targets import clip_targets
 from mefusion.configuration.using import facts_for_use
 from mefusion.datasets.labels import classes_of_clips, label_clips
 from mefusion.datasets.reading.counts import differences
 from mefusion.datasets.reading.source import Source
-from mefusion.evaluation.folds import make_folds
+from mefusion.evaluation.folds import Fold, make_folds
 from mefusion.evaluation.predictions import sample_list_hash
 from mefusion.faces.detectors import backend_version
 from mefusion.preparation.checking import require_prepared
@@ -208,7 +208,7 @@ def require_official_clips(labelled: pd.DataFrame, source: Source, scheme: str, 
 def plan_study(experiment: Experiment, clips: ClipStore) -> Study:
     """Name a study by its content, split its subjects, and collect the facts that are stored with its result."""
     settings, protocol = experiment.settings, experiment.settings.protocol
-    source, labels, backend = experiment.preparation.source, settings.labels, experiment.preparation.settings.backend
+    source = experiment.preparation.source
     options = {field.name: getattr(protocol, field.name) for field in fields(ProtocolOptions)}
     folds = make_folds(protocol.name, clips.index, **options)
     if settings.rule == Rule.oracle and not any(fold.test for fold in folds):
@@ -218,33 +218,66 @@ def plan_study(experiment: Experiment, clips: ClipStore) -> Study:
         )
     tested = clips.index[clips.index["subject"].isin({subject for fold in folds for subject in fold.test})]
     origin = read_origin(settings, experiment.tasks, clips.classes, tested)
+    content = _content(experiment, clips, origin)
+    digest = _digest(experiment, clips, content)
+    return Study(
+        directory=Path(settings.output_dir)
+        / folder_name(f"{settings.model.name}-{source.name}-{settings.labels.name}-{digest}"),
+        config=experiment.yaml,
+        facts={"config_hash": digest, **_facts(experiment, clips, content, folds, tested, origin)},
+        folds=folds,
+        seeds=tuple(settings.seeds),
+        rule=settings.rule,
+        validation=protocol.validation,
+        keep_weights=settings.keep_weights,
+        start=origin.start,
+    )
+
+
+def _content(experiment: Experiment, clips: ClipStore, origin: Origin) -> dict[str, Any]:
+    """The settings that change a study's results."""
     model = {**experiment.plain["model"], "init_from": origin.digest}
-    content = study_content(
+    return study_content(
         {**experiment.plain, "model": model},
-        backend=backend,
+        backend=experiment.preparation.settings.backend,
         tasks=_task_settings(experiment),
         datasets=set(clips.index["dataset"]),
     )
+
+
+def _digest(experiment: Experiment, clips: ClipStore, content: dict[str, Any]) -> str:
+    """The digest of a study's settings and clips, which names it."""
     coding = ["action_units"] if UNIT_TASK in experiment.tasks else []
-    digest = study_hash(
+    return study_hash(
         content,
         samples=sample_list_hash(clips.index),
         # What a clip shows, where its apex is and a coding that is learned count; the folder of its file does not.
         contents=sorted(clips.index[[*KEY, "content", "apex_place", *coding]].astype(str).agg("\t".join, axis=1)),
         preparation=PREPARATION,
-        faces=backend_version(backend),
+        faces=backend_version(experiment.preparation.settings.backend),
     )
+
+
+def _facts(
+    experiment: Experiment,
+    clips: ClipStore,
+    content: Mapping[str, Any],
+    folds: Sequence[Fold],
+    tested: pd.DataFrame,
+    origin: Origin,
+) -> dict[str, Any]:
+    """What is stored with a study's result, in `study.json`."""
+    settings, labels, source = experiment.settings, experiment.settings.labels, experiment.preparation.source
     named = [content["model"]["network"], content.get("callbacks")]
     named += [experiment.plain["tasks"][name] for name in experiment.tasks]
     facts = {
-        "config_hash": digest,
         "model": settings.model.name,
         "data": source.name,
         "labels": labels.name,
         "tasks": {name: task.weight for name, task in experiment.tasks.items()},
         "measures": {name: task.report.to_plain() for name, task in experiment.tasks.items() if task.report.measures},
         "classes": list(clips.classes),
-        "protocol": protocol.name,
+        "protocol": settings.protocol.name,
         "folds": [fold.name for fold in folds],
         "clips": len(tested),  # the result covers these clips
         "sample_list_hash": sample_list_hash(tested),
@@ -262,18 +295,7 @@ def plan_study(experiment: Experiment, clips: ClipStore) -> Study:
         facts["init_from"] = origin.facts
     if not tested.size or settings.keep_weights:
         facts |= facts_for_use(experiment.preparation, clips.index)
-    return Study(
-        directory=Path(settings.output_dir)
-        / folder_name(f"{settings.model.name}-{source.name}-{labels.name}-{digest}"),
-        config=experiment.yaml,
-        facts=facts,
-        folds=folds,
-        seeds=tuple(settings.seeds),
-        rule=settings.rule,
-        validation=protocol.validation,
-        keep_weights=settings.keep_weights,
-        start=origin.start,
-    )
+    return facts
 
 
 def left_out_facts(experiment: Experiment, labelled: pd.DataFrame) -> dict[str, Any]:

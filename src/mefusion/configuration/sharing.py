@@ -9,11 +9,9 @@ from hydra_plugins.mefusion_launcher import train_command
 from mefusion.common import distributed
 from mefusion.common.assignments import WORKER_VARIABLE
 from mefusion.common.errors import MefusionError
-from mefusion.common.machine import cores, free_memory, places_for, visible_gpus
+from mefusion.common.machine import THREADS, cores, free_memory, places_for, share_of_threads, visible_gpus
 from mefusion.configuration.schema import TrainSettings
 from mefusion.studies.sharing import Sharing
-
-THREADS = "OMP_NUM_THREADS"
 
 
 def plan_sharing(settings: TrainSettings, *, folds: int) -> Sharing | None:
@@ -38,10 +36,8 @@ def plan_sharing(settings: TrainSettings, *, folds: int) -> Sharing | None:
     if count <= 1:
         return None
     hydra = HydraConfig.get()
-    threads = {}
-    if THREADS not in os.environ:
-        torch.set_num_threads(max(1, cores() // count))
-        threads = {THREADS: str(max(1, cores() // count))}
+    if threads := share_of_threads(count):
+        torch.set_num_threads(int(threads[THREADS]))
     return Sharing(
         command=train_command(hydra, [*_search_path(hydra.overrides.hydra), *hydra.overrides.task]),
         places=[threads | place for place in places_for(count, gpus)[1:]],  # this process has the first
