@@ -236,12 +236,12 @@ def plan_study(experiment: Experiment, clips: ClipStore) -> Study:
 
 def _content(experiment: Experiment, clips: ClipStore, origin: Origin) -> dict[str, Any]:
     """The settings that change a study's results."""
-    model = {**experiment.plain["model"], "init_from": origin.digest}
     return study_content(
-        {**experiment.plain, "model": model},
+        experiment.plain,
         backend=experiment.preparation.settings.backend,
         tasks=_task_settings(experiment),
         datasets=set(clips.index["dataset"]),
+        init_from=origin.digest,
     )
 
 

@@ -106,8 +106,8 @@ def differing_settings(
 def _content(config: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, Any]:
     tasks = {name: {**config["tasks"][name], "weight": weight} for name, weight in facts["tasks"].items()}
     backend, datasets = config["faces"]["backend"], [*config["labels"]["datasets"]]
-    model = {**config["model"], "init_from": (facts.get("init_from") or {}).get("digest")}
-    content = study_content({**config, "model": model}, backend=backend, tasks=tasks, datasets=datasets)
+    digest = (facts.get("init_from") or {}).get("digest")
+    content = study_content(config, backend=backend, tasks=tasks, datasets=datasets, init_from=digest)
     protocol = content.pop("protocol")
     del content["seeds"]
     return content | {"protocol": {"validation": protocol.get("validation")}}

@@ -83,7 +83,12 @@ _OLD_MAJORITY = "mefusion.models.baselines.module.MajorityModule"
 
 
 def study_content(
-    settings: Mapping[str, Any], *, backend: str, tasks: Mapping[str, Any], datasets: Collection[str]
+    settings: Mapping[str, Any],
+    *,
+    backend: str,
+    tasks: Mapping[str, Any],
+    datasets: Collection[str],
+    init_from: str | None = None,
 ) -> dict[str, Any]:
     """The settings of a study that decide its results.
 
@@ -92,6 +97,7 @@ def study_content(
         backend: the face backend that is used, also if no setting names it.
         tasks: the tasks that are on, each with its weight, or with all its settings if it has more than a weight.
         datasets: the datasets of the clips; a scheme's labels for other datasets do not count.
+        init_from: digest of the weights that the networks start from, which counts in place of where they lie.
     """
     content = copy.deepcopy(dict(settings))
     for key in SETTINGS_WITHOUT_EFFECT:
@@ -115,6 +121,7 @@ def study_content(
     for name in ("imbalance", "imbalance_tau"):  # those of the study count
         model.pop(name, None)
     model["module"] = _old_module(model)
+    model["init_from"] = init_from
     for key, value in ADDED.items():
         if value == _find(content, key):
             _remove(content, key)
