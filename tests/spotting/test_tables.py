@@ -3,9 +3,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from mefusion.evaluation.spotting import expressions_of
 from mefusion.spotting.measuring import Segment
 from mefusion.spotting.motion import OWNERS
-from mefusion.spotting.recording import EVENT_COLUMNS, events_of, expressions_of
+from mefusion.spotting.recording import EVENT_COLUMNS, events_of
 from mefusion.spotting.settings import SpottingSettings
 from mefusion.spotting.tables import BROWS, LOWER_LIP, PLACES, frame_rows, motions_of
 

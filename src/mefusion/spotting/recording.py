@@ -315,11 +315,6 @@ def events_of(
     return table.astype({name: "int64" for name in EVENT_COLUMNS if name.endswith("_frame")})
 
 
-def expressions_of(events: pd.DataFrame) -> pd.DataFrame:
-    """The events that count as expressions: those that are not a stretch of speech."""
-    return events[~events["speech"].astype(bool)]
-
-
 def _event(interval: Interval, frames: pd.DataFrame) -> dict[str, Any]:
     """An event's row, from the rows of its person."""
     times, numbers = frames["time"].to_numpy(), frames["frame"].to_numpy()
