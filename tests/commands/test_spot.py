@@ -1,6 +1,8 @@
 import json
 import subprocess
 import sys
+from contextlib import nullcontext
+from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -9,9 +11,13 @@ import pytest
 from fake_recordings import Event, write_recording
 from fake_videos import write_sound, write_video
 
+from mefusion.clips.stream import Stream
 from mefusion.commands.predict import main as predict
+from mefusion.commands.recording import process
 from mefusion.commands.spot import KEPT, split_arguments
 from mefusion.commands.spot import main as spot
+from mefusion.spotting.event_table import EVENT_COLUMNS
+from mefusion.spotting.settings import SpottingSettings
 
 EVENTS = [Event(1, 20, 25, 31, ("mouth_lower",), 4.0)]
 
@@ -72,6 +78,53 @@ def test_what_was_drawn_is_not_drawn_again(videos, tmp_path, capsys, monkeypatch
     assert drawn == []
     assert ran(spot, *line) == 0
     assert drawn == ["page.html", "overlay.mp4"]
+
+
+@pytest.fixture
+def named(videos, tmp_path, monkeypatch):
+    """Name the events of a recording by a network, None for none; the overlay says whose names it shows."""
+
+    def recognise(network, stream, spotted, say):
+        return spotted.events[[*EVENT_COLUMNS]].assign(prediction=network.described), []
+
+    monkeypatch.setattr("mefusion.inference.events.recognise_events", recognise)
+    monkeypatch.setattr(
+        "mefusion.report.recording.result.write_overlay",
+        lambda path, frames, table, events: path.write_text(events["prediction"][0]),
+    )
+    folder = tmp_path / "face"
+
+    def named(name, *, overlay=True):
+        network = SimpleNamespace(described=name, facts={"checksum": name}) if name else None
+        process(
+            Stream(videos / "face.mp4"), folder, SpottingSettings(), network,
+            command="", overlay=overlay, shown=lambda stage: nullcontext(lambda seconds: None),
+        )  # fmt: skip
+        return folder
+
+    return named
+
+
+def test_of_another_network_neither_names_nor_the_overlay_are_left(named):
+    assert (named("net_a") / "overlay.mp4").read_text() == "net_a"
+    assert not (named("net_b", overlay=False) / "overlay.mp4").exists()
+    assert (named("net_b") / "overlay.mp4").read_text() == "net_b"
+    folder = named(None, overlay=False)
+    assert [*pd.read_csv(folder / "events.csv")] == [*EVENT_COLUMNS]
+    assert "net_b" not in (folder / "page.html").read_text()
+
+
+def test_after_an_interruption_the_names_are_those_of_the_network_that_is_asked(named, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    named("net_a", overlay=False)
+    with monkeypatch.context() as patch:
+        patch.setattr("mefusion.report.recording.result.write_overlay", stop)
+        with pytest.raises(KeyboardInterrupt):
+            named("net_b")
+    events = pd.read_csv(named("net_a", overlay=False) / "events.csv")
+    assert events["prediction"].tolist() == ["net_a"]
 
 
 def test_a_recording_that_is_cut_off_is_used_as_far_as_it_goes_and_told(tmp_path, capsys):

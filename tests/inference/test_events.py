@@ -135,6 +135,14 @@ def test_events_of_a_recording_that_was_cut_since_are_told(drawn, spotted, predi
     assert found["prediction"].notna().tolist() == [True, False]
 
 
+def test_names_that_another_network_gave_are_left_out(drawn, spotted, predictor, quick_flow):
+    events = spotted.events.assign(prediction="joy", probability_joy=1.0, unit_12=0.9, bundle="other")
+    found, _ = recognise_events(predictor, Stream(drawn.video), replace(spotted, events=events))
+    again, _ = recognise_events(predictor, Stream(drawn.video), spotted)
+    pd.testing.assert_frame_equal(found, again)
+    assert not {"probability_joy", "unit_12"} & {*found}
+
+
 def test_a_recording_without_events_gets_the_columns(drawn, spotted, predictor):
     found, problems = recognise_events(predictor, Stream(drawn.video), replace(spotted, events=spotted.events[:0]))
     assert problems == []

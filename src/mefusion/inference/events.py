@@ -14,6 +14,7 @@ from mefusion.evaluation.predictions import PROBABILITY
 from mefusion.evaluation.units import unit_names
 from mefusion.inference.likeness import differences
 from mefusion.inference.predictor import Predictor
+from mefusion.spotting.event_table import EVENT_COLUMNS
 from mefusion.spotting.recording import Spotted
 from mefusion.spotting.tables import LANDMARKS
 
@@ -48,7 +49,7 @@ def recognise_events(
     Args:
         predictor: from `mefusion.load_bundle`.
         stream: the recording.
-        spotted: its events.
+        spotted: its events; names that another network gave them are left out.
         say: is called with the time of each frame that is read, s.
 
     Returns:
@@ -73,7 +74,7 @@ def recognise_events(
     probabilities = [*(PROBABILITY + name for name in predictor.classes), *unit_names(predictor.units)]
     columns = ["prediction", *probabilities, "bundle", "warnings"]
     found = pd.DataFrame([results.get(number, {}) for number in spotted.events["event"]], columns=columns)
-    return pd.concat([spotted.events.drop(columns=columns, errors="ignore"), found], axis=1), problems
+    return pd.concat([spotted.events[[*EVENT_COLUMNS]], found], axis=1), problems
 
 
 def require_faces(predictor: Predictor) -> None:
