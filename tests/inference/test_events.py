@@ -6,11 +6,11 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
-from fake_recordings import Event, write_recording
+from fake_recordings import Event, face, write_recording
 from trained import train_study
 
 import mefusion
-from mefusion.clips.stream import Stream
+from mefusion.clips.stream import Frame, Stream
 from mefusion.common.errors import MefusionError
 from mefusion.faces.detectors import make_backend
 from mefusion.inference import events as recognition
@@ -150,14 +150,35 @@ def test_a_recording_without_events_gets_the_columns(drawn, spotted, predictor):
     assert {"prediction", "bundle", "warnings", "probability_negative"} <= {*found.columns}
 
 
+@pytest.mark.parametrize("until", [120, 76], ids=["always", "until an apex"])
+def test_an_event_is_named_from_the_face_that_was_followed_though_another_is_larger(
+    drawn, spotted, predictor, quick_flow, until
+):
+    larger = cv2.resize(face()[0], None, fx=1.3, fy=1.3)
+
+    class Two(Stream):
+        def frames(self, **named):
+            for frame in super().frames(**named):
+                beside = larger if frame.number < until else np.full_like(larger, 128)
+                above = np.full((len(larger) - 240, 320, 3), 128, np.uint8)
+                picture = np.hstack([np.vstack([frame.image, above]), beside])
+                yield Frame(frame.number, frame.time, lambda form, picture=picture: picture)
+
+    found, problems = recognise_events(predictor, Two(drawn.video), spotted)
+    settings = {**spotted.settings, "face": "1"}  # whose landmarks are always those of its track
+    of_track, _ = recognise_events(predictor, Two(drawn.video), replace(spotted, settings=settings))
+    assert problems == []
+    pd.testing.assert_frame_equal(found, of_track)
+
+
 @pytest.fixture(scope="module")
-def face(drawn):
+def pictured(drawn):
     frame = next(Stream(drawn.video).frames()).image
     return frame, make_backend("dlib").landmarks([frame])
 
 
-def test_what_is_unlike_the_training_is_told(face, predictor):
-    frame, (landmarks,) = face
+def test_what_is_unlike_the_training_is_told(pictured, predictor):
+    frame, (landmarks,) = pictured
     fps = predictor.facts["data"]["fps"][0]
 
     def told(picture, points, rate=fps):

@@ -135,5 +135,5 @@ def _warnings(raw: RawClip, clip: PreparedClip, row: Mapping[str, object]) -> st
         return ""
     fps = row["fps"]
     rate = None if pd.isna(fps) else float(fps)  # type: ignore[arg-type]
-    picture = raw.frames[len(raw.frames) // 2]
-    return "; ".join(differences(_data, _inputs.preparation, picture, clip.landmarks, rate))
+    picture, points = raw.frames[len(raw.frames) // 2], clip.landmarks[len(clip.landmarks) // 2]
+    return "; ".join(differences(_data, _inputs.preparation, picture, points, rate))
