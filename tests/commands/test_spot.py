@@ -226,9 +226,30 @@ def test_a_wrong_setting_is_one_sentence(videos, capsys, arguments, sentence):
 def test_settings_and_files_are_told_apart(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a=b.mp4").touch()
-    paths, settings = split_arguments(["a=b.mp4", "spotting.rate=60", "talk.mp4"])
+    given = ["spotting.rate=60", "+spotting.rate=60", "++spotting.rate=60", "~spotting.rate=60"]
+    paths, settings = split_arguments(["a=b.mp4", *given, "talk.mp4"])
     assert [path.name for path in paths] == ["a=b.mp4", "talk.mp4"]
-    assert settings == ["spotting.rate=60"]
+    assert settings == given
+
+
+def test_the_folder_of_the_results_is_the_option_or_the_setting_and_is_no_expression(videos, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    asked = []
+    monkeypatch.setattr("mefusion.commands.spot.spot_one", lambda path, folder, *rest: asked.append(str(folder)) or [])
+    face = videos / "face.mp4"
+    lines = {
+        (): "outputs/spot",
+        ("output_dir=mine",): "mine",
+        ("--output", "1_000"): "1_000",
+        ("--output", "results (final)"): "results (final)",
+        ("output_dir=mine", "--output", "other"): "other",
+    }
+    for line in lines:
+        assert ran(spot, face, *line) == 0
+    assert asked == [f"{folder}/face" for folder in lines.values()]
+    asked.clear()
+    assert ran(predict, face) == ran(predict, face, "output_dir=mine") == 0
+    assert asked == ["outputs/predict/face", "mine/face"]
 
 
 def test_predict_needs_recordings_or_clips(tmp_path):
