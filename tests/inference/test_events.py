@@ -76,9 +76,9 @@ def test_an_event_is_recognised_as_the_clip_that_it_is(tiny, tmp_path, drawn, sp
     study = train_study(tmp_path, tiny, "protocol=all", *model)
     predictor = mefusion.load_bundle(export_study(study, to=tmp_path / "bundle"))
     found, problems = recognise_events(predictor, Stream(drawn.video), spotted)
-    clips, others = predict_clips(predictor, as_clips(drawn, spotted), workers=1)
-    assert problems == []
-    assert len(others) == sum(row.offset_frame - row.onset_frame + 1 < 8 for row in spotted.events.itertuples())
+    clips, unused, notes = predict_clips(predictor, as_clips(drawn, spotted), workers=1)
+    assert problems == unused == []
+    assert len(notes) == sum(row.offset_frame - row.onset_frame + 1 < 8 for row in spotted.events.itertuples())
     assert probabilities(found, predictor) == pytest.approx(probabilities(clips, predictor), abs=1e-6)
     units = [name for name in found.columns if name.startswith("unit_")]
     assert len(units) == len(predictor.units) == (12 if len(model) > 1 else 0)

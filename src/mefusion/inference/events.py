@@ -45,8 +45,8 @@ def recognise_events(
 ) -> tuple[pd.DataFrame, list[str]]:
     """Predict each event of a recording from its frames, prepared as `mefusion-prepare` prepares a clip.
 
-    If all events are of one track, the landmarks are found anew in the frames of each event, as for a clip. Those of the
-    track are used if there are several, and where another face than the track's is found.
+    If all events are of one track, the landmarks are found anew in the frames of each event, as for a clip. Those of
+    the track are used if there are several, and where another face than the track's is found.
 
     Args:
         predictor: from `mefusion.load_bundle`.
