@@ -217,7 +217,10 @@ def plan_study(experiment: Experiment, clips: ClipStore) -> Study:
             "give rule=last, rule=average or rule=inner_val"
         )
     tested = clips.index[clips.index["subject"].isin({subject for fold in folds for subject in fold.test})]
-    origin = read_origin(settings, experiment.tasks, clips.classes, tested)
+    # With rule=inner_val, the seed decides which of the training subjects are validated on.
+    training = {subject for fold in folds for subject in fold.train} if settings.rule == Rule.inner_val else ()
+    validated = clips.index[clips.index["subject"].isin(training)]
+    origin = read_origin(settings, experiment.tasks, clips.classes, tested=tested, validated=validated)
     content = _content(experiment, clips, origin)
     digest = _digest(experiment, clips, content)
     return Study(
