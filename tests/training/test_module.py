@@ -159,7 +159,7 @@ def test_every_model_is_built_and_takes_a_step(model):
         (["model=mol", "tasks=recognition"], {"recognition": 1}),
         (["model=mol", "tasks.flow.weight=3"], {"recognition": 1, "flow": 3, "landmarks": 0.1}),
         (["model=mol", "tasks.flow.weight=0"], {"recognition": 1, "landmarks": 0.1}),
-        (["model=fdp_released", "tasks.flow.weight=3"], {"recognition": 1, "dynamic_image": 100}),
+        (["model=fdp_released", "tasks.flow.weight=0"], {"recognition": 1, "dynamic_image": 100}),
     ],
 )
 def test_tasks_are_those_of_the_model_less_those_that_are_off(overrides, weights):
@@ -190,6 +190,9 @@ def test_weights_that_make_no_sense_are_named(override, sentence):
             "tasks.smile: model=mol_tiny has no such task, only recognition, f",
         ),
         ([f"+tasks.smile._target_={__name__}.Smile", "+tasks.smile.weight=2"], "give +model.task_weights.smile=1"),
+        (["tasks.action_units.weight=1"], "tasks.action_units: model=mol_tiny has no such task, only recognition, f"),
+        (["tasks=action_units"], "tasks.action_units: model=mol_tiny has no such task"),
+        (["model=fdp_released", "tasks.flow.weight=3"], "tasks.flow: model=fdp_released has no such task"),
     ],
 )
 def test_a_task_that_is_not_known_is_refused(overrides, sentence):
