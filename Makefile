@@ -34,7 +34,7 @@ sweep: setup ## the default sweep on synthetic data, with its report; a network 
 	$(BIN)/mefusion-prepare
 	$(BIN)/mefusion-train -m model=linear_flow,hoof_svm,flow_cnn,mol_tiny,fdp_tiny output_dir=outputs/sweep
 	$(BIN)/mefusion-report outputs/sweep
-	$(BIN)/mefusion-train model=mol_tiny protocol=all output_dir=outputs/all
+	$(BIN)/mefusion-train model=flow_cnn protocol=all output_dir=outputs/all
 	$(BIN)/python -m mefusion.synthetic.recordings outputs/talk.mp4
 
 smoke: setup ## two folds, one epoch, seconds

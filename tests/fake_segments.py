@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
+from mefusion.annotation.extraction.segments import Segment
 from mefusion.annotation.labelling.settings import ApiSettings, LabelSettings, VocabularySettings
-from mefusion.annotation.segments import Segment
 
 LABELS = {"neutral": "nothing", "surprise": "a start", "joy": "gladness", "anger": "wrath"}
 

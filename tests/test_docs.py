@@ -1,12 +1,18 @@
-"""The hook of the documentation site; `make docs` checks the links of all pages."""
+"""The hook of the documentation site, of which `make docs` checks the links; and commands of the first page."""
 
 import importlib.util
+import re
+import shlex
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from composed import experiment_of
+
+from mefusion.configuration.building import check_settings
 
 ROOT = Path(__file__).parent.parent
+TRAININGS = re.findall(r"(?m)(?:^|`)mefusion-train +([^`\n]+)", (ROOT / "README.md").read_text(encoding="utf-8"))
 
 
 @pytest.fixture
@@ -42,3 +48,10 @@ def test_links_become_those_of_the_site(on_page, name, text, expected):
 
 def test_without_an_address_files_of_the_repository_are_no_links(on_page):
     assert on_page("experiments.md", "[`search/`](search), git+URL") == "`search/`, git+URL"
+
+
+@pytest.mark.parametrize("command", [command for command in TRAININGS if not command.startswith("-m ")])
+def test_a_training_of_the_readme_has_settings_that_are_allowed(command, tmp_path):
+    pytest.importorskip("wandb")
+    overrides = [word.replace("DIR", str(tmp_path)) for word in shlex.split(command) if not word.startswith("--")]
+    check_settings(experiment_of(*overrides).settings)

@@ -21,11 +21,12 @@ import av
 import cv2
 import numpy as np
 
-from mefusion.annotation import clips, tracks, video
-from mefusion.annotation.export import export
-from mefusion.annotation.extraction import extract
-from mefusion.annotation.media import CutFinder, Sound
-from mefusion.annotation.settings import ExportSettings, ExtractSettings, IdentitySettings, SpeakerSettings
+from mefusion.annotation.export import clips
+from mefusion.annotation.export.export import export
+from mefusion.annotation.extraction import tracks, video
+from mefusion.annotation.extraction.extraction import extract
+from mefusion.annotation.extraction.media import CutFinder, Sound
+from mefusion.annotation.extraction.settings import ExportSettings, ExtractSettings, IdentitySettings, SpeakerSettings
 from mefusion.clips.stream import Stream
 from mefusion.faces.tracking import FaceTracker
 from mefusion.synthetic.recordings import Recording, RecordingSettings

@@ -65,7 +65,7 @@ def on_pictures(predictor: Predictor, seed: int) -> list[str]:
     assert isinstance(source, SyntheticSource)
     clips = source.table()
     folder = synthetic_folder(source.root, source.settings)
-    table, _ = predict_clips(predictor, folder / "manifest.csv")
+    table, _, _ = predict_clips(predictor, folder / "manifest.csv")
     return row(f"rendered pictures, `data=synthetic data.seed={seed}`", table, len(clips))
 
 

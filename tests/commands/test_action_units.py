@@ -106,7 +106,7 @@ def test_a_bundle_tells_units(bundle, study, tiny, tmp_path, quick_flow):
     for unit, scores in part["units"].items():
         assert f"| {unit} | {scores['present']} | 6 | {scores['f1']:.3f} |" in card
     assert re.search(r"Not in these clips, so nothing is known of them: [\d, ]+\.", card)
-    table, problems = predict_clips(predictor, manifest_of(tiny, tmp_path, count=1), workers=1)
+    table, problems, _ = predict_clips(predictor, manifest_of(tiny, tmp_path, count=1), workers=1)
     assert problems == []
     (row,) = pd.read_csv(tmp_path / "manifest.csv").to_dict("records")
     clip = predictor.prepare(tmp_path / row["path"], apex=row["apex"] - row["onset"])

@@ -9,7 +9,7 @@ import pytest
 from fake_conversations import monologue
 from fake_videos import write_video
 
-from mefusion.annotation.extraction import read_segments
+from mefusion.annotation.extraction.extraction import read_segments
 from mefusion.commands.annotate import main
 from mefusion.common.files import try_lock
 from mefusion.configuration.cli import configuration_folder

@@ -98,6 +98,20 @@ def test_a_subject_without_clips_in_the_scheme_is_noted(checked, whole, tmp_path
     assert "manifest/s2 has no clip with labels=three" in lines(printed, "note")
 
 
+def test_names_in_square_brackets_are_shown_as_they_are(checked, tmp_path):
+    root, emotions = tmp_path / "own", ("[b]", "[/red]")
+    (root / "a").mkdir(parents=True)
+    for number in range(8):
+        Image.new("RGB", (8, 8)).save(root / "a" / f"{number}.png")
+    rows = [f"s1,c{number},a,{emotion}" for number, emotion in enumerate(emotions)]
+    (root / "manifest.csv").write_text("\n".join(["subject,clip_id,path,emotion", *rows]))
+    printed, sentence = checked("data=manifest", f"data.root={root}", "labels=values", "data.name='[i]'")
+    assert sentence is None
+    cells = [line.replace("│", " ").replace("┃", " ").split() for line in printed.splitlines()]
+    assert ["subject", "[/red]", "[b]", "all"] in cells
+    assert ["[i]", "[/red]", "1", "-"] in cells
+
+
 def clip_of(root):
     """Folder of sub01's first clip, frames 1 to 12."""
     return root / "CASME2_RAW_selected" / "CASME2_RAW_selected" / "sub01" / "EP01_01"

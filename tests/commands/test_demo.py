@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -46,6 +47,12 @@ def test_a_port_in_use_is_told(tmp_path):
         port = taken.getsockname()[1]
         with pytest.raises(demo.MefusionError, match=f"port {port} cannot be used: give another one"):
             demo.launch(gradio, page, port)
+
+    def launch(**options):
+        raise OSError
+
+    with pytest.raises(demo.MefusionError, match="port 65535 cannot be used: give another one, such as --port 7860"):
+        demo.launch(gradio, SimpleNamespace(launch=launch), 65535)
 
 
 def test_the_table_has_each_event_with_probabilities_and_warnings():

@@ -1,6 +1,8 @@
 import json
 import subprocess
 import sys
+from contextlib import nullcontext
+from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -9,9 +11,13 @@ import pytest
 from fake_recordings import Event, write_recording
 from fake_videos import write_sound, write_video
 
+from mefusion.clips.stream import Stream
 from mefusion.commands.predict import main as predict
+from mefusion.commands.recording import process
 from mefusion.commands.spot import KEPT, split_arguments
 from mefusion.commands.spot import main as spot
+from mefusion.spotting.event_table import EVENT_COLUMNS
+from mefusion.spotting.settings import SpottingSettings
 
 EVENTS = [Event(1, 20, 25, 31, ("mouth_lower",), 4.0)]
 
@@ -72,6 +78,53 @@ def test_what_was_drawn_is_not_drawn_again(videos, tmp_path, capsys, monkeypatch
     assert drawn == []
     assert ran(spot, *line) == 0
     assert drawn == ["page.html", "overlay.mp4"]
+
+
+@pytest.fixture
+def named(videos, tmp_path, monkeypatch):
+    """Name the events of a recording by a network, None for none; the overlay says whose names it shows."""
+
+    def recognise(network, stream, spotted, say):
+        return spotted.events[[*EVENT_COLUMNS]].assign(prediction=network.described), []
+
+    monkeypatch.setattr("mefusion.inference.events.recognise_events", recognise)
+    monkeypatch.setattr(
+        "mefusion.report.recording.result.write_overlay",
+        lambda path, frames, table, events: path.write_text(events["prediction"][0]),
+    )
+    folder = tmp_path / "face"
+
+    def named(name, *, overlay=True):
+        network = SimpleNamespace(described=name, facts={"checksum": name}) if name else None
+        process(
+            Stream(videos / "face.mp4"), folder, SpottingSettings(), network,
+            command="", overlay=overlay, shown=lambda stage: nullcontext(lambda seconds: None),
+        )  # fmt: skip
+        return folder
+
+    return named
+
+
+def test_of_another_network_neither_names_nor_the_overlay_are_left(named):
+    assert (named("net_a") / "overlay.mp4").read_text() == "net_a"
+    assert not (named("net_b", overlay=False) / "overlay.mp4").exists()
+    assert (named("net_b") / "overlay.mp4").read_text() == "net_b"
+    folder = named(None, overlay=False)
+    assert [*pd.read_csv(folder / "events.csv")] == [*EVENT_COLUMNS]
+    assert "net_b" not in (folder / "page.html").read_text()
+
+
+def test_after_an_interruption_the_names_are_those_of_the_network_that_is_asked(named, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    named("net_a", overlay=False)
+    with monkeypatch.context() as patch:
+        patch.setattr("mefusion.report.recording.result.write_overlay", stop)
+        with pytest.raises(KeyboardInterrupt):
+            named("net_b")
+    events = pd.read_csv(named("net_a", overlay=False) / "events.csv")
+    assert events["prediction"].tolist() == ["net_a"]
 
 
 def test_a_recording_that_is_cut_off_is_used_as_far_as_it_goes_and_told(tmp_path, capsys):
@@ -173,9 +226,30 @@ def test_a_wrong_setting_is_one_sentence(videos, capsys, arguments, sentence):
 def test_settings_and_files_are_told_apart(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a=b.mp4").touch()
-    paths, settings = split_arguments(["a=b.mp4", "spotting.rate=60", "talk.mp4"])
+    given = ["spotting.rate=60", "+spotting.rate=60", "++spotting.rate=60", "~spotting.rate=60"]
+    paths, settings = split_arguments(["a=b.mp4", *given, "talk.mp4"])
     assert [path.name for path in paths] == ["a=b.mp4", "talk.mp4"]
-    assert settings == ["spotting.rate=60"]
+    assert settings == given
+
+
+def test_the_folder_of_the_results_is_the_option_or_the_setting_and_is_no_expression(videos, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    asked = []
+    monkeypatch.setattr("mefusion.commands.spot.spot_one", lambda path, folder, *rest: asked.append(str(folder)) or [])
+    face = videos / "face.mp4"
+    lines = {
+        (): "outputs/spot",
+        ("output_dir=mine",): "mine",
+        ("--output", "1_000"): "1_000",
+        ("--output", "results (final)"): "results (final)",
+        ("output_dir=mine", "--output", "other"): "other",
+    }
+    for line in lines:
+        assert ran(spot, face, *line) == 0
+    assert asked == [f"{folder}/face" for folder in lines.values()]
+    asked.clear()
+    assert ran(predict, face) == ran(predict, face, "output_dir=mine") == 0
+    assert asked == ["outputs/predict/face", "mine/face"]
 
 
 def test_predict_needs_recordings_or_clips(tmp_path):

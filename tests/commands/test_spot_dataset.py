@@ -9,7 +9,8 @@ from fake_datasets import MOUTH, only, ran, write_face, write_samm
 from imitations import full_plan, write_download
 from imitations.cas_me_3 import write_macro_table
 
-from mefusion.spotting.recording import EVENT_COLUMNS, Spotted
+from mefusion.spotting.event_table import EVENT_COLUMNS
+from mefusion.spotting.recording import Spotted
 from mefusion.spotting_studies import work
 from mefusion.spotting_studies.record import read_spotting_study
 

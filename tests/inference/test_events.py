@@ -6,11 +6,11 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
-from fake_recordings import Event, write_recording
+from fake_recordings import Event, face, write_recording
 from trained import train_study
 
 import mefusion
-from mefusion.clips.stream import Stream
+from mefusion.clips.stream import Frame, Stream
 from mefusion.common.errors import MefusionError
 from mefusion.faces.detectors import make_backend
 from mefusion.inference import events as recognition
@@ -76,9 +76,9 @@ def test_an_event_is_recognised_as_the_clip_that_it_is(tiny, tmp_path, drawn, sp
     study = train_study(tmp_path, tiny, "protocol=all", *model)
     predictor = mefusion.load_bundle(export_study(study, to=tmp_path / "bundle"))
     found, problems = recognise_events(predictor, Stream(drawn.video), spotted)
-    clips, others = predict_clips(predictor, as_clips(drawn, spotted), workers=1)
-    assert problems == []
-    assert len(others) == sum(row.offset_frame - row.onset_frame + 1 < 8 for row in spotted.events.itertuples())
+    clips, unused, notes = predict_clips(predictor, as_clips(drawn, spotted), workers=1)
+    assert problems == unused == []
+    assert len(notes) == sum(row.offset_frame - row.onset_frame + 1 < 8 for row in spotted.events.itertuples())
     assert probabilities(found, predictor) == pytest.approx(probabilities(clips, predictor), abs=1e-6)
     units = [name for name in found.columns if name.startswith("unit_")]
     assert len(units) == len(predictor.units) == (12 if len(model) > 1 else 0)
@@ -135,6 +135,14 @@ def test_events_of_a_recording_that_was_cut_since_are_told(drawn, spotted, predi
     assert found["prediction"].notna().tolist() == [True, False]
 
 
+def test_names_that_another_network_gave_are_left_out(drawn, spotted, predictor, quick_flow):
+    events = spotted.events.assign(prediction="joy", probability_joy=1.0, unit_12=0.9, bundle="other")
+    found, _ = recognise_events(predictor, Stream(drawn.video), replace(spotted, events=events))
+    again, _ = recognise_events(predictor, Stream(drawn.video), spotted)
+    pd.testing.assert_frame_equal(found, again)
+    assert not {"probability_joy", "unit_12"} & {*found}
+
+
 def test_a_recording_without_events_gets_the_columns(drawn, spotted, predictor):
     found, problems = recognise_events(predictor, Stream(drawn.video), replace(spotted, events=spotted.events[:0]))
     assert problems == []
@@ -142,14 +150,35 @@ def test_a_recording_without_events_gets_the_columns(drawn, spotted, predictor):
     assert {"prediction", "bundle", "warnings", "probability_negative"} <= {*found.columns}
 
 
+@pytest.mark.parametrize("until", [120, 76], ids=["always", "until an apex"])
+def test_an_event_is_named_from_the_face_that_was_followed_though_another_is_larger(
+    drawn, spotted, predictor, quick_flow, until
+):
+    larger = cv2.resize(face()[0], None, fx=1.3, fy=1.3)
+
+    class Two(Stream):
+        def frames(self, **named):
+            for frame in super().frames(**named):
+                beside = larger if frame.number < until else np.full_like(larger, 128)
+                above = np.full((len(larger) - 240, 320, 3), 128, np.uint8)
+                picture = np.hstack([np.vstack([frame.image, above]), beside])
+                yield Frame(frame.number, frame.time, lambda form, picture=picture: picture)
+
+    found, problems = recognise_events(predictor, Two(drawn.video), spotted)
+    settings = {**spotted.settings, "face": "1"}  # whose landmarks are always those of its track
+    of_track, _ = recognise_events(predictor, Two(drawn.video), replace(spotted, settings=settings))
+    assert problems == []
+    pd.testing.assert_frame_equal(found, of_track)
+
+
 @pytest.fixture(scope="module")
-def face(drawn):
+def pictured(drawn):
     frame = next(Stream(drawn.video).frames()).image
     return frame, make_backend("dlib").landmarks([frame])
 
 
-def test_what_is_unlike_the_training_is_told(face, predictor):
-    frame, (landmarks,) = face
+def test_what_is_unlike_the_training_is_told(pictured, predictor):
+    frame, (landmarks,) = pictured
     fps = predictor.facts["data"]["fps"][0]
 
     def told(picture, points, rate=fps):

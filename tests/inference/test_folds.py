@@ -37,7 +37,7 @@ def test_a_fold_predicts_its_test_clips_as_in_its_table(tiny, trained, quick_flo
     study = read_tested(trained)
     assert {*study.runs} == {"synthetic/sub01", "synthetic/sub02"}
     for subject, run in study.runs.items():
-        table, _ = predict_clips(fold_predictor(study, run), tiny.frames / "manifest.csv", workers=1)
+        table, _, _ = predict_clips(fold_predictor(study, run), tiny.frames / "manifest.csv", workers=1)
         own = table.assign(subject=table["subject"].str.replace("manifest/", "synthetic/"))
         own = own[own["subject"] == subject].set_index("clip_id").sort_index()
         kept = pd.read_parquet(run.predictions).set_index("clip_id").sort_index()

@@ -11,6 +11,7 @@ from trained import manifest_of, own_prediction, train_study
 
 import mefusion
 from mefusion.clips.video import read_clip
+from mefusion.commands.predict import predict_manifest
 from mefusion.common.errors import MefusionError
 from mefusion.evaluation.predictions import check_predictions
 from mefusion.faces.detectors import make_backend
@@ -58,8 +59,8 @@ def test_a_bundle_answers_as_its_study(tiny, tmp_path, two, quick_flow, model):
     study = train_study(tmp_path, tiny, "protocol=all", *model)
     expected = own_prediction(study, tiny, "protocol=all", *model)
     predictor = mefusion.load_bundle(export_study(study, to=tmp_path / "bundle"))
-    table, problems = predict_clips(predictor, two, workers=1)
-    assert problems == []
+    table, problems, notes = predict_clips(predictor, two, workers=1)
+    assert problems == notes == []
     assert len(table) == 2
     for row in table.to_dict("records"):
         found = [row[f"probability_{name}"] for name in predictor.classes]
@@ -137,7 +138,7 @@ def test_a_bad_clip_is_told_and_the_others_are_predicted(predictor, tiny, tmp_pa
     manifest = manifest_of(tiny, tmp_path, count=3)
     lines = manifest.read_text().splitlines()
     manifest.write_text("\n".join([*lines[:2], lines[2].replace("frames/", "gone/"), lines[3]]) + "\n")
-    table, problems = predict_clips(predictor, manifest, workers=1)
+    table, problems, _ = predict_clips(predictor, manifest, workers=1)
     assert len(table) == 2
     (problem,) = problems
     assert "is neither a folder of frames nor a video file" in problem
@@ -147,8 +148,18 @@ def test_a_bad_clip_is_told_and_the_others_are_predicted(predictor, tiny, tmp_pa
     assert table["prediction"].isin(predictor.classes).all()
 
 
+def test_a_clip_that_is_interpolated_in_time_is_told_and_is_no_failure(predictor, tiny, tmp_path, quick_flow, capsys):
+    manifest = manifest_of(tiny, tmp_path, count=1)
+    rows = pd.read_csv(manifest)
+    rows.assign(apex=rows["onset"] + 2, offset=rows["onset"] + 4).to_csv(manifest, index=False)
+    assert predict_manifest(predictor, manifest, tmp_path / "out", quiet=False) == 0
+    printed = capsys.readouterr()
+    assert "has 5 frames, fewer than a window's 8: interpolated in time" in printed.out
+    assert "mefusion-predict: " not in printed.err
+
+
 def test_clips_that_trained_the_network_are_told_and_have_no_score(predictor, two, tmp_path, quick_flow):
-    table, _ = predict_clips(predictor, two, workers=1)
+    table, _, _ = predict_clips(predictor, two, workers=1)
     assert table[TRAINED_ON].all()
     assert score_clips(predictor, table) is None
     for path in two.parent.glob("**/*.jpg"):  # other pictures: a clip that it has not seen
@@ -156,7 +167,7 @@ def test_clips_that_trained_the_network_are_told_and_have_no_score(predictor, tw
         target.parent.mkdir(parents=True, exist_ok=True)
         cv2.imwrite(str(target), np.maximum(cv2.imread(str(path)), 9))
     (tmp_path / "manifest.csv").write_text(two.read_text())
-    fresh, _ = predict_clips(predictor, tmp_path / "manifest.csv", workers=1)
+    fresh, _, _ = predict_clips(predictor, tmp_path / "manifest.csv", workers=1)
     assert not fresh[TRAINED_ON].any()
     scored = score_clips(predictor, fresh)
     assert scored["clips"] == 2
@@ -173,7 +184,7 @@ def test_clips_that_trained_the_network_are_told_wherever_their_landmarks_come_f
     content["preparation"]["backend"] = "precomputed"
     copy = shutil.copytree(bundle, tmp_path / "bundle")
     (copy / "bundle.json").write_text(description_text(content))
-    table, _ = predict_clips(mefusion.load_bundle(copy), folder / "manifest.csv", workers=1)
+    table, *_ = predict_clips(mefusion.load_bundle(copy), folder / "manifest.csv", workers=1)
     assert len(table) == 2
     assert table[TRAINED_ON].all()
 
@@ -182,11 +193,11 @@ def test_emotions_may_be_missing_or_unknown(predictor, tiny, tmp_path, quick_flo
     manifest = manifest_of(tiny, tmp_path)
     rows = pd.read_csv(manifest, dtype=str)
     rows.assign(emotion=["", "boredom"]).to_csv(manifest, index=False)
-    table, problems = predict_clips(predictor, manifest, workers=1)
+    table, problems, _ = predict_clips(predictor, manifest, workers=1)
     assert problems == []
     assert table["label"].isna().all()
     rows.drop(columns="emotion").to_csv(manifest, index=False)
-    again, _ = predict_clips(predictor, manifest, workers=1)
+    again, _, _ = predict_clips(predictor, manifest, workers=1)
     assert again["label"].isna().all()
     assert again["probability_negative"].tolist() == table["probability_negative"].tolist()
     assert score_clips(predictor, again) is None

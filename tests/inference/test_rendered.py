@@ -143,7 +143,7 @@ def test_a_still_clip_of_a_manifest_is_told_and_has_no_row(drawn, predictor):
     ]
     manifest = drawn.video.parent / "manifest.csv"
     manifest.write_text("\n".join(rows))
-    table, problems = predict_clips(predictor, manifest, workers=1)
+    table, problems, _ = predict_clips(predictor, manifest, workers=1)
     assert table["clip_id"].tolist() == ["moves"]
     assert len(problems) == 1
     assert "still: not named, no motion to read" in problems[0]

@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from mefusion.report import main as report
-from mefusion.spotting_studies.record import score_study, write_study
+from mefusion.report.spotting.tables import recording_table, subject_table
+from mefusion.spotting_studies.record import read_spotting_study, score_study, write_study
 
 CLASSES = ["negative", "positive"]
 
@@ -105,6 +106,19 @@ def test_a_study_is_reported_in_every_form(study, capsys, no_pictures):
     assert table["all_f1"].tolist() == pytest.approx([2 / 3])
     assert table["recognition_strs"].tolist() == pytest.approx([2 / 9])
     assert table[["recordings_left_out", "data"]].to_numpy().tolist() == [[1, "samm_long"]]
+
+
+def test_stretches_of_speech_count_in_no_table(study):
+    result = read_spotting_study(study)
+    assert subject_table(result).rows == [
+        ["samm_long/s1", "2", "2", "2", "2", "2", "1.000", "1.000", "1.000"],
+        ["samm_long/s2", "1", "1", "0", "1", "0", "0.000", "0.000", "0.000"],
+    ]
+    assert recording_table(result, study / "report").rows == [
+        ["a1", "samm_long/s1", "1", "0", "1", "1"],
+        ["a 2", "samm_long/s1", "0", "1", "1", "1"],
+        ["b1", "samm_long/s2", "1", "0", "0", "1"],
+    ]
 
 
 def test_several_studies_stand_side_by_side(study, capsys, no_pictures):

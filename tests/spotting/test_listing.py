@@ -8,7 +8,7 @@ from mefusion.spotting.settings import SpottingSettings, Thresholds
 
 def test_files_folders_and_images_are_recordings(tmp_path):
     (tmp_path / "videos").mkdir()
-    for name in ("b.mp4", "a.MOV", "notes.txt"):
+    for name in ("b.mp4", "a.MOV", "notes.txt", "cover.png"):
         (tmp_path / "videos" / name).touch()
     (tmp_path / "frames").mkdir()
     Image.new("RGB", (4, 4)).save(tmp_path / "frames" / "img1.png")

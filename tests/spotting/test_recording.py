@@ -11,7 +11,8 @@ import mefusion
 from mefusion.clips.stream import Stream
 from mefusion.common.errors import MefusionError
 from mefusion.spotting import recording
-from mefusion.spotting.recording import EVENT_COLUMNS, read_spotted, spot_recording
+from mefusion.spotting.event_table import EVENT_COLUMNS
+from mefusion.spotting.recording import read_spotted, spot_recording
 from mefusion.spotting.settings import SpottingSettings
 from mefusion.spotting.tables import FRAME_COLUMNS
 

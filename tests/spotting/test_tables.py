@@ -3,9 +3,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from mefusion.evaluation.spotting import expressions_of
+from mefusion.spotting.event_table import EVENT_COLUMNS, events_of
+from mefusion.spotting.events import Interval
 from mefusion.spotting.measuring import Segment
 from mefusion.spotting.motion import OWNERS
-from mefusion.spotting.recording import EVENT_COLUMNS, events_of, expressions_of
 from mefusion.spotting.settings import SpottingSettings
 from mefusion.spotting.tables import BROWS, LOWER_LIP, PLACES, frame_rows, motions_of
 
@@ -61,3 +63,13 @@ def test_a_lower_lip_that_goes_down_once_is_an_expression():
 
 def test_without_events_none_count():
     assert expressions_of(pd.DataFrame(columns=[*EVENT_COLUMNS])).empty
+
+
+def test_a_motion_where_its_face_has_no_rows_is_no_event():
+    def moves(onset):
+        return Interval(onset, onset + 0.2, onset + 0.4, ("nose",), 2.0, 1.5)
+
+    rows = pd.DataFrame({"frame": range(600), "time": TIMES, "track": 1, "blink": False})
+    seen, later = moves(10), moves(TIMES[-1] + 1)  # both measured, but the next part did not find the face again
+    found = events_of("talk.mp4", {1: [seen, later], 2: [later]}, rows, SETTINGS)
+    assert found[["track", "onset_time"]].to_numpy().tolist() == [[1, 10]]

@@ -78,8 +78,8 @@ def annotate(overrides: Sequence[str], *, quiet: bool = False) -> int:
 
 def _extract(settings: "AnnotateSettings", output: Path, *, quiet: bool) -> bool:
     """Stage extract; whether a video could not be read."""
-    from mefusion.annotation.extraction import extract
-    from mefusion.annotation.settings import ExtractSettings
+    from mefusion.annotation.extraction.extraction import extract
+    from mefusion.annotation.extraction.settings import ExtractSettings
     from mefusion.common.errors import MefusionError
 
     if settings.source.path is None:
@@ -108,9 +108,9 @@ def _label(settings: "AnnotateSettings", output: Path, *, quiet: bool) -> bool:
     """Stage label; whether an answer is missing that could be had."""
     import importlib.util
 
-    from mefusion.annotation.consistency import write_consistency
-    from mefusion.annotation.contents import VideoContents
-    from mefusion.annotation.extraction import read_segments
+    from mefusion.annotation.agreement.consistency import write_consistency
+    from mefusion.annotation.extraction.contents import VideoContents
+    from mefusion.annotation.extraction.extraction import read_segments
     from mefusion.annotation.labelling.settings import LabelSettings
     from mefusion.common.errors import MefusionError
 
@@ -151,8 +151,8 @@ def _label(settings: "AnnotateSettings", output: Path, *, quiet: bool) -> bool:
 
 def _export(settings: "AnnotateSettings", output: Path, *, quiet: bool) -> bool:
     """Stage export; whether a video could not be read any more."""
-    from mefusion.annotation.export import export
-    from mefusion.annotation.extraction import read_segments
+    from mefusion.annotation.export.export import export
+    from mefusion.annotation.extraction.extraction import read_segments
     from mefusion.annotation.labelling.table import read_labels
 
     labels = read_labels(output, [*settings.vocabulary.labels], settings.runs, read_segments(output))
@@ -178,8 +178,8 @@ def _export(settings: "AnnotateSettings", output: Path, *, quiet: bool) -> bool:
 
 def _evaluate(settings: "AnnotateSettings", output: Path, *, quiet: bool) -> None:
     """Stage evaluate."""
-    from mefusion.annotation.evaluation import describe, evaluate_run
-    from mefusion.annotation.extraction import read_segments
+    from mefusion.annotation.agreement.evaluation import describe, evaluate_run
+    from mefusion.annotation.extraction.extraction import read_segments
 
     found = evaluate_run(
         output,

@@ -121,23 +121,26 @@ def _counts(values: "pd.Series") -> str:
 def _class_table(
     labelled: "pd.DataFrame", names: list[str], scheme: str, datasets: "Mapping[str, CountsByScheme]"
 ) -> Table:
-
-    shown = Table("dataset", "class", "clips", "expected", title=f"labels={scheme}", title_justify="left")
+    shown = Table("dataset", "class", "clips", "expected", title=escape(f"labels={scheme}"), title_justify="left")
     for dataset, clips in labelled.groupby("dataset"):
         expected = datasets.get(dataset, {}).get(scheme)
         for name in names:
-            known = str(expected.classes.get(name, "-")) if expected else "-"
-            shown.add_row(dataset, name, str((clips["label"] == name).sum()), known)
-        shown.add_row(dataset, "all", str(len(clips)), str(expected.total) if expected else "-")
-        shown.add_row(dataset, "subjects", str(clips["subject"].nunique()), str(expected.subjects) if expected else "-")
+            known = expected.classes.get(name, "-") if expected else "-"
+            _add_row(shown, dataset, name, (clips["label"] == name).sum(), known)
+        _add_row(shown, dataset, "all", len(clips), expected.total if expected else "-")
+        _add_row(shown, dataset, "subjects", clips["subject"].nunique(), expected.subjects if expected else "-")
     return shown
 
 
 def _subject_table(labelled: "pd.DataFrame", names: list[str]) -> Table:
-    shown = Table("subject", *names, "all", title="clips of each subject", title_justify="left")
+    shown = Table("subject", *map(escape, names), "all", title="clips of each subject", title_justify="left")
     for subject, clips in labelled.groupby("subject"):
-        shown.add_row(escape(str(subject)), *(str((clips["label"] == name).sum()) for name in names), str(len(clips)))
+        _add_row(shown, subject, *((clips["label"] == name).sum() for name in names), len(clips))
     return shown
+
+
+def _add_row(table: Table, *cells: object) -> None:
+    table.add_row(*(escape(str(cell)) for cell in cells))
 
 
 def main() -> None:

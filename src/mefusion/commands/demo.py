@@ -18,6 +18,7 @@ from mefusion.common.stopping import stoppable
 PROGRAM = "mefusion-demo"
 HOST = "127.0.0.1"  # never another: faces stay on this machine
 PORT = 7860
+FIRST_PORT, LAST_PORT = 1024, 65535  # those below need rights of the administrator
 REMOVED = "what was uploaded is removed"
 
 # Sent with each answer: the browser then asks no other host, whatever gradio's parts would load from elsewhere.
@@ -149,12 +150,13 @@ def launch(gradio: Any, page: Any, port: int) -> None:
             app_kwargs={"middleware": [Middleware(_Policy)]},
         )
     except OSError as error:
-        raise MefusionError(f"port {port} cannot be used: give another one, such as --port {port + 1}") from error
+        other = port + 1 if port < LAST_PORT else PORT
+        raise MefusionError(f"port {port} cannot be used: give another one, such as --port {other}") from error
 
 
 def _port(text: str) -> int:
-    if not text.isdecimal() or not 1024 <= int(text) <= 65535:
-        raise argparse.ArgumentTypeError(f"{text} is no port: give a number from 1024 to 65535")
+    if not text.isdecimal() or not FIRST_PORT <= int(text) <= LAST_PORT:
+        raise argparse.ArgumentTypeError(f"{text} is no port: give a number from {FIRST_PORT} to {LAST_PORT}")
     return int(text)
 
 

@@ -59,7 +59,8 @@ def predict(arguments: argparse.Namespace) -> int:
     if predictor.is_shipped and not arguments.quiet:
         print(CAVEAT.format(card=bundle / CARD), flush=True)
     if arguments.clips:
-        return predict_manifest(predictor, arguments.clips, Path(arguments.output), quiet=arguments.quiet)
+        output = arguments.default_output if arguments.output is None else arguments.output
+        return predict_manifest(predictor, arguments.clips, Path(output), quiet=arguments.quiet)
     return spot(arguments, predictor)
 
 
@@ -95,7 +96,10 @@ def predict_manifest(predictor: "Predictor", manifest: Path, output: Path, *, qu
     from mefusion.common.files import write_table
     from mefusion.inference.clips import predict_clips, score_clips
 
-    table, problems = predict_clips(predictor, manifest)
+    table, problems, notes = predict_clips(predictor, manifest)
+    if not quiet:
+        for note in notes:
+            print(f"note: {note}")
     for problem in problems:
         print(f"{PROGRAM}: {problem}", file=sys.stderr, flush=True)
     if table.empty:

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mefusion.clips.stream import Stream
-from mefusion.report.recording.result import note_shown, problems_shown, show_result
+from mefusion.report.recording.result import forget_shown, note_shown, problems_shown, show_result
+from mefusion.spotting.event_table import EVENT_COLUMNS
 from mefusion.spotting.recording import Spotted, spot_recording
 from mefusion.spotting.settings import SpottingSettings
 
@@ -51,13 +52,15 @@ def process(
     if problems is not None:
         return spotted, problems
     problems = [spotted.problem] if spotted.problem else []
+    events = spotted.events[[*EVENT_COLUMNS]]  # without the names that another network gave
     if predictor is not None:
         from mefusion.inference.events import recognise_events
 
         with shown("naming") as say:
             events, unused = recognise_events(predictor, stream, spotted, say=say)
-        spotted = spotted.with_events(events)
         problems += unused
+    forget_shown(folder)
+    spotted = spotted.with_events(events)
     with shown("overlay" if overlay else "page") as say:
         bundle = predictor.described if predictor else ""
         show_result(stream, spotted, command=command, overlay=overlay, bundle=bundle, say=say)

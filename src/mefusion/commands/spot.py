@@ -49,7 +49,9 @@ def spot(arguments: argparse.Namespace, predictor: "Predictor | None" = None) ->
     from mefusion.spotting.listing import list_recordings
 
     paths, overrides = split_arguments(arguments.recordings)
-    settings = resolve_spotting([*overrides, *_options(arguments)])
+    settings = resolve_spotting([f"output_dir={arguments.default_output}", *overrides, *_options(arguments)])
+    if arguments.output is not None:
+        settings.output_dir = arguments.output  # as it is: Hydra would read 1_000 as a number
     if (settings.data, settings.recognise, settings.workers) != (None, None, None):
         require_dataset(settings, paths, arguments.program)
         return spot_dataset(settings, arguments)
@@ -174,14 +176,14 @@ def spot_one(
 
 def split_arguments(texts: Sequence[str]) -> tuple[list[Path], list[str]]:
     """Tell recordings from settings such as `spotting.low_pass=4`, which are no files."""
-    is_setting = [bool(re.match(r"[+~]?[\w./@]+=", text)) and not Path(text).exists() for text in texts]
+    is_setting = [bool(re.match(r"(\+{1,2}|~)?[\w./@]+=", text)) and not Path(text).exists() for text in texts]
     paths = [Path(text) for text, setting in zip(texts, is_setting, strict=True) if not setting]
     return paths, [text for text, setting in zip(texts, is_setting, strict=True) if setting]
 
 
 def _options(arguments: argparse.Namespace) -> list[str]:
-    """The command's options as overrides."""
-    given = {"spotting": arguments.method, "spotting.face": arguments.face, "output_dir": arguments.output}
+    """The command's options of spotting as overrides."""
+    given = {"spotting": arguments.method, "spotting.face": arguments.face}
     return [f"{key}={value}" for key, value in given.items() if value is not None]
 
 
@@ -214,7 +216,8 @@ def add_arguments(parser: argparse.ArgumentParser, *, output: str, recordings: s
     parser.add_argument("--face", metavar="FACE", help="largest (default), all, or the number of a track")
     parser.add_argument("--method", metavar="METHOD", help="displacement (default), published or apex_score")
     parser.add_argument("--fps", metavar="RATE", type=float, default=30, help="of folders of images (default: 30)")
-    parser.add_argument("--output", metavar="DIR", default=output, help=f"folder of the results (default: {output})")
+    parser.add_argument("--output", metavar="DIR", help=f"folder of the results (default: {output})")
+    parser.set_defaults(default_output=output)  # which a setting such as output_dir=DIR replaces
     parser.add_argument(
         "--overlay",
         action=argparse.BooleanOptionalAction,

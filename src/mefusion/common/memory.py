@@ -1,7 +1,6 @@
 """How this process gets memory from the operating system."""
 
 import ctypes
-import os
 import platform
 
 # Names and values as in malloc.h of glibc.
@@ -14,7 +13,7 @@ _STEP = 256 * 2**20  # bytes that the heap grows by
 
 
 def reuse_freed_memory() -> None:
-    """Keep freed memory for the next allocation, and use large pages. Call it before torch allocates memory.
+    """Keep freed memory for the next allocation. Call it before training.
 
     A training step on a CPU allocates tensors of the same sizes as the step before. If each one gets new memory, the
     system has to prepare it page by page (4 KiB), which takes a tenth of the step. Blocks above 32 MiB still go back to
@@ -25,7 +24,6 @@ def reuse_freed_memory() -> None:
     """
     if platform.libc_ver()[0] != "glibc":
         return
-    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # tells torch to use large pages
     libc = ctypes.CDLL(None)
     libc.mallopt(_MMAP_THRESHOLD, _LARGE)  # larger blocks go back to the system when they are freed
     libc.mallopt(_TRIM_THRESHOLD, -1)  # the heap never shrinks

@@ -11,6 +11,14 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
+from mefusion.annotation.extraction.settings import (
+    ExportSettings,
+    IdentitySettings,
+    SegmentSettings,
+    SpeakerSettings,
+    TranscriptSettings,
+    VadSettings,
+)
 from mefusion.annotation.labelling.settings import (
     ApiSettings,
     BudgetSettings,
@@ -19,14 +27,6 @@ from mefusion.annotation.labelling.settings import (
     RequestSettings,
     VocabularySettings,
     require_runs,
-)
-from mefusion.annotation.settings import (
-    ExportSettings,
-    IdentitySettings,
-    SegmentSettings,
-    SpeakerSettings,
-    TranscriptSettings,
-    VadSettings,
 )
 from mefusion.common.errors import MefusionError
 from mefusion.datasets.schemes import Scheme
@@ -124,7 +124,7 @@ class AnnotateSettings:
         stage: what is done.
         workers: number of videos at once; None means one for each core.
         allow_broken: whether a video that cannot be read to its end is used up to there.
-        vad, speaker, identity, transcript, segments, export: see `mefusion.annotation.settings`.
+        vad, speaker, identity, transcript, segments, export: see `mefusion.annotation.extraction.settings`.
         api, request, budget, vocabulary, mapping, evaluate: see `mefusion.annotation.labelling.settings`.
         runs: how often the model is asked about each segment.
         dry_run: whether stage label tells calls, bytes and the bound of the cost, and sends nothing.

@@ -46,6 +46,11 @@ def kind_of_duration(seconds: float) -> str:
     return "micro" if seconds <= MICRO_SECONDS + 1e-6 else "macro"
 
 
+def expressions_of(events: pd.DataFrame) -> pd.DataFrame:
+    """The events that count as expressions: those that are not a stretch of speech."""
+    return events[~events["speech"].astype(bool)]
+
+
 def match(spotted: pd.DataFrame, truth: pd.DataFrame) -> pd.DataFrame:
     """Match spotted intervals with true ones, see above.
 

@@ -30,7 +30,7 @@ TRAINED_ON = "trained_on"
 
 def predict_clips(
     predictor: "Predictor", manifest: str | Path, *, workers: int | None = None
-) -> tuple[pd.DataFrame, list[str]]:
+) -> tuple[pd.DataFrame, list[str], list[str]]:
     """Predict the clips of a manifest; one that cannot be used does not stop the others.
 
     Args:
@@ -42,7 +42,7 @@ def predict_clips(
         A prediction table, a row for each predicted clip, sorted by dataset, subject and clip: `COLUMNS` (study is the
         bundle's name; label is missing where the emotion has no class of the bundle), `probability_<class>`,
         `unit_<n>` if the network tells units, `TRAINED_ON`, and `warnings`: how a clip is unlike those that the network
-        was trained on. And one sentence for each clip that could not be used, or was changed.
+        was trained on. One sentence for each clip that could not be used. And one for each that was changed.
 
     Raises:
         MefusionError: the manifest cannot be read.
@@ -59,20 +59,23 @@ def predict_clips(
             arguments=(rows, predictor.inputs, predictor.facts["data"]),
         )
     )
-    for number, found in prepared.items():
-        if isinstance(found, PreparedClip) and (still := predictor.no_motion(found)):
-            prepared[number] = f"not named, {still}"
-    usable = [number for number in range(len(rows)) if isinstance(prepared[number], PreparedClip)]
-    problems = []
+    usable, kept, problems, notes = [], [], [], []
     for number, found in sorted(prepared.items()):
         name = f"{rows[number]['subject']}/{rows[number]['clip_id']}"
-        if text := found.facts["note"] if isinstance(found, PreparedClip) else found:
-            problems.append(f"{name}: {text}")
-    kept = [found for _, found in sorted(prepared.items()) if isinstance(found, PreparedClip)]
+        if isinstance(found, PreparedClip) and (still := predictor.no_motion(found)):
+            found = f"not named, {still}"
+        if isinstance(found, str):
+            problems.append(f"{name}: {found}")
+            continue
+        usable.append(number)
+        kept.append(found)
+        if note := found.facts["note"]:
+            notes.append(f"{name}: {note}")
     table = _table(clips.iloc[usable].reset_index(drop=True), predictor.answers(kept), predictor)
     seen = {*predictor.seen.contents}
     trained_on = [not seen.isdisjoint((clip.facts["content"], clip.facts.get(PICTURES))) for clip in kept]
-    return table.assign(**{TRAINED_ON: trained_on}, warnings=[clip.facts["warnings"] for clip in kept]), problems
+    table = table.assign(**{TRAINED_ON: trained_on}, warnings=[clip.facts["warnings"] for clip in kept])
+    return table, problems, notes
 
 
 def score_clips(predictor: "Predictor", table: pd.DataFrame) -> dict[str, Any] | None:
@@ -136,5 +139,5 @@ def _warnings(raw: RawClip, clip: PreparedClip, row: Mapping[str, object]) -> st
         return ""
     fps = row["fps"]
     rate = None if pd.isna(fps) else float(fps)  # type: ignore[arg-type]
-    picture = raw.frames[len(raw.frames) // 2]
-    return "; ".join(differences(_data, _inputs.preparation, picture, clip.landmarks, rate))
+    picture, points = raw.frames[len(raw.frames) // 2], clip.landmarks[len(clip.landmarks) // 2]
+    return "; ".join(differences(_data, _inputs.preparation, picture, points, rate))

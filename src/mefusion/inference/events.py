@@ -1,5 +1,6 @@
 """Recognise the events of a recording: what each of them shows, by the network of a bundle."""
 
+import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,8 +13,10 @@ from mefusion.clips.stream import Frame, Stream
 from mefusion.common.errors import MefusionError
 from mefusion.evaluation.predictions import PROBABILITY
 from mefusion.evaluation.units import unit_names
+from mefusion.faces.alignment import eye_centres
 from mefusion.inference.likeness import differences
 from mefusion.inference.predictor import Predictor
+from mefusion.spotting.event_table import EVENT_COLUMNS
 from mefusion.spotting.recording import Spotted
 from mefusion.spotting.tables import LANDMARKS
 
@@ -42,13 +45,13 @@ def recognise_events(
 ) -> tuple[pd.DataFrame, list[str]]:
     """Predict each event of a recording from its frames, prepared as `mefusion-prepare` prepares a clip.
 
-    If the recording has one track, its landmarks are found anew in the frames of each event, as for a clip; otherwise
-    those of the event's track are used.
+    If all events are of one track, the landmarks are found anew in the frames of each event, as for a clip. Those of
+    the track are used if there are several, and where another face than the track's is found.
 
     Args:
         predictor: from `mefusion.load_bundle`.
         stream: the recording.
-        spotted: its events.
+        spotted: its events; names that another network gave them are left out.
         say: is called with the time of each frame that is read, s.
 
     Returns:
@@ -73,7 +76,7 @@ def recognise_events(
     probabilities = [*(PROBABILITY + name for name in predictor.classes), *unit_names(predictor.units)]
     columns = ["prediction", *probabilities, "bundle", "warnings"]
     found = pd.DataFrame([results.get(number, {}) for number in spotted.events["event"]], columns=columns)
-    return pd.concat([spotted.events.drop(columns=columns, errors="ignore"), found], axis=1), problems
+    return pd.concat([spotted.events[[*EVENT_COLUMNS]], found], axis=1), problems
 
 
 def require_faces(predictor: Predictor) -> None:
@@ -94,12 +97,15 @@ def _recognise(predictor: Predictor, event: _Event, spotted: Spotted, *, own_lan
     if len(landmarks) != len(event.frames):
         raise MefusionError(f"only {len(event.frames)} of its {len(landmarks)} frames can be read")
     own = own_landmarks or event.size is not None or predictor.bundle.preparation.backend == "precomputed"
-    clip = predictor.prepare(
+    prepare = functools.partial(
+        predictor.prepare,
         event.frames,
         apex=event.row["apex_frame"] - event.row["onset_frame"],
-        landmarks=landmarks if own else None,
         origin=f"event {event.row['event']} of {spotted.recording}",
     )
+    clip = prepare(landmarks=landmarks if own else None)
+    if not (own or _is_on_track(clip.landmarks, landmarks)):  # the largest face may be another than the followed one
+        clip = prepare(landmarks=landmarks)
     picture, points = event.frames[len(landmarks) // 2], landmarks[len(landmarks) // 2]
     told = differences(predictor.facts["data"], predictor.inputs.preparation, picture, points, spotted.facts.fps)
     if still := predictor.no_motion(clip):
@@ -113,6 +119,14 @@ def _recognise(predictor: Predictor, event: _Event, spotted: Spotted, *, own_lan
         "bundle": predictor.name,
         "warnings": "; ".join(told),
     }
+
+
+def _is_on_track(found: np.ndarray | None, track: np.ndarray) -> bool:
+    """Whether landmarks [m, 68, 2] px are those of the face with the landmarks [n, 68, 2] px, in each frame."""
+    assert found is not None  # there are none for a network of cropped faces only, which `require_faces` refuses
+    eyes = np.linalg.norm(np.subtract(*eye_centres(track.mean(0))))
+    away = np.linalg.norm(found.mean(1)[:, None] - track.mean(1)[None], axis=-1)
+    return bool(away.min(axis=1).max() < eyes)
 
 
 def _read(stream: Stream, spotted: Spotted, say: Callable[[float], None]) -> Iterator[_Event]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from mefusion.clips.video import read_clip
 from mefusion.common.errors import MefusionError
+from mefusion.faces.alignment import transform
 from mefusion.faces.detectors import make_backend
 from mefusion.inference.likeness import motion_size
 from mefusion.preparation.arrays import FLOWS, random_clip
@@ -30,7 +31,8 @@ class PreparedClip:
         facts: what was recorded at the preparation: `n_frames`, `content` (hash of what the clip shows), `note` (how it
             was changed, or empty), and, where faces were looked for, `faces` (most in a picture),
             `frames_without_face` and `edge`.
-        landmarks: [68, 2] px in the picture in the middle of the clip; None if there are none.
+        landmarks: [n, 68, 2] px in the pictures that the windows are cut from, before these were aligned; None if there
+            are none.
         motion: see `mefusion.inference.likeness.motion_size`, px; None if the network does not see flow.
     """
 
@@ -103,7 +105,7 @@ class InputMaker:
         stride = stride_of(int(facts["n_frames"]), settings)
         windows = self.cut(view, view.take(arrays), stride=stride, apex=int(facts["apex_place"]))
         flow = arrays.get("onset_apex_flow")
-        return PreparedClip(windows, facts, _middle_landmarks(arrays), None if flow is None else motion_size(flow))
+        return PreparedClip(windows, facts, _landmarks(arrays), None if flow is None else motion_size(flow))
 
     def example(self) -> Window:
         """A window of random pictures, to try a network on."""
@@ -125,13 +127,12 @@ class InputMaker:
         return [view.window(arrays, span.times(length), crop) for span in spans for crop in crops]
 
 
-def _middle_landmarks(arrays: Arrays) -> np.ndarray | None:
-    """Landmarks [68, 2] of the frame in the middle, px of its picture before it was aligned."""
+def _landmarks(arrays: Arrays) -> np.ndarray | None:
+    """Landmarks [n, 68, 2] px of the pictures before they were aligned."""
     if "landmarks" not in arrays:
         return None
-    middle = len(arrays["landmarks"]) // 2
-    back = cv2.invertAffineTransform(np.asarray(arrays["matrices"][middle], np.float64))
-    return arrays["landmarks"][middle] @ back[:, :2].T + back[:, 2]
+    back = [cv2.invertAffineTransform(np.asarray(matrix, np.float64)) for matrix in arrays["matrices"]]
+    return np.stack([transform(points, matrix) for points, matrix in zip(arrays["landmarks"], back, strict=True)])
 
 
 def _check(frames: list[np.ndarray], apex: int | None, landmarks: np.ndarray | None, origin: object) -> None:

@@ -17,7 +17,7 @@ class Tables:
     """What was found in a recording.
 
     Attributes:
-        events: a row for each event, see `mefusion.spotting.recording.EVENT_COLUMNS`.
+        events: a row for each event, see `mefusion.spotting.event_table.EVENT_COLUMNS`.
         frames: a row for each frame and face, see `mefusion.spotting.tables.FRAME_COLUMNS`.
         problem: why frames at the end could not be read; None if all could.
     """

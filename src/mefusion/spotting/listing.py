@@ -13,7 +13,7 @@ from mefusion.common.files import resolved
 
 
 def list_recordings(paths: Sequence[Path]) -> dict[str, Path]:
-    """The recordings that paths name: a file, a folder of numbered images, or all videos of a folder.
+    """The recordings that paths name: a file, all videos of a folder, or a folder of numbered images without videos.
 
     Returns:
         Name of the result's folder -> recording. The name is the file's; with a hash where two recordings have the
@@ -36,12 +36,12 @@ def list_recordings(paths: Sequence[Path]) -> dict[str, Path]:
 def _expanded(path: Path) -> list[Path]:
     if not path.is_dir():
         return [path]
-    if any(file.suffix.lower() in IMAGES for file in path.iterdir()):
+    files = sorted(path.iterdir())
+    if videos := [file for file in files if is_video(file)]:
+        return videos
+    if any(file.suffix.lower() in IMAGES for file in files):
         return [path]
-    videos = sorted(file for file in path.iterdir() if is_video(file))
-    if not videos:
-        raise MefusionError(f"{path} holds no video: give a folder of videos, or of numbered images")
-    return videos
+    raise MefusionError(f"{path} holds no video: give a folder of videos, or of numbered images")
 
 
 def _name(path: Path, *, several: bool) -> str:

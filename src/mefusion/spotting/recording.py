@@ -3,7 +3,7 @@
 import functools
 import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -17,13 +17,13 @@ from mefusion.clips.cache import settings_hash
 from mefusion.clips.stream import Frame, Stream, VideoFacts
 from mefusion.common.errors import MefusionError
 from mefusion.common.files import remove_leftovers, replacing, sha256, told_if_unwritable, write_table, write_text
-from mefusion.evaluation.spotting import kind_of_duration
 from mefusion.faces.detectors import make_backend
 from mefusion.faces.identity import People
 from mefusion.faces.tracking import FaceTracker
 from mefusion.spotting.apex_score import HALVES, PairCurve
 from mefusion.spotting.curves import Begin
-from mefusion.spotting.events import Interval, merge, thresholds_of
+from mefusion.spotting.event_table import EVENT_COLUMNS, events_of
+from mefusion.spotting.events import Interval, thresholds_of
 from mefusion.spotting.measuring import DisplacementCurve, measure
 from mefusion.spotting.motion import REGIONS
 from mefusion.spotting.settings import Method, SpottingSettings
@@ -32,12 +32,6 @@ from mefusion.spotting.tables import frame_rows, motions_of
 SPOTTING = 2  # raise it when a change of the code makes the same settings give other events
 LENGTH = 120.0  # s of a part
 CONTEXT = 5.0  # s before and after a part that are measured with it, since motion is seen against the seconds around
-
-EVENT_COLUMNS = (
-    "recording", "track", "event", "kind", "onset_frame", "apex_frame", "offset_frame",
-    "onset_time", "apex_time", "offset_time", "duration", "regions", "strength", "score", "blink", "speech",
-)  # fmt: skip
-"""Columns of `events.csv`: a row for each event."""
 
 
 @dataclass(frozen=True)
@@ -290,53 +284,3 @@ def _typical_thresholds(done: list[dict[str, Any]], settings: SpottingSettings) 
     found = [values for part in done for values in part["thresholds"]]
     typical = np.median(found, axis=0) if found else thresholds_of(np.zeros(len(REGIONS)), settings)
     return dict(zip(REGIONS, typical.round(3).tolist(), strict=True))
-
-
-def events_of(
-    name: str, found: Mapping[int, Sequence[Interval]], frames: pd.DataFrame, settings: SpottingSettings
-) -> pd.DataFrame:
-    """Join the intervals of each person to events, with `EVENT_COLUMNS`.
-
-    Args:
-        name: of the recording.
-        found: intervals of each person, in any order.
-        frames: the frames table, of which frame, time, track and blink are used.
-        settings: of spotting.
-    """
-    rows = []
-    for person, intervals in sorted(found.items()):
-        own = frames[frames["track"] == person]
-        for interval in merge(intervals):
-            if settings.shortest <= interval.duration and (interval.speech or interval.duration <= settings.longest):
-                rows.append({"recording": name, "track": person, **_event(interval, own)})
-    rows.sort(key=lambda row: (row["onset_time"], row["track"]))
-    table = pd.DataFrame(rows, columns=[*EVENT_COLUMNS])
-    table["event"] = range(1, len(rows) + 1)
-    return table.astype({name: "int64" for name in EVENT_COLUMNS if name.endswith("_frame")})
-
-
-def expressions_of(events: pd.DataFrame) -> pd.DataFrame:
-    """The events that count as expressions: those that are not a stretch of speech."""
-    return events[~events["speech"].astype(bool)]
-
-
-def _event(interval: Interval, frames: pd.DataFrame) -> dict[str, Any]:
-    """An event's row, from the rows of its person."""
-    times, numbers = frames["time"].to_numpy(), frames["frame"].to_numpy()
-    places = [int(np.abs(times - moment).argmin()) for moment in (interval.onset, interval.apex, interval.offset)]
-    onset, apex, offset = (float(times[place]) for place in places)
-    inside = slice(places[0], places[2] + 1)
-    duration = offset - onset
-    return {
-        "kind": kind_of_duration(duration),
-        **dict(zip(("onset_frame", "apex_frame", "offset_frame"), numbers[places].tolist(), strict=True)),
-        "onset_time": onset,
-        "apex_time": apex,
-        "offset_time": offset,
-        "duration": duration,
-        "regions": "+".join(interval.regions),
-        "strength": interval.strength,
-        "score": interval.score,
-        "blink": float(frames["blink"].to_numpy()[inside].mean()),
-        "speech": interval.speech,
-    }

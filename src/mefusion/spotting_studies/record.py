@@ -12,7 +12,7 @@ from mefusion.common.errors import MefusionError, first_line
 from mefusion.common.files import is_irregular, write_table, write_text
 from mefusion.datasets.reading.recordings import EVENT_DTYPES, RECORDING_DTYPES
 from mefusion.evaluation.predictions import PROBABILITY, some
-from mefusion.evaluation.spotting import KINDS, kind_of_duration, score_spotting
+from mefusion.evaluation.spotting import KINDS, expressions_of, kind_of_duration, score_spotting
 
 if TYPE_CHECKING:
     from mefusion.spotting_studies.work import Job
@@ -115,8 +115,6 @@ def score_study(
     if by:
         known = known.assign(emotion=known["label"])
         spotted = spotted.assign(prediction=spotted.get("prediction"))
-    from mefusion.spotting.recording import expressions_of  # here: a report does without what spots
-
     counted = expressions_of(spotted)
     found = score_spotting(counted, known, kept, classes=by["classes"] if by else ())
     left_out = {"recordings": sorted(gone), "of": len(recordings), "expressions": len(truth) - len(known)}

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from mefusion.clips.stream import FOLDER_RATE, Stream
 from mefusion.common.errors import MefusionError, WriteError
 from mefusion.common.files import replacing, write_table, write_text
-from mefusion.spotting.recording import EVENT_COLUMNS, Spotted, is_spotted, read_spotted, spot_recording
+from mefusion.spotting.event_table import EVENT_COLUMNS
+from mefusion.spotting.recording import Spotted, is_spotted, read_spotted, spot_recording
 from mefusion.spotting.settings import SpottingSettings
 
 if TYPE_CHECKING:  # spotting alone does without torch

@@ -10,13 +10,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from mefusion.annotation.extraction.segments import Segment
 from mefusion.annotation.labelling.answer import InvalidAnswerError, parse_answer
 from mefusion.annotation.labelling.answers import FINAL, NOTICE, AnswerFile, Line, Status, read_answers, write_way
 from mefusion.annotation.labelling.budget import Budget
 from mefusion.annotation.labelling.client import Client, Reply, api_key
 from mefusion.annotation.labelling.request import Asker, Contents, Message
 from mefusion.annotation.labelling.settings import LabelSettings, require_server
-from mefusion.annotation.segments import Segment
 from mefusion.common.errors import MefusionError
 
 TRIES = 6

@@ -12,10 +12,10 @@ from typing import Any, Protocol
 import cv2
 import numpy as np
 
+from mefusion.annotation.extraction.segments import Segment
 from mefusion.annotation.labelling.answer import answer_schema
 from mefusion.annotation.labelling.prompt import Prompt, make_prompt, say_pictures, say_sound, say_transcript
 from mefusion.annotation.labelling.settings import ApiSettings, LabelSettings, Modality
-from mefusion.annotation.segments import Segment
 
 RATE = 16_000
 TRY_STEP = 1000  # of the seed; there are fewer runs
@@ -23,7 +23,7 @@ OVERHEAD = 200  # tokens of a message that are no text of ours
 
 
 class Contents(Protocol):
-    """What segments show and sound like, as `mefusion.annotation.contents.VideoContents` reads it."""
+    """What segments show and sound like, as `mefusion.annotation.extraction.contents.VideoContents` reads it."""
 
     def pictures(self, segment: Segment) -> list[np.ndarray]:
         """Pictures in the order of time, [H, W, 3] uint8 RGB."""

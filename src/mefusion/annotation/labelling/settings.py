@@ -31,7 +31,7 @@ class TokenLimit(StrEnum):
 
 
 class Truth(StrEnum):
-    """Whose labels the model's are compared with, see `mefusion.annotation.evaluation`."""
+    """Whose labels the model's are compared with, see `mefusion.annotation.agreement.evaluation`."""
 
     meld = "meld"
     iemocap = "iemocap"

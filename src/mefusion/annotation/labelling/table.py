@@ -8,8 +8,8 @@ from typing import Any
 
 import pandas as pd
 
+from mefusion.annotation.extraction.segments import Segment
 from mefusion.annotation.labelling.answers import FINAL, Line, Status, read_answers, read_way
-from mefusion.annotation.segments import Segment
 from mefusion.common.errors import MefusionError
 
 COLUMNS = ("segment", "dominant", "emotions", "rationale", "n_runs", "agreement", "status")

@@ -11,9 +11,9 @@ import jinja2
 import numpy as np
 
 from mefusion import __version__
-from mefusion.annotation.contents import segment_pictures
+from mefusion.annotation.extraction.contents import segment_pictures
+from mefusion.annotation.extraction.segments import Segment
 from mefusion.annotation.labelling.answers import NOTICE
-from mefusion.annotation.segments import Segment
 from mefusion.clips.stream import Stream
 from mefusion.common.errors import MefusionError
 from mefusion.common.files import write_text

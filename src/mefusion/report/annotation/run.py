@@ -10,11 +10,11 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from mefusion.annotation.consistency import measure_consistency
-from mefusion.annotation.extraction import read_segments
+from mefusion.annotation.agreement.consistency import measure_consistency
+from mefusion.annotation.extraction.extraction import read_segments
+from mefusion.annotation.extraction.segments import Segment
 from mefusion.annotation.labelling.answers import Status, read_answers, read_way
 from mefusion.annotation.labelling.table import read_judgements, read_labels
-from mefusion.annotation.segments import Segment
 from mefusion.common.errors import MefusionError
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from mefusion import __version__
 from mefusion.clips.stream import Frame, Stream, read_frames
-from mefusion.common.files import write_text
+from mefusion.common.files import told_if_unwritable, write_text
 from mefusion.report.recording.overlay import write_overlay
 from mefusion.report.recording.page import RecordingFacts, write_page
 from mefusion.report.recording.tables import load_columns
@@ -27,7 +27,7 @@ def show_result(
     bundle: str = "",
     say: Callable[[float], None] = lambda seconds: None,
 ) -> None:
-    """Write `page.html` and, if wanted, `overlay.mp4` into a recording's folder.
+    """Write `page.html` and, if wanted, `overlay.mp4` into a recording's folder; an overlay that was there is removed.
 
     Args:
         stream: the recording.
@@ -40,6 +40,9 @@ def show_result(
     Raises:
         WriteError: a file cannot be written.
     """
+    video = spotted.folder / "overlay.mp4"
+    with told_if_unwritable(video):
+        video.unlink(missing_ok=True)  # one of other events would pass for that of these
     write_page(
         spotted.folder / "page.html",
         recording_facts(spotted, command=command, bundle=bundle),
@@ -48,7 +51,7 @@ def show_result(
         lambda numbers: read_frames(stream.path, list(numbers), fps=stream.fps),
     )
     if overlay:
-        write_overlay(spotted.folder / "overlay.mp4", _told(stream, say), spotted.frames_file, spotted.events)
+        write_overlay(video, _told(stream, say), spotted.frames_file, spotted.events)
 
 
 def problems_shown(folder: Path, *, network: str, overlay: bool) -> list[str] | None:
@@ -70,6 +73,13 @@ def note_shown(folder: Path, problems: Sequence[str], *, network: str) -> None:
     """Note in `recording.json` that the result is drawn, for `problems_shown`."""
     shown = {"network": network, "version": __version__, "problems": [*problems]}
     write_text(folder / "recording.json", json.dumps(read_facts(folder) | {"shown": shown}, indent=2))
+
+
+def forget_shown(folder: Path) -> None:
+    """Take `note_shown` back, before the events get other names: if that is interrupted, the result is not drawn."""
+    facts = read_facts(folder)
+    if facts.pop("shown", None) is not None:
+        write_text(folder / "recording.json", json.dumps(facts, indent=2))
 
 
 def recording_facts(spotted: Spotted, *, command: str, bundle: str = "") -> RecordingFacts:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from mefusion.clips.table import file_name
 from mefusion.common.mappings import flatten
-from mefusion.evaluation.spotting import KINDS, match, score_spotting
+from mefusion.evaluation.spotting import KINDS, expressions_of, match, score_spotting
 from mefusion.report.document import Table
 from mefusion.report.writers import numbers
 from mefusion.spotting_studies.record import SpottingResult
@@ -70,9 +70,9 @@ def subject_table(study: SpottingResult) -> Table:
     """Counts and F1 of each subject, over all expressions."""
     titles = ["subject", "recordings", "true", "found", "spotted", "right", "precision", "recall", "F1"]
     rows = []
-    kept = _kept(study)
+    kept, counted = _kept(study), expressions_of(study.spotted)
     for subject, own in kept.groupby("subject"):
-        spotted, truth = (table[table["recording"].isin(own["recording"])] for table in (study.spotted, study.truth))
+        spotted, truth = (table[table["recording"].isin(own["recording"])] for table in (counted, study.truth))
         part = score_spotting(spotted, truth, own)["all"]
         counts = [str(part[name]) for name in ("true", "found", "spotted", "right")]
         rows.append([str(subject), str(len(own)), *counts, *(f"{part[name]:.3f}" for name in _RATES)])
@@ -86,14 +86,14 @@ def recording_table(study: SpottingResult, output: Path) -> Table:
         study: the study.
         output: folder of the report, to which the links are relative.
     """
-    kept = _kept(study)
+    kept, spotted = _kept(study), expressions_of(study.spotted)
     truth = study.truth[study.truth["recording"].isin(kept["recording"])].reset_index(drop=True)
-    found = truth.iloc[match(study.spotted, truth)["truth"].to_numpy(int)]
+    found = truth.iloc[match(spotted, truth)["truth"].to_numpy(int)]
     counted = {
         "true micro": truth[truth["kind"] == "micro"],
         "true macro": truth[truth["kind"] == "macro"],
         "found": found,
-        "spotted": study.spotted,
+        "spotted": spotted,
     }
     counts = {title: table["recording"].value_counts() for title, table in counted.items()}
     rows, links = [], {}

@@ -5,8 +5,8 @@ import pytest
 import skimage.data
 from PIL import Image
 
-from mefusion.annotation.settings import IdentitySettings
-from mefusion.annotation.subjects import assign_subjects, cluster, distances_of, read_subjects
+from mefusion.annotation.extraction.settings import IdentitySettings
+from mefusion.annotation.extraction.subjects import assign_subjects, cluster, distances_of, read_subjects
 from mefusion.common.errors import MefusionError
 from mefusion.faces.detectors import DlibFaces
 from mefusion.faces.identity import descriptor

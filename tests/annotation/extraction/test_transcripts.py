@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from fake_conversations import RATE, write_media
 
-from mefusion.annotation.settings import TranscriptSettings
-from mefusion.annotation.transcripts import read_subtitles, transcribe, words_of
+from mefusion.annotation.extraction.settings import TranscriptSettings
+from mefusion.annotation.extraction.transcripts import read_subtitles, transcribe, words_of
 from mefusion.common.errors import MefusionError
 
 SRT = """1

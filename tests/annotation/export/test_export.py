@@ -6,11 +6,11 @@ import pandas as pd
 import pytest
 from fake_conversations import RATE, monologue
 
-from mefusion.annotation.clips import window_around
-from mefusion.annotation.contents import VideoContents, segment_pictures, segment_sound
-from mefusion.annotation.export import export
-from mefusion.annotation.extraction import read_segments
-from mefusion.annotation.settings import ExportSettings
+from mefusion.annotation.export.clips import window_around
+from mefusion.annotation.export.export import export
+from mefusion.annotation.extraction.contents import VideoContents, segment_pictures, segment_sound
+from mefusion.annotation.extraction.extraction import read_segments
+from mefusion.annotation.extraction.settings import ExportSettings
 from mefusion.clips.video import read_clip
 from mefusion.commands.annotate import annotate
 from mefusion.common.errors import MefusionError

@@ -7,10 +7,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from mefusion.annotation.crops import Crop
-from mefusion.annotation.media import read_sound
-from mefusion.annotation.segments import Segment
-from mefusion.annotation.tracks import BOX, read_track_rows
+from mefusion.annotation.extraction.crops import Crop
+from mefusion.annotation.extraction.media import read_sound
+from mefusion.annotation.extraction.segments import Segment
+from mefusion.annotation.extraction.tracks import BOX, read_track_rows
 from mefusion.clips.stream import Frame, Stream
 from mefusion.common.errors import MefusionError
 

@@ -3,8 +3,8 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mefusion.annotation.segments import cut_segments
-from mefusion.annotation.settings import SegmentSettings
+from mefusion.annotation.extraction.segments import cut_segments
+from mefusion.annotation.extraction.settings import SegmentSettings
 
 SETTINGS = SegmentSettings()
 

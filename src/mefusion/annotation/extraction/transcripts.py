@@ -6,10 +6,10 @@ from pathlib import Path
 
 import av
 
-from mefusion.annotation.media import read_sound
-from mefusion.annotation.segments import Span
-from mefusion.annotation.settings import Transcript, TranscriptSettings
-from mefusion.annotation.speech import require
+from mefusion.annotation.extraction.media import read_sound
+from mefusion.annotation.extraction.segments import Span
+from mefusion.annotation.extraction.settings import Transcript, TranscriptSettings
+from mefusion.annotation.extraction.speech import require
 from mefusion.clips.stream import open_media
 from mefusion.common.errors import MefusionError, first_line
 

@@ -11,11 +11,11 @@ from fake_networks import write_network
 from fake_videos import turn_metadata, write_sound, write_video
 from PIL import Image
 
-from mefusion.annotation.extraction import extract, read_segments, write_rejected
-from mefusion.annotation.media import read_sound
-from mefusion.annotation.settings import ExtractSettings, IdentitySettings, SpeakerSettings
-from mefusion.annotation.speaker import face_picture
-from mefusion.annotation.tracks import read_track_rows
+from mefusion.annotation.extraction.extraction import extract, read_segments, write_rejected
+from mefusion.annotation.extraction.media import read_sound
+from mefusion.annotation.extraction.settings import ExtractSettings, IdentitySettings, SpeakerSettings
+from mefusion.annotation.extraction.speaker import face_picture
+from mefusion.annotation.extraction.tracks import read_track_rows
 from mefusion.clips.stream import read_frames
 from mefusion.commands.annotate import annotate
 
@@ -184,7 +184,7 @@ def test_a_network_sees_the_faces_of_a_segment(talk, tmp_path):
 
 @pytest.fixture
 def all_is_speech(monkeypatch):
-    monkeypatch.setattr("mefusion.annotation.video.make_detector", lambda settings: lambda window: 1.0)
+    monkeypatch.setattr("mefusion.annotation.extraction.video.make_detector", lambda settings: lambda window: 1.0)
 
 
 def first_rows(path, output):

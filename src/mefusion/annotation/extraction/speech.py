@@ -8,9 +8,9 @@ from typing import Protocol
 
 import numpy as np
 
-from mefusion.annotation.media import RATE
-from mefusion.annotation.segments import Span
-from mefusion.annotation.settings import Vad, VadSettings
+from mefusion.annotation.extraction.media import RATE
+from mefusion.annotation.extraction.segments import Span
+from mefusion.annotation.extraction.settings import Vad, VadSettings
 from mefusion.common.errors import MefusionError
 
 WINDOW = 512  # samples, 32 ms, for which there is one probability of speech

@@ -1,7 +1,7 @@
 import numpy as np
 import pandas as pd
 
-from mefusion.annotation.tracks import LANDMARKS, TRACK_COLUMNS, Followed, read_track_rows, write_tracks
+from mefusion.annotation.extraction.tracks import LANDMARKS, TRACK_COLUMNS, Followed, read_track_rows, write_tracks
 
 NEAR, AWAY = (100, 100, 200, 200), (400, 100, 500, 200)
 

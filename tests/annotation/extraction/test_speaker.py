@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from fake_networks import write_network
 
-from mefusion.annotation.media import RATE
-from mefusion.annotation.settings import SpeakerSettings
-from mefusion.annotation.speaker import (
+from mefusion.annotation.extraction.media import RATE
+from mefusion.annotation.extraction.settings import SpeakerSettings
+from mefusion.annotation.extraction.speaker import (
     CURVE_RATE,
     Candidate,
     MouthScorer,

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from mefusion.annotation.extraction.segments import Segment
 from mefusion.annotation.labelling.answers import NOTICE, Status
 from mefusion.annotation.labelling.table import Judgement, dominant, read_judgements
-from mefusion.annotation.segments import Segment
 from mefusion.common.errors import MefusionError
 from mefusion.common.files import write_text
 from mefusion.evaluation.bootstrap import resample_counts

@@ -12,11 +12,11 @@ import av
 import numpy as np
 import pandas as pd
 
-from mefusion.annotation.crops import Crop
-from mefusion.annotation.media import RATE, read_sound
-from mefusion.annotation.segments import Segment
-from mefusion.annotation.settings import Events, ExportSettings
-from mefusion.annotation.tracks import BOX, landmarks_of, read_track_rows
+from mefusion.annotation.extraction.crops import Crop
+from mefusion.annotation.extraction.media import RATE, read_sound
+from mefusion.annotation.extraction.segments import Segment
+from mefusion.annotation.extraction.settings import Events, ExportSettings
+from mefusion.annotation.extraction.tracks import BOX, landmarks_of, read_track_rows
 from mefusion.clips.cache import settings_hash
 from mefusion.clips.stream import Frame, Stream
 from mefusion.common.errors import MefusionError

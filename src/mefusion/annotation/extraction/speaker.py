@@ -14,9 +14,9 @@ import numpy as np
 from scipy.fft import dct
 from scipy.signal import butter, sosfiltfilt
 
-from mefusion.annotation.media import RATE
-from mefusion.annotation.settings import Speaker, SpeakerSettings
-from mefusion.annotation.speech import require
+from mefusion.annotation.extraction.media import RATE
+from mefusion.annotation.extraction.settings import Speaker, SpeakerSettings
+from mefusion.annotation.extraction.speech import require
 from mefusion.common.errors import MefusionError, first_line
 from mefusion.faces.alignment import eye_centres
 

@@ -9,8 +9,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mefusion.annotation.media import CutFinder
-from mefusion.annotation.segments import Span
+from mefusion.annotation.extraction.media import CutFinder
+from mefusion.annotation.extraction.segments import Span
 from mefusion.clips.stream import Stream
 from mefusion.common.files import replacing
 from mefusion.faces.detectors import make_backend

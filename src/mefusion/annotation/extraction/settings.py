@@ -7,14 +7,14 @@ from mefusion.common.errors import MefusionError
 
 
 class Vad(StrEnum):
-    """What tells speech from other sound, see `mefusion.annotation.speech`."""
+    """What tells speech from other sound, see `mefusion.annotation.extraction.speech`."""
 
     silero = "silero"
     webrtc = "webrtc"
 
 
 class Speaker(StrEnum):
-    """What tells whose speech it is, see `mefusion.annotation.speaker`."""
+    """What tells whose speech it is, see `mefusion.annotation.extraction.speaker`."""
 
     mouth = "mouth"
     onnx = "onnx"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mefusion.annotation.settings import SegmentSettings
+from mefusion.annotation.extraction.settings import SegmentSettings
 
 Span = tuple[float, float]  # start and end, s
 
@@ -24,7 +24,7 @@ class Segment:
         track: number of the speaker's face track.
         subject: identity of the speaker.
         transcript: what is said, empty if unknown.
-        articulation, sync: scores of the speaker, see `mefusion.annotation.speaker`.
+        articulation, sync: scores of the speaker, see `mefusion.annotation.extraction.speaker`.
     """
 
     name: str

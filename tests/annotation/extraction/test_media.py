@@ -5,7 +5,7 @@ import pytest
 from fake_conversations import RATE, write_media
 from fake_videos import write_sound, write_video
 
-from mefusion.annotation.media import CutFinder, Sound, read_sound, streams_of
+from mefusion.annotation.extraction.media import CutFinder, Sound, read_sound, streams_of
 from mefusion.clips.stream import Frame
 from mefusion.common.errors import MefusionError
 
@@ -55,7 +55,7 @@ def test_a_part_is_the_same_in_other_containers(tmp_path, grey, suffix):
 
 def test_where_seeking_leads_too_far_the_sound_is_read_from_its_beginning(tmp_path, grey, monkeypatch):
     path = write_media(tmp_path / "talk.mp4", grey, clicks(3, 0.8, 2.0), fps=10)
-    monkeypatch.setattr("mefusion.annotation.media.PREROLL", -1.0)  # as if the file had a wrong index
+    monkeypatch.setattr("mefusion.annotation.extraction.media.PREROLL", -1.0)  # as if the file had a wrong index
     assert first_tone(read_sound(path, 1.5, 2.9)) == pytest.approx(0.5, abs=0.03)
 
 

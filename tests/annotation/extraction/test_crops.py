@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mefusion.annotation.crops import Crop
+from mefusion.annotation.extraction.crops import Crop
 
 
 def test_a_crop_is_a_square_around_all_boxes_moved_into_the_picture():

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mefusion.annotation.clips import ClipsOfVideo, export_video
-from mefusion.annotation.extraction import read_segments, write_rejected
+from mefusion.annotation.export.clips import ClipsOfVideo, export_video
+from mefusion.annotation.extraction.extraction import read_segments, write_rejected
+from mefusion.annotation.extraction.segments import Segment
+from mefusion.annotation.extraction.settings import ExportSettings
 from mefusion.annotation.running import run_on_videos
-from mefusion.annotation.segments import Segment
-from mefusion.annotation.settings import ExportSettings
 from mefusion.common.errors import MefusionError
 from mefusion.common.files import remove_leftovers, write_table, write_text
 

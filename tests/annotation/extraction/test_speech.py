@@ -5,9 +5,9 @@ import pytest
 import torch
 from fake_conversations import RATE, voice
 
-from mefusion.annotation import extraction
-from mefusion.annotation.settings import ExtractSettings, VadSettings
-from mefusion.annotation.speech import find_speech, make_detector, require
+from mefusion.annotation.extraction import extraction
+from mefusion.annotation.extraction.settings import ExtractSettings, VadSettings
+from mefusion.annotation.extraction.speech import find_speech, make_detector, require
 from mefusion.common.errors import MefusionError
 
 TIMES = np.arange(6 * RATE) / RATE

@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from mefusion.annotation.extraction.segments import Segment
+from mefusion.annotation.extraction.settings import ExtractSettings, IdentitySettings, Speaker, Transcript, Vad
+from mefusion.annotation.extraction.speaker import make_scorer
+from mefusion.annotation.extraction.speech import INSTALL
+from mefusion.annotation.extraction.subjects import assign_subjects, read_subjects
+from mefusion.annotation.extraction.tracks import EMBEDDING
+from mefusion.annotation.extraction.video import Video, extract_video
 from mefusion.annotation.running import run_on_videos
-from mefusion.annotation.segments import Segment
-from mefusion.annotation.settings import ExtractSettings, IdentitySettings, Speaker, Transcript, Vad
-from mefusion.annotation.speaker import make_scorer
-from mefusion.annotation.speech import INSTALL
-from mefusion.annotation.subjects import assign_subjects, read_subjects
-from mefusion.annotation.tracks import EMBEDDING
-from mefusion.annotation.video import Video, extract_video
 from mefusion.clips.stream import Stream
 from mefusion.common.errors import MefusionError
 from mefusion.common.files import remove_leftovers, write_table

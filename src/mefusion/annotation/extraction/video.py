@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from mefusion.annotation.contents import segment_pictures
-from mefusion.annotation.media import Sound, read_sound, streams_of
-from mefusion.annotation.segments import Segment, Span, cut_segments
-from mefusion.annotation.settings import ExtractSettings
-from mefusion.annotation.speaker import (
+from mefusion.annotation.extraction.contents import segment_pictures
+from mefusion.annotation.extraction.media import Sound, read_sound, streams_of
+from mefusion.annotation.extraction.segments import Segment, Span, cut_segments
+from mefusion.annotation.extraction.settings import ExtractSettings
+from mefusion.annotation.extraction.speaker import (
     FACE_RATE,
     FACE_SIDE,
     Candidate,
@@ -24,10 +24,10 @@ from mefusion.annotation.speaker import (
     face_picture,
     make_scorer,
 )
-from mefusion.annotation.speech import find_speech, make_detector
-from mefusion.annotation.subjects import face_file
-from mefusion.annotation.tracks import BOX, follow_faces, landmarks_of, read_track_rows, write_tracks
-from mefusion.annotation.transcripts import transcribe
+from mefusion.annotation.extraction.speech import find_speech, make_detector
+from mefusion.annotation.extraction.subjects import face_file
+from mefusion.annotation.extraction.tracks import BOX, follow_faces, landmarks_of, read_track_rows, write_tracks
+from mefusion.annotation.extraction.transcripts import transcribe
 from mefusion.clips.cache import settings_hash
 from mefusion.clips.stream import Stream
 from mefusion.clips.video import write_image

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torchmetrics.functional.nominal import fleiss_kappa as torchmetrics_kappa
 
-from mefusion.annotation.consistency import (
+from mefusion.annotation.agreement.consistency import (
     fleiss_kappa,
     kappa_interval,
     krippendorff_alpha,

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from mefusion.annotation.extraction.segments import Segment
 from mefusion.annotation.labelling.answers import NOTICE, Status, read_answers, read_way
 from mefusion.annotation.labelling.settings import EvaluateSettings, Truth
 from mefusion.annotation.labelling.table import Judgement, dominant, majority, read_judgements
-from mefusion.annotation.segments import Segment
 from mefusion.common.errors import MefusionError
 from mefusion.common.files import is_irregular, write_text
 from mefusion.evaluation import metrics

@@ -6,12 +6,12 @@ import yaml
 from fake_answers import line_of, write_answers
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
 
-from mefusion.annotation.evaluation import describe, evaluate_run
+from mefusion.annotation.agreement.evaluation import describe, evaluate_run
+from mefusion.annotation.extraction.segments import Segment
 from mefusion.annotation.labelling.settings import EvaluateSettings, MappingSettings
-from mefusion.annotation.segments import Segment
 from mefusion.common.errors import MefusionError
 
-GROUPS = Path(__file__).parents[2] / "conf" / "annotate"
+GROUPS = Path(__file__).parents[3] / "conf" / "annotate"
 MELD = """Sr No.,Utterance,Speaker,Emotion,Sentiment,Dialogue_ID,Utterance_ID,Season,Episode,StartTime,EndTime
 1,"also I was the point person, really",Chandler,neutral,neutral,0,0,8,21,"00:16:16,059","00:16:21,731"
 2,You must have had your hands full.,The Interviewer,joy,positive,0,1,8,21,"00:16:21,940","00:16:23,442"

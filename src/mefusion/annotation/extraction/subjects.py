@@ -12,7 +12,7 @@ import pandas as pd
 from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import pdist, squareform
 
-from mefusion.annotation.settings import Identity, IdentitySettings
+from mefusion.annotation.extraction.settings import Identity, IdentitySettings
 from mefusion.common.errors import MefusionError
 from mefusion.common.files import is_irregular, write_table
 

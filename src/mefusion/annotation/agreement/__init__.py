@@ -1,0 +1,1 @@
+"""How far a model's labels agree with those of people, and with its own in another run."""

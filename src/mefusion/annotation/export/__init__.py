@@ -1,0 +1,1 @@
+"""Segments become clips, and the tables that other commands and people read."""
