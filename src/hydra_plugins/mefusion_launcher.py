@@ -29,6 +29,19 @@ from mefusion.common.scheduling import Scheduler, state_of_exit
 RESULT_VARIABLE = "MEFUSION_RESULT_FILE"  # environment variable with the file to which a job writes its result
 
 
+class JobsFailed(MefusionError):
+    """Jobs of a sweep failed or were killed.
+
+    Attributes:
+        results: of all jobs, those that did their work included. The status is FAILED if a job failed by itself, and
+            UNKNOWN if it was stopped or killed; the value is then the reason.
+    """
+
+    def __init__(self, sentence: str, results: Sequence[JobReturn]) -> None:
+        super().__init__(sentence)
+        self.results = results
+
+
 @dataclass
 class LauncherConfig:
     """`n_jobs`: processes at once; null means those of `processes=`, or their default."""
@@ -83,7 +96,8 @@ class ProcessLauncher(Launcher):
         """Run all jobs. A job that fails does not stop the others.
 
         Raises:
-            MefusionError: jobs failed or were killed; the message names each.
+            JobsFailed: jobs failed or were killed; the message names each.
+            MefusionError: `n_jobs` is not above 0.
         """
         if self.n_jobs is not None and self.n_jobs < 1:
             raise MefusionError(f"hydra.launcher.n_jobs={self.n_jobs}: give a number above 0, or null for the default")
@@ -91,19 +105,14 @@ class ProcessLauncher(Launcher):
         logs.mkdir(parents=True, exist_ok=True)
         outcomes, names = self._run_all(job_overrides, initial_job_idx, logs), distinct_overrides(job_overrides)
         _summarise(outcomes, names)
+        results = [_result(outcome, overrides) for outcome, overrides in zip(outcomes, job_overrides, strict=True)]
         if failed := [f"job {o.number} ({name})" for o, name in zip(outcomes, names, strict=True) if o.code]:
-            raise MefusionError(
+            raise JobsFailed(
                 f"{len(failed)} of {len(outcomes)} jobs failed: {'; '.join(failed)}; see their logs in {logs}, solve "
-                "the problem and run the same command again: it runs only what is missing"
+                "the problem and run the same command again: it runs only what is missing",
+                results,
             )
-        return [
-            JobReturn(
-                overrides=list(overrides),
-                status=JobStatus.COMPLETED,
-                _return_value=outcome.result.get("objective"),  # null while folds are missing
-            )
-            for outcome, overrides in zip(outcomes, job_overrides, strict=True)
-        ]
+        return results
 
     def _run_all(self, job_overrides: Sequence[Sequence[str]], first: int, logs: Path) -> list[Outcome]:
         gpus = visible_gpus() if OmegaConf.select(self.config, "trainer.accelerator") != "cpu" else []
@@ -148,6 +157,16 @@ def _outcome(job: Job, logs: Path) -> Outcome:
     if job.failed and not code:
         code, last_line = 1, f"mefusion-train: {next(iter(job.failed.values()))}"
     return Outcome(job.number, code, job.seconds, logs / f"{job.number}.log", last_line, left)
+
+
+def _result(outcome: Outcome, overrides: Sequence[str]) -> JobReturn:
+    """What became of a job, as Hydra writes it; see `JobsFailed`."""
+    if not outcome.code:
+        value = outcome.result.get("objective")  # null while folds are missing
+        return JobReturn(overrides=list(overrides), status=JobStatus.COMPLETED, _return_value=value)
+    status = JobStatus.FAILED if outcome.state == "failed" else JobStatus.UNKNOWN
+    reason = f"{outcome.state}: {outcome.last_line or 'it printed nothing'}"
+    return JobReturn(overrides=list(overrides), status=status, _return_value=reason)
 
 
 def train_command(hydra: Any, overrides: Sequence[str]) -> list[str]:

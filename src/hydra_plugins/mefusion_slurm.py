@@ -19,7 +19,7 @@ from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import OmegaConf
 
-from hydra_plugins.mefusion_launcher import distinct_overrides
+from hydra_plugins.mefusion_launcher import JobsFailed, distinct_overrides
 from mefusion.common.errors import MefusionError, first_line
 
 LOOK = 2.0  # seconds between two looks at the jobs
@@ -37,7 +37,8 @@ with suppress(ImportError):  # hydra-submitit-launcher is an extra
             """Submit the jobs as one array, and tell their states until all are over.
 
             Raises:
-                MefusionError: jobs failed or were cancelled; the message names each.
+                JobsFailed: jobs failed or were cancelled; the message names each.
+                MefusionError: `resources.shards` is not above 0.
             """
             assert self.config is not None
             if (shards := int(self.config.resources.shards)) < 1:
@@ -45,16 +46,18 @@ with suppress(ImportError):  # hydra-submitit-launcher is an extra
             parts = [[*job, *_shard(number, shards)] for job in job_overrides for number in range(shards)]
             jobs = self._submit(parts, initial_job_idx)
             watched = watch(jobs, distinct_overrides(parts), initial_job_idx)
-            if failed := [state for state in watched if state.failed]:
-                raise MefusionError(
-                    f"{len(failed)} of {len(watched)} jobs failed: "
-                    f"{'; '.join(f'job {state.number} ({state.name})' for state in failed)}; see their logs, solve the "
-                    "problem and run the same command again: it runs only what is missing"
-                )
-            return [
+            results = [
                 _joined(list(job), watched[number * shards : (number + 1) * shards])
                 for number, job in enumerate(job_overrides)
             ]
+            if failed := [state for state in watched if state.failed]:
+                raise JobsFailed(
+                    f"{len(failed)} of {len(watched)} jobs failed: "
+                    f"{'; '.join(f'job {state.number} ({state.name})' for state in failed)}; see their logs, solve the "
+                    "problem and run the same command again: it runs only what is missing",
+                    results,
+                )
+            return results
 
         def _submit(self, parts: Sequence[Sequence[str]], first: int) -> list[Any]:
             """Submit jobs as one array, as the launcher of hydra-submitit-launcher does, without waiting for them."""
@@ -214,7 +217,15 @@ def squeue_states(array: str) -> dict[str, str]:
 
 
 def _joined(overrides: list[str], states: Sequence[State]) -> JobReturn:
-    """The result of a job that several shared: that of the one which scored the study; None if none did."""
+    """The result of a job that several shared: that of the one which scored the study; None if none did.
+
+    If one of them did not do its work, why: see `mefusion_launcher.JobsFailed`.
+    """
+    words = [state.word for state in states if state.failed]
+    if words:
+        failed = [word for word in words if word.startswith("failed")]
+        status = JobStatus.FAILED if failed else JobStatus.UNKNOWN
+        return JobReturn(overrides=overrides, status=status, _return_value=[*failed, *words][0])
     values = [state.result.return_value for state in states if state.result is not None]
     value = next((value for value in values if value is not None), None)
     return JobReturn(overrides=overrides, status=JobStatus.COMPLETED, _return_value=value)

@@ -101,6 +101,7 @@ def test_one_study_on_one_device_is_measured(tiny, command, tmp_path, arguments,
         (["trainer=smoke", "rule=oracle"], Work(1, 1, 2, 2)),
         (["model.training.batch_size=1", "trainer=smoke", "+trainer.limit_train_batches=3"], Work(1, 3, 0, 2)),
         (["model.training.batch_size=1", "trainer=smoke", "+trainer.limit_train_batches=0.5"], Work(1, 2, 0, 2)),
+        (["model.training.batch_size=1", "trainer=smoke", "+trainer.limit_train_batches=null"], Work(1, 4, 0, 2)),
     ],
 )
 def test_the_work_of_a_fold_by_hand(three, planned, overrides, work):

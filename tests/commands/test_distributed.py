@@ -18,7 +18,7 @@ from mefusion.windows.settings import Windows
 from mefusion.windows.store import EpochSampler
 
 # OFF-ApexNet has no batch normalisation; without dropout its steps are the same however a batch is shared out.
-MODEL = ("model=off_apexnet", "model.training.max_epochs=3", "model.training.batch_size=4")
+MODEL = ("model=off_apexnet", "imbalance=class_weights", "model.training.max_epochs=3", "model.training.batch_size=4")
 SCRIPT = """
 from mefusion.models.baselines import network
 from mefusion.commands.train import main

@@ -16,6 +16,7 @@ from mefusion.commands import prepare, train
 from mefusion.common.errors import MefusionError
 from mefusion.configuration.composition import load_clips, plan_study
 from mefusion.configuration.starting import read_origin
+from mefusion.configuration.using import facts_for_use
 from mefusion.evaluation.predictions import load_predictions
 from mefusion.inference.bundle import CARD, DESCRIPTION, description_text, read_bundle
 from mefusion.inference.export import export_study
@@ -163,6 +164,21 @@ def test_a_bundle_that_has_seen_the_tested_subjects_is_refused(bundle):
     assert "was trained on 6 of the 6 clips that this study tests, of the subjects " in refusal(*seen)
     experiment = experiment_of(*seen, "protocol=all")  # tests no one
     assert plan_study(experiment, load_clips(experiment)).start.tensors
+    validated = refusal(*seen, "protocol=all", "rule=inner_val")
+    assert "was trained on 6 of the 6 clips that this study may validate on, of the subjects " in validated
+    assert validated.endswith("start from a bundle of other people, or use rule=last or rule=average")
+
+
+def test_clips_are_known_by_their_pictures_wherever_their_landmarks_come_from(bundle, tmp_path):
+    start = experiment_of("+transfer=pretrain", *TRAIN, f"model.init_from={tmp_path / 'same'}")
+    clips = load_clips(start)
+    clips.index["content"] = [f"with landmarks {number}" for number in range(6)]  # as they are hashed from files
+    trained_on = facts_for_use(start.preparation, clips.index)["trained_on"]
+    assert {*trained_on["contents"]} == {*clips.index["content"], *clips.index["pictures"]}
+    rewritten(bundle, tmp_path / "same", contents=trained_on["contents"])
+    clips.index["content"] = "with other landmarks"
+    with pytest.raises(MefusionError, match="was trained on 6 of the 6 clips that this study tests"):
+        plan_study(start, clips)
 
 
 def test_what_was_seen_is_known_along_a_chain_of_bundles(bundle, monkeypatch, tmp_path):
@@ -236,8 +252,9 @@ def test_a_study_starts_from_the_authors_checkpoint(tmp_path):
     network = FDP(num_classes=5, variant="released")
     torch.save(CHECKPOINT.to_released(network), tmp_path / "fdp.pt")
     settings = settings_of("model=fdp_released", f"model.init_from={tmp_path / 'fdp.pt'}")
-    nobody = pd.DataFrame({"content": [], "subject": [], "dataset": []})
-    origin = read_origin(settings, ["recognition", "dynamic_image"], ["a", "b", "c"], nobody)
+    nobody = pd.DataFrame({"content": [], "pictures": [], "subject": [], "dataset": []})
+    tasks, classes = ["recognition", "dynamic_image"], ["a", "b", "c"]
+    origin = read_origin(settings, tasks, classes, tested=nobody, validated=nobody)
     assert len(origin.facts["anew"]) == 2  # weight and bias of five classes
     given = network.state_dict()
     assert all(torch.equal(tensor, given[name]) for name, tensor in origin.start.tensors.items())

@@ -13,7 +13,7 @@ from hydra.core.utils import JobStatus
 from omegaconf import OmegaConf
 
 from hydra_plugins import mefusion_launcher
-from hydra_plugins.mefusion_launcher import ProcessLauncher, visible_gpus
+from hydra_plugins.mefusion_launcher import JobsFailed, ProcessLauncher, visible_gpus
 from mefusion.common import machine
 from mefusion.common.errors import MefusionError
 from mefusion.studies.results import score
@@ -89,7 +89,7 @@ def test_each_job_is_the_command_in_run_mode_with_its_own_log(launch, tmp_path, 
 
 
 def test_the_table_tells_what_became_of_each_job(launch, tmp_path, capfd):
-    with pytest.raises(MefusionError) as error:
+    with pytest.raises(JobsFailed) as error:
         launch("a=fail x=1", "a=1 x=1", "a=killed x=1", "a=again x=1", "a=partly x=1", n_jobs=2)
     printed = capfd.readouterr().out
     table = {number: row[:3] for number, row in rows(printed).items()}
@@ -105,6 +105,12 @@ def test_the_table_tells_what_became_of_each_job(launch, tmp_path, capfd):
     sentence = str(error.value)
     for part in ("2 of 5 jobs failed", "job 0 (a=fail)", "job 2 (a=killed)", str(tmp_path / "logs")):
         assert part in sentence
+    # A sweeper sees what each job came to.
+    failed, completed, killed = JobStatus.FAILED, JobStatus.COMPLETED, JobStatus.UNKNOWN
+    assert [(result.status, result._return_value) for result in error.value.results] == [
+        (failed, "failed: mefusion-train: no such luck"), (completed, 0.5), (killed, "killed by SIGKILL: on stderr"),
+        (completed, 0.5), (completed, None),
+    ]  # fmt: skip
 
 
 def test_jobs_run_one_after_the_other_or_at_once(launch, tmp_path):

@@ -1,25 +1,33 @@
 import sys
+from collections import Counter
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from mefusion.commands import train
+from mefusion.configuration.cli import configuration_folder
 
 optuna = pytest.importorskip("optuna")
 
 from hydra_plugins.mefusion_sweeper import distribution  # noqa: E402
 
-# Stands for `python -m mefusion.commands.train ...`: the score is best at lr = .001 and dropout = 0; it notes what
-# it was given.
+# Stands for `python -m mefusion.commands.train ...`: the score is best at lr = .001 and few neighbours; it notes what
+# it was given. The files `fail` and `kill` hold how many jobs fail, or are killed.
 JOB = """#!{python}
-import json, math, os, sys
+import json, math, os, signal, sys
 from pathlib import Path
-job = dict(text.split("=", 1) for text in sys.argv[3:])
+job = dict(text.split("=", 1) for text in sys.argv[3:] if "=" in text)
 with Path("jobs.txt").open("a") as jobs:
     print(*sys.argv[3:], file=jobs)
-if Path("fail").exists():
+def comes_next(name):
+    left = int(Path(name).read_text()) if Path(name).exists() else 0
+    Path(name).write_text(str(max(left - 1, 0)))
+    return left > 0
+if comes_next("fail"):
     sys.exit("mefusion-train: no such luck")
+if comes_next("kill"):
+    os.kill(os.getpid(), signal.SIGKILL)
 score = 1 - abs(math.log10(float(job["model.optimizer.lr"])) + 3) / 10 - int(job["model.network.neighbors"]) / 100
 result = {{"complete": True, "uf1": 0.9, "objective": None if Path("partly").exists() else score, "trained": 2}}
 Path(os.environ["MEFUSION_RESULT_FILE"]).write_text(json.dumps(result))
@@ -28,7 +36,7 @@ SPACE = ("model.optimizer.lr=tag(log,interval(1e-5,1e-1))", "model.network.neigh
 
 
 @pytest.fixture
-def search(tmp_path, monkeypatch):
+def search(tiny, tmp_path, monkeypatch):
     program = tmp_path / "job"
     program.write_text(JOB.format(python=sys.executable))
     program.chmod(0o755)
@@ -36,10 +44,10 @@ def search(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
     def search(*arguments):
-        fixed = ("hydra/sweeper=search", "rule=inner_val", "labels=three", "hydra.sweeper.n_trials=6")
+        fixed = (*tiny.overrides, "hydra/sweeper=search", "rule=inner_val", "labels=three", "hydra.sweeper.n_trials=6")
         monkeypatch.setattr(sys, "argv", ["mefusion-train", "-m", *fixed, *arguments])
         train.main()
-        return OmegaConf.load(next(tmp_path.glob("outputs/search-*/best.yaml")))
+        return OmegaConf.load(next(tmp_path.glob("outputs/search-*/best.yaml")))  # of one of them
 
     return search
 
@@ -48,6 +56,10 @@ def jobs(folder):
     return [
         dict(text.split("=", 1) for text in line.split()) for line in (folder / "jobs.txt").read_text().splitlines()
     ]
+
+
+def searches(folder):
+    return list(folder.glob("outputs/search-*"))
 
 
 def score_of(job):
@@ -71,21 +83,71 @@ def test_the_best_trial_on_the_validation_subjects_is_told_and_written(search, t
 
 
 def test_the_same_command_goes_on_where_a_search_stopped(search, tmp_path):
-    (tmp_path / "fail").touch()
+    search(*SPACE, "hydra.sweeper.n_trials=2")
+    # What changes no result leaves it the same search, also after a change of code.
+    harmless = ("accept_code=true", "again=true", "resources.minutes=9", "cluster.partition=gpu", "workers=1")
+    search(*SPACE, "hydra.sweeper.n_trials=3", *harmless)
+    assert len({job["model.optimizer.lr"] for job in jobs(tmp_path)}) == 3  # nothing is tried twice
+    search(*SPACE, "hydra.sweeper.n_trials=3")
+    assert len(jobs(tmp_path)) == 3
+    assert len(searches(tmp_path)) == 1
+    # Another space is another search, and so are other fixed values.
+    search(SPACE[0], "model.network.neighbors=range(2,8)", "hydra.sweeper.n_trials=1")
+    search(*SPACE, "model.network.dropout=0.3", "hydra.sweeper.n_trials=1")
+    assert len(searches(tmp_path)) == 3
+
+
+def test_a_changed_file_of_the_configuration_is_another_search(search, tmp_path):
+    folder = tmp_path / "own" / "model"
+    folder.mkdir(parents=True)
+    text = (configuration_folder("conf") / "model" / "mol_tiny.yaml").read_text()
+    (folder / "mine.yaml").write_text(text)
+    space = ("--config-dir", "own", "model=mol_tiny,mine", *SPACE, "hydra.sweeper.n_trials=1")
+    search(*space)
+    (folder / "mine.yaml").write_text(text.replace("max_epochs: 30", "max_epochs: 31"))
+    search(*space)
+    assert len(searches(tmp_path)) == 2
+
+
+def test_data_that_is_not_prepared_costs_no_trial(search, tmp_path):
+    with pytest.raises(SystemExit, match=r"prepare the data first with mefusion-prepare .*clip_length=6"):
+        search(*SPACE, "clip_length=6")
+    assert not searches(tmp_path)
+
+
+def test_a_trial_that_fails_is_told_and_not_tried_again(search, tmp_path, capfd):
+    search(*SPACE, "hydra.sweeper.n_trials=1")
+    (tmp_path / "fail").write_text("1")
+    search(*SPACE, "hydra.sweeper.n_trials=4", "hydra.sweeper.at_once=3")
+    done = jobs(tmp_path)
+    assert len({job["model.optimizer.lr"] for job in done}) == len(done) == 4
+    printed = capfd.readouterr().out
+    assert "1 of 4 trials failed, and are not tried again:" in printed
+    assert ": failed: mefusion-train: no such luck" in printed
+    (tmp_path / "fail").unlink()
+    search(*SPACE, "hydra.sweeper.n_trials=5")
+    assert len(jobs(tmp_path)) == 5  # a failed trial counts
+
+
+def test_a_search_stops_where_no_trial_has_done_its_work(search, tmp_path):
+    (tmp_path / "fail").write_text("2")
     with pytest.raises(SystemExit, match="1 of 1 jobs failed"):
         search(*SPACE)
-    (failed,) = jobs(tmp_path)
-    (tmp_path / "fail").unlink()
-    search(*SPACE, "hydra.sweeper.n_trials=2")
+    with pytest.raises(SystemExit, match="1 of 1 jobs failed"):
+        search(*SPACE)
+    with pytest.raises(SystemExit, match=r"all 2 trials failed.*give a larger hydra\.sweeper\.n_trials"):
+        search(*SPACE, "hydra.sweeper.n_trials=2")
     search(*SPACE, "hydra.sweeper.n_trials=3")
-    again = jobs(tmp_path)[1:]
-    assert again[0] == failed  # what failed is tried again, and keeps what it finished
-    assert len({job["model.optimizer.lr"] for job in again}) == 3  # nothing is tried twice
+    assert len({job["model.optimizer.lr"] for job in jobs(tmp_path)}) == 3
+
+
+def test_a_trial_that_is_killed_is_tried_once_more(search, tmp_path, capfd):
+    search(*SPACE, "hydra.sweeper.n_trials=1")
+    (tmp_path / "kill").write_text("3")
     search(*SPACE, "hydra.sweeper.n_trials=3")
-    assert len(jobs(tmp_path)) == 4
-    # Another space is another search.
-    search(SPACE[0], "model.network.neighbors=range(2,8)", "hydra.sweeper.n_trials=1")
-    assert len(list(tmp_path.glob("outputs/search-*"))) == 2
+    tried = Counter(job["model.optimizer.lr"] for job in jobs(tmp_path))
+    assert [*tried.values()] == [1, 2, 2]  # one is killed twice, and the other does its work then
+    assert ": killed by SIGKILL: " in capfd.readouterr().out.split("1 of 3 trials failed", 1)[1]
 
 
 def test_a_search_that_was_killed_tries_its_values_again(search, tmp_path):

@@ -88,6 +88,10 @@ def test_the_user_sees_the_states_of_the_jobs_and_a_table(watched, tmp_path, cap
         "done", "failed: mefusion-train: no luck", "ended by the cluster: cancelled",
     ]  # fmt: skip
     assert [state.failed for state in states] == [False, True, True]
+    results = [mefusion_slurm._joined([], shards) for shards in (states[:1], states, states[2:])]
+    assert [(result.status, result._return_value) for result in results] == [
+        (JobStatus.COMPLETED, 0.25), (JobStatus.FAILED, states[1].word), (JobStatus.UNKNOWN, states[2].word),
+    ]  # fmt: skip
     assert lines[:4] == [
         *(f"[{4 + n}] a={n + 1}: job 12_{n}, log {tmp_path / f'{n}.out'}" for n in range(3)),
         "Ctrl-C leaves these jobs in the queue, scancel 12 ends them",

@@ -174,6 +174,21 @@ def test_clips_that_trained_the_network_are_told_and_have_no_score(predictor, tw
     assert scored["acc"] == (fresh["label"] == fresh["prediction"]).mean()
 
 
+def test_clips_that_trained_the_network_are_told_wherever_their_landmarks_come_from(bundle, two, tmp_path, quick_flow):
+    folder = shutil.copytree(two.parent, tmp_path / "clips")
+    rows = pd.read_csv(folder / "manifest.csv", dtype=str)
+    for path in rows["path"]:
+        np.save(folder / f"{path.replace('/', '-')}.npy", make_backend("dlib").landmarks(read_clip(folder / path)))
+    rows.assign(landmarks=rows["path"].str.replace("/", "-") + ".npy").to_csv(folder / "manifest.csv", index=False)
+    content = json.loads((bundle / "bundle.json").read_text())
+    content["preparation"]["backend"] = "precomputed"
+    copy = shutil.copytree(bundle, tmp_path / "bundle")
+    (copy / "bundle.json").write_text(description_text(content))
+    table, *_ = predict_clips(mefusion.load_bundle(copy), folder / "manifest.csv", workers=1)
+    assert len(table) == 2
+    assert table[TRAINED_ON].all()
+
+
 def test_emotions_may_be_missing_or_unknown(predictor, tiny, tmp_path, quick_flow):
     manifest = manifest_of(tiny, tmp_path)
     rows = pd.read_csv(manifest, dtype=str)

@@ -649,7 +649,24 @@ def test_landmarks_from_files_give_what_the_backend_gave(known, prepared):
     np.save(root / "a_whole.npy", points + 1)
     again, _, _ = prepare_clips(table, root / "cache", PRECOMPUTED, workers=1)
     assert (again["content"] != index["content"]).tolist() == [True, False]
+    # The hash of the frames alone is the same, and that of the clips whose landmarks a backend found.
+    found = prepared[1][0].set_index("clip_id").loc[GOOD]
+    assert again["pictures"].tolist() == index["pictures"].tolist() == found["content"].tolist()
+    assert found["pictures"].tolist() == found["content"].tolist()
     assert not np.array_equal(load_arrays(root / "cache" / index["file"][0])["frames"], expected["frames"])
+
+
+def test_caches_of_older_versions_have_no_hash_of_the_frames_alone(known):
+    table, root = known
+    index, _, _ = prepare_clips(table, root / "cache", PRECOMPUTED, workers=1)
+    for file in index["file"]:
+        path = root / "cache" / file
+        save_clip(path, load_arrays(path), {k: v for k, v in read_metadata(path).items() if k != "pictures"})
+    index.drop(columns="pictures").to_parquet(root / "cache" / "index.parquet")
+    older = read_index(root / "cache", command="mefusion-prepare")
+    assert older["pictures"].tolist() == index["content"].tolist()
+    again, _, _ = prepare_clips(table, root / "cache", PRECOMPUTED, workers=1)  # it gets one
+    pd.testing.assert_frame_equal(again, index)
 
 
 def test_a_clip_without_its_landmarks_is_left_out(known):

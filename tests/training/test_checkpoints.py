@@ -127,6 +127,12 @@ def test_a_best_epoch_needs_a_whole_epoch(run, tmp_path):
     assert not list(tmp_path.rglob("*.ckpt"))
 
 
+@pytest.mark.parametrize("option", ["+trainer.accumulate_grad_batches=2", "+trainer.limit_train_batches=1"])
+def test_a_whole_epoch_may_be_one_step_of_several_batches_or_of_a_few(run, option):
+    steps = ("trainer.max_epochs=-1", "model.training.max_steps=1", "model.training.batch_size=1")
+    assert told(run("rule=inner_val", *steps, option)) == ("inner_val", 1)
+
+
 def test_the_average_of_the_weights_predicts(run, monkeypatch):
     epochs, used = weights_after_each_epoch(monkeypatch), predicted_with(monkeypatch)
     fold = run("rule=average")  # an epoch is one step

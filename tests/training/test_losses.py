@@ -13,6 +13,7 @@ from mefusion.training.losses import (
     interocular,
 )
 from mefusion.training.settings import Imbalance
+from mefusion.training.units import ActionUnits
 
 
 def targets_of(**targets):
@@ -38,6 +39,37 @@ def test_recognition_by_hand():
     output, batch = SimpleNamespace(logits=logits), SimpleNamespace(label=torch.tensor([1, 2]))
     assert Recognition().loss(output, batch).item() == pytest.approx(1.5 * math.log(2))
     assert Recognition().errors(output, batch) == {}
+
+
+def class_weighted(labels, logits):
+    task = Recognition(class_weights=torch.tensor([0.5, 1.0, 4.0]), smoothing=0.1)
+    return task, SimpleNamespace(logits=logits), SimpleNamespace(label=labels)
+
+
+def units(labels, logits):
+    known = torch.where(labels[:, None] == torch.tensor([0, 1, 1]), -1.0, 1.0)  # 2 units of a 0, 1 of a 1, 3 of a 2
+    return ActionUnits(), SimpleNamespace(action_units=logits), targets_of(action_units=known)
+
+
+@pytest.mark.parametrize("case", [class_weighted, units])
+@pytest.mark.parametrize("labels", [[0, 1, 2, 2], [0, 0, 2, 2]])
+def test_processes_that_share_a_batch_have_its_loss(case, labels, monkeypatch):
+    labels, logits = torch.tensor(labels), torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
+    task, output, batch = case(labels, logits)
+    whole = task.loss(output, batch).item()
+
+    parts = [case(labels[half], logits[half])[1:] for half in (slice(2), slice(2, 4))]
+
+    def losses():
+        return [task.loss(*part).item() for part in parts]
+
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
+    own = []
+    monkeypatch.setattr(torch.distributed, "all_reduce", lambda value: own.append(value.clone()))
+    losses()
+    monkeypatch.setattr(torch.distributed, "all_reduce", lambda value: value.copy_(sum(own)))
+    assert sum(losses()) / 2 == pytest.approx(whole)
 
 
 def test_flow_by_hand():

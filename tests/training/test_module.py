@@ -19,7 +19,7 @@ from mefusion.configuration.composition import resolve_tasks
 from mefusion.models import FDP, MOL, Majority
 from mefusion.training.losses import DynamicImage, Flow, Landmarks, Rank, Recognition
 from mefusion.training.module import MERModule
-from mefusion.training.settings import OptimizerName, OptimizerSettings
+from mefusion.training.settings import OptimizerName, OptimizerSettings, Schedule
 from mefusion.windows.datamodule import Statistics
 from mefusion.windows.store import Batch
 
@@ -159,7 +159,7 @@ def test_every_model_is_built_and_takes_a_step(model):
         (["model=mol", "tasks=recognition"], {"recognition": 1}),
         (["model=mol", "tasks.flow.weight=3"], {"recognition": 1, "flow": 3, "landmarks": 0.1}),
         (["model=mol", "tasks.flow.weight=0"], {"recognition": 1, "landmarks": 0.1}),
-        (["model=fdp_released", "tasks.flow.weight=3"], {"recognition": 1, "dynamic_image": 100}),
+        (["model=fdp_released", "tasks.flow.weight=0"], {"recognition": 1, "dynamic_image": 100}),
     ],
 )
 def test_tasks_are_those_of_the_model_less_those_that_are_off(overrides, weights):
@@ -190,6 +190,9 @@ def test_weights_that_make_no_sense_are_named(override, sentence):
             "tasks.smile: model=mol_tiny has no such task, only recognition, f",
         ),
         ([f"+tasks.smile._target_={__name__}.Smile", "+tasks.smile.weight=2"], "give +model.task_weights.smile=1"),
+        (["tasks.action_units.weight=1"], "tasks.action_units: model=mol_tiny has no such task, only recognition, f"),
+        (["tasks=action_units"], "tasks.action_units: model=mol_tiny has no such task"),
+        (["model=fdp_released", "tasks.flow.weight=3"], "tasks.flow: model=fdp_released has no such task"),
     ],
 )
 def test_a_task_that_is_not_known_is_refused(overrides, sentence):
@@ -298,6 +301,20 @@ def test_the_optimizer_is_the_one_asked_for(name, kind):
     optimizer = MERModule(MOL(2, width=1 / 16, image_size=64), {}, settings).make_optimizer()
     assert type(optimizer) is kind
     assert (optimizer.defaults["lr"], optimizer.defaults["weight_decay"]) == (3e-4, 0.02)
+
+
+@pytest.mark.parametrize(("steps", "falling"), [(2, [0]), (3, [0.5, 0]), (4, [0.75, 0.25, 0])])
+def test_a_warm_up_may_take_exactly_one_step(steps, falling, monkeypatch):
+    monkeypatch.setattr(MERModule, "trainer", SimpleNamespace(estimated_stepping_batches=steps))
+    settings = OptimizerSettings(lr=1, schedule=Schedule.one_cycle, warmup=1 / steps)
+    chosen = MERModule(torch.nn.Linear(1, 1), {}, settings).configure_optimizers()
+    optimizer, scheduler = chosen["optimizer"], chosen["lr_scheduler"]["scheduler"]
+    rates = scheduler.get_last_lr()
+    for _ in range(steps - 1):
+        optimizer.step()
+        scheduler.step()
+        rates += scheduler.get_last_lr()
+    assert rates == pytest.approx([1 / 25, *falling], abs=1e-4)  # it begins at 1/25, and then falls along a half cosine
 
 
 @pytest.mark.parametrize(("option", "value"), [("name", "sgd"), ("schedule", "steps")])

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import zipfile
+from types import SimpleNamespace
 
 import lightning as L
 import pandas as pd
@@ -22,6 +23,7 @@ from mefusion.training.module import MERModule
 from mefusion.training.resume import (
     DIGEST,
     AtomicCheckpointIO,
+    FoldCallback,
     content_digest,
     last_checkpoint,
     read_checkpoint,
@@ -135,6 +137,17 @@ def test_a_training_of_so_many_steps_goes_on_to_the_same_bits(run, tmp_path, mon
     fold = run(tmp_path / "broken", *steps)
     assert torch.load(fold / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 6
     same_predictions(fold, run(tmp_path / "whole", *steps))
+
+
+def test_dropout_differs_between_the_batches_of_a_step():
+    def drawn(batch, *, accumulated, step=3):
+        trainer = SimpleNamespace(global_step=step, accumulate_grad_batches=accumulated)
+        FoldCallback(0, {}).on_train_batch_start(trainer, None, None, batch)
+        return torch.rand(1).item()
+
+    assert len({drawn(batch, accumulated=3) for batch in range(3)} | {drawn(3, accumulated=3, step=4)}) == 4
+    # Without accumulation the step alone counts, as in studies of older versions.
+    assert drawn(0, accumulated=1) == drawn(7, accumulated=1) == pytest.approx(0.2648006)
 
 
 def test_augmented_copies_and_one_cycle_of_the_learning_rate_go_on_where_they_were(run, tmp_path, monkeypatch):

@@ -23,7 +23,7 @@ from mefusion.configuration.composition import Experiment
 from mefusion.studies.provenance import device_name
 from mefusion.studies.runs import Run
 from mefusion.studies.study import Study, run_fold
-from mefusion.training.settings import Rule
+from mefusion.training.settings import Rule, batches_of_epoch
 from mefusion.windows.store import ClipStore, EpochSampler, TestWindows
 
 WARM_UP = 2  # batches; the first ones allocate memory, and compile
@@ -129,8 +129,7 @@ def work_of(experiment: Experiment, study: Study, clips: ClipStore, run: Run) ->
     training, image_size = settings.model.training, settings.model.network["image_size"]
     windows = len(EpochSampler(clips, clips.rows(fold.train), windows=training.windows, seed=0, copies=training.copies))
     batches = math.ceil(windows / training.batch_size)
-    limit = settings.trainer.get("limit_train_batches", 1.0)
-    batches = max(int(batches * limit) if isinstance(limit, float) else min(batches, limit), 1)
+    batches = batches_of_epoch(batches, settings.trainer.get("limit_train_batches"))
     epochs = max_epochs(settings)
     limits = [training.max_steps * settings.trainer.get("accumulate_grad_batches", 1)] * (training.max_steps > 0)
     steps = min([*limits, *[epochs * batches] * (epochs > 0)])

@@ -25,8 +25,12 @@ from mefusion.common.files import replacing, write_text
 
 PREPARED_COLUMNS = ("file", "content", "n_frames", "stride", "apex_from", "apex_place")
 """Columns that a cache's index has in addition to the clip table's: the clip's file, the hash of its frames, their
-number, the stride of its windows, and where its apex comes from and its index."""
+number, the stride of its windows, and where its apex comes from and its index. Where landmarks come from files, the
+hash covers them too."""
 
+PICTURES = "pictures"
+"""Further column of a cache's index: the hash of a clip's frames alone, which is the same wherever landmarks come from.
+Caches of older versions lack it."""
 
 RECORDED_COLUMNS = {
     "frames_read": "Int64",
@@ -193,7 +197,7 @@ def read_left_out(path: Path) -> pd.DataFrame:
 
 
 def read_index(folder: Path, *, command: str) -> pd.DataFrame:
-    """Read the index of a cache: the clip table with `PREPARED_COLUMNS`.
+    """Read the index of a cache: the clip table with `PREPARED_COLUMNS` and `PICTURES`.
 
     Args:
         folder: the cache's folder.
@@ -220,7 +224,7 @@ def read_index(folder: Path, *, command: str) -> pd.DataFrame:
         raise MefusionError(f"{path} {fault}: delete it and run {command}, which makes it anew")
     if index.empty:
         raise MefusionError(f"{path} lists no clip: {folder / 'failures.csv'} says why; mend that and run {command}")
-    return index
+    return index if PICTURES in index else index.assign(**{PICTURES: index["content"]})
 
 
 def _fault(index: pd.DataFrame) -> str | None:

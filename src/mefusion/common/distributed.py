@@ -22,6 +22,19 @@ def processes() -> int:
     return distributed.get_world_size() if _several_processes() else 1
 
 
+def mean_over_processes(value: Tensor) -> Tensor:
+    """The mean of a scalar over the processes, without a gradient; on a GPU the host does not wait for it.
+
+    Gradients are averaged over the processes. So a sum that each divides by the mean number of its terms, in place of
+    its own number, has the gradient of the mean over all terms.
+    """
+    if not _several_processes():
+        return value
+    total = value.detach().float().clone()
+    distributed.all_reduce(total)
+    return total / processes()
+
+
 def broadcast(value: T) -> T:
     """Give every process the value of process 0."""
     if not _several_processes():

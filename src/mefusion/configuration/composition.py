@@ -96,7 +96,7 @@ def resolve_tasks(settings: TrainSettings) -> dict[str, Task]:
 
     Raises:
         MefusionError: an entry is not a task, the model has a weight of an unknown task or none of a task that the user
-            added, a weight is below 0, or recognition is off.
+            turned on, a weight is below 0, or recognition is off.
     """
     own, tasks = settings.model.task_weights, {}
     shipped = yaml.safe_load((configuration_folder("conf") / "tasks" / "all.yaml").read_text(encoding="utf-8"))
@@ -114,7 +114,7 @@ def resolve_tasks(settings: TrainSettings) -> dict[str, Task]:
         options = dict(options)
         weight = options.pop("weight", None)
         check_target(f"tasks.{name}", options, Task)
-        if name not in {**shipped, **own} and weight != 0:
+        if name not in own and weight != 0 and not (name in shipped and weight is None):
             raise MefusionError(
                 f"tasks.{name}: model={settings.model.name} has no such task, only {', '.join(own)}; if its network "
                 f"returns what the task needs, give +model.task_weights.{name}=1"
@@ -217,7 +217,10 @@ def plan_study(experiment: Experiment, clips: ClipStore) -> Study:
             "give rule=last, rule=average or rule=inner_val"
         )
     tested = clips.index[clips.index["subject"].isin({subject for fold in folds for subject in fold.test})]
-    origin = read_origin(settings, experiment.tasks, clips.classes, tested)
+    # With rule=inner_val, the seed decides which of the training subjects are validated on.
+    training = {subject for fold in folds for subject in fold.train} if settings.rule == Rule.inner_val else ()
+    validated = clips.index[clips.index["subject"].isin(training)]
+    origin = read_origin(settings, experiment.tasks, clips.classes, tested=tested, validated=validated)
     content = _content(experiment, clips, origin)
     digest = _digest(experiment, clips, content)
     return Study(

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 from torch import Tensor, nn
 
+from mefusion.clips.cache import PICTURES
 from mefusion.common.errors import MefusionError, first_line
 from mefusion.configuration.objects import make
 from mefusion.configuration.schema import TrainSettings
@@ -40,19 +41,25 @@ class Origin:
 
 
 def read_origin(
-    settings: TrainSettings, tasks: Collection[str], classes: Sequence[str], tested: pd.DataFrame
+    settings: TrainSettings,
+    tasks: Collection[str],
+    classes: Sequence[str],
+    *,
+    tested: pd.DataFrame,
+    validated: pd.DataFrame,
 ) -> Origin:
-    """Read the weights that the networks of a study start from, and check that they fit and have not seen its tests.
+    """Read the weights that the networks of a study start from, and check that they fit and are new to its clips.
 
     Args:
         settings: of the study.
         tasks: its tasks.
         classes: its classes.
         tested: the clips that it tests.
+        validated: those that it may validate on.
 
     Raises:
         MefusionError: there is nothing to start from, it is of another network, it was trained on clips that the study
-            tests, or what is to freeze does not exist, starts anew, or leaves nothing to train.
+            tests or may validate on, or what is to freeze does not exist, starts anew, or leaves nothing to train.
     """
     given, frozen = settings.model.init_from, tuple(settings.model.freeze)
     if given is None:
@@ -67,7 +74,7 @@ def read_origin(
     bundle = _read_bundle(path, settings) if path.is_dir() else None
     weights = build_network(bundle, type(network)).state_dict() if bundle else _released(path, type(network))
     seen = seen_by(bundle.facts["data"]) if bundle else Seen([], [], known=False)
-    _require_unseen(path, seen, tested)
+    _require_unseen(path, seen, tested=tested, validated=validated)
     heads = _heads(settings, tasks, len(classes), weights, same_classes=not bundle or bundle.classes == tuple(classes))
     own = network.state_dict()
     kept = [name for name in own if name not in heads]
@@ -176,15 +183,20 @@ def _require_training(network: nn.Module, held: Collection[int], heads: Collecti
         raise MefusionError(f"{given} leaves nothing of {type(network).__name__} to train: freeze fewer parts")
 
 
-def _require_unseen(path: Path, seen: Seen, tested: pd.DataFrame) -> None:
-    """Raise a MefusionError if weights were trained on clips that a study tests, themselves or what they began from."""
-    same = tested[tested["content"].isin(seen.contents)]
-    if len(same):
-        raise MefusionError(
-            f"model.init_from={path} was trained on {len(same)} of the {len(tested)} clips that this study "
-            f"tests, of the subjects {some(sorted({*same['subject']}))}: its scores would be no results; start from a "
-            "bundle of other people, or use protocol=all, which tests no one"
-        )
+def _require_unseen(path: Path, seen: Seen, *, tested: pd.DataFrame, validated: pd.DataFrame) -> None:
+    """Raise a MefusionError if weights, or what they began from, were trained on clips that a study may score."""
+    uses = (
+        (tested, "tests", "its scores would be no results", "protocol=all, which tests no one"),
+        (validated, "may validate on", "they would choose its epoch and temperature", "rule=last or rule=average"),
+    )
+    for clips, use, reason, instead in uses:
+        same = clips[clips[["content", PICTURES]].isin(seen.contents).any(axis=1)]
+        if len(same):
+            raise MefusionError(
+                f"model.init_from={path} was trained on {len(same)} of the {len(clips)} clips that this study {use}, "
+                f"of the subjects {some(sorted({*same['subject']}))}: {reason}; start from a bundle of other people, "
+                f"or use {instead}"
+            )
 
 
 def _digest(weights: Mapping[str, Tensor]) -> str:

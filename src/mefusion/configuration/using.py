@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from mefusion.clips.cache import load_arrays
+from mefusion.clips.cache import PICTURES, load_arrays
 from mefusion.clips.video import IMAGES
 from mefusion.configuration.preparing import Preparation
 from mefusion.evaluation.predictions import sample_list_hash
@@ -24,7 +24,8 @@ def facts_for_use(preparation: Preparation, index: pd.DataFrame) -> dict[str, An
     Returns:
         `preparation`, the settings by which the clips were prepared; `trained_on`: number of clips and subjects of each
         dataset, smallest and largest frame rate (frames/s) and distance of the eye centres (px of the recording), None
-        where it is not known; whether the clips are flow images; hashes of the list of clips and of what each shows.
+        where it is not known; whether the clips are flow images; hashes of the list of clips, and of what each shows,
+        with and without landmarks from files.
 
     Raises:
         MefusionError: a prepared clip is damaged.
@@ -46,7 +47,7 @@ def facts_for_use(preparation: Preparation, index: pd.DataFrame) -> dict[str, An
             "eye_distance": _range([value for arrays in kept if (value := eye_distance(arrays)) is not None]),
             "flow_images": any(Path(path).suffix.lower() in IMAGES for path in index["path"]),
             "sample_list_hash": sample_list_hash(index),
-            "contents": sorted(index["content"]),
+            "contents": sorted({*index["content"], *index[PICTURES]}),
         },
     }
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from mefusion.clips.cache import PICTURES
 from mefusion.common.errors import MefusionError, first_line
 from mefusion.common.parallel import parallel_map
 from mefusion.datasets.labels import classes_of_clips
@@ -72,7 +73,7 @@ def predict_clips(
             notes.append(f"{name}: {note}")
     table = _table(clips.iloc[usable].reset_index(drop=True), predictor.answers(kept), predictor)
     seen = {*predictor.seen.contents}
-    trained_on = [clip.facts["content"] in seen for clip in kept]
+    trained_on = [not seen.isdisjoint((clip.facts["content"], clip.facts.get(PICTURES))) for clip in kept]
     table = table.assign(**{TRAINED_ON: trained_on}, warnings=[clip.facts["warnings"] for clip in kept])
     return table, problems, notes
 

@@ -20,7 +20,7 @@ class Seen:
     """What the trainings of a network have seen.
 
     Attributes:
-        contents: a hash of each clip.
+        contents: hashes of each clip: of its pictures with landmarks from files, and of its pictures alone.
         datasets: their names, the earliest first.
         known: whether this is all; it is not after the weights of a network's authors.
     """
@@ -35,7 +35,7 @@ class TrainingData:
     """What is used of the entry `data` of `bundle.json`.
 
     Attributes:
-        contents: a hash of each training clip.
+        contents: hashes of the training clips, see `Seen`.
         fps, eye_distance: smallest and largest, frames/s and px; None if not known.
         trained_before: what the weights had seen that its training started from; None if it started at random.
     """

@@ -11,6 +11,7 @@ import pandas as pd
 
 from mefusion.clips.cache import (
     LEFT_OUT_COLUMNS,
+    PICTURES,
     PREPARED_COLUMNS,
     RECORDED_COLUMNS,
     is_finite,
@@ -93,7 +94,7 @@ def prepare_clips(
     )
     done = dict(sorted(outcomes))
     rows = [outcome.row for outcome in done.values() if outcome.row]
-    index = pd.DataFrame(rows, columns=[*table.columns, *PREPARED_COLUMNS, *RECORDED_COLUMNS])
+    index = pd.DataFrame(rows, columns=[*table.columns, *PREPARED_COLUMNS, PICTURES, *RECORDED_COLUMNS])
     unused = {i: outcome for i, outcome in done.items() if outcome.problem}
     columns = dict.fromkeys([*LEFT_OUT_COLUMNS, *table.columns])
     left_out = pd.DataFrame([{**clips[i], "problem": o.problem} for i, o in unused.items()], columns=[*columns])
@@ -143,7 +144,8 @@ def _prepare_or_raise(
     state = _fingerprint(files, numbers)
     header = read_header(target)
     metadata = header.metadata
-    if metadata.get("state") != state or not is_whole(target, header, settings):
+    complete = landmarks is None or PICTURES in metadata  # files of older versions are not
+    if not complete or metadata.get("state") != state or not is_whole(target, header, settings):
         if path.suffix.lower() in IMAGES:
             arrays, facts = _from_flow_image(path)
         else:
@@ -173,6 +175,7 @@ def _prepare_or_raise(
         **clip,
         "file": target.relative_to(folder).as_posix(),
         "content": metadata["content"],
+        PICTURES: metadata.get(PICTURES, metadata["content"]),
         "n_frames": n_frames,
         "stride": stride_of(n_frames, settings),
         "apex_from": metadata["apex"],
@@ -214,6 +217,7 @@ def prepare_frames(
     content, note = hashlib.sha256(b"".join(frame.tobytes() for frame in frames)), ""
     recorded = {"frames_read": str(len(frames))}
     if points is not None:
+        recorded[PICTURES] = content.hexdigest()[:16]
         content.update(points.tobytes())
         recorded |= _recorded_of(points, frames)
         points = fill_missing(points, limit=settings.faces.max_missing)

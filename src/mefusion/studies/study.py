@@ -1,6 +1,7 @@
 """A study: one configuration run over all its folds and seeds; the result of each run is kept."""
 
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -26,7 +27,7 @@ from mefusion.training.examples import predict_examples
 from mefusion.training.loggers import finish_loggers
 from mefusion.training.module import MERModule, Prediction
 from mefusion.training.resume import FoldCallback, Resumed, last_checkpoint, read_checkpoint, require_fit, trim_log
-from mefusion.training.settings import Rule
+from mefusion.training.settings import Rule, batches_of_epoch
 from mefusion.training.start import Start
 from mefusion.training.weights import save_weights
 from mefusion.windows.datamodule import FoldData, Statistics
@@ -247,7 +248,8 @@ def _write_study(study: Study) -> None:
 
 def _require_whole_epochs(rule: Rule, trainer: L.Trainer, data: FoldData) -> None:
     """Raise a MefusionError if the rule selects among complete epochs, but the training ends before the first one."""
-    steps = len(data.train_dataloader())
+    batches = batches_of_epoch(len(data.train_dataloader()), trainer.limit_train_batches)
+    steps = math.ceil(batches / trainer.accumulate_grad_batches)
     if rule.validates and -1 < trainer.max_steps < steps:
         raise MefusionError(
             f"rule={rule} selects among complete epochs, which have {steps} steps in fold {data.fold.name}: raise "

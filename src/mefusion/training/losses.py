@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
+from mefusion.common.distributed import mean_over_processes
 from mefusion.evaluation.measures import Measure, TaskReport
 from mefusion.training.settings import Imbalance
 from mefusion.windows.store import Batch
@@ -51,7 +52,7 @@ class Recognition(Task):
     """Cross-entropy of the emotion's class, averaged over clips.
 
     Attributes:
-        class_weights: [K], weight of a clip by its class; the average is then a weighted one.
+        class_weights: [K], weight of a clip by its class; the average is then a weighted one, over all processes.
         adjustment: [K], added to the logits in the loss only.
         focus: gamma of the focal loss (Lin et al. 2017): terms are multiplied by (1 - p)^gamma; 0 is cross-entropy.
         smoothing: share of a label that is given to all classes alike; the focal loss takes none.
@@ -95,8 +96,12 @@ class Recognition(Task):
         if self.focus:
             entropy = F.cross_entropy(logits, batch.label, reduction="none")
             return ((1 - (-entropy).exp()) ** self.focus * entropy).mean()
-        weights = None if self.class_weights is None else self.class_weights.to(logits, non_blocking=True)
-        return F.cross_entropy(logits, batch.label, weight=weights, label_smoothing=self.smoothing)
+        if self.class_weights is None:
+            return F.cross_entropy(logits, batch.label, label_smoothing=self.smoothing)
+        weights = self.class_weights.to(logits, non_blocking=True)
+        loss = F.cross_entropy(logits, batch.label, weight=weights, label_smoothing=self.smoothing)
+        total = weights[batch.label].float().sum()
+        return loss * (total / mean_over_processes(total))
 
 
 @dataclass(frozen=True)

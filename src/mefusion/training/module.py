@@ -199,9 +199,9 @@ class MERModule(L.LightningModule):
             scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=steps)
         elif settings.schedule == Schedule.one_cycle:
             steps = int(self.trainer.estimated_stepping_batches)
-            scheduler = torch.optim.lr_scheduler.OneCycleLR(
-                optimizer, settings.lr, total_steps=steps, pct_start=settings.warmup
-            )
+            # For a warm-up of exactly one step, OneCycleLR divides by zero.
+            warmup = settings.warmup * (1 + 1e-9) if settings.warmup * steps == 1 else settings.warmup
+            scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, settings.lr, total_steps=steps, pct_start=warmup)
         else:
             scheduler = torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

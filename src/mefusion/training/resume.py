@@ -84,8 +84,9 @@ class FoldCallback(L.Callback):
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Batch, batch_idx: int
     ) -> None:
-        """Called by Lightning; the seed depends on the process too, so that dropout differs between processes."""
-        seed = zlib.crc32(f"{self.seed}/{trainer.global_step}{f'/{rank()}' if rank() else ''}".encode())
+        """Called by Lightning; dropout differs between processes, and between batches whose gradients make one step."""
+        place = f"{trainer.global_step}{f'+{batch_idx}' if trainer.accumulate_grad_batches > 1 else ''}"
+        seed = zlib.crc32(f"{self.seed}/{place}{f'/{rank()}' if rank() else ''}".encode())
         torch.default_generator.manual_seed(seed)  # torch.manual_seed checks all kinds of devices: 1 ms a step
         if torch.cuda.is_initialized():
             torch.cuda.manual_seed(seed)

@@ -54,6 +54,18 @@ class Schedule(StrEnum):
     one_cycle = "one_cycle"
 
 
+def batches_of_epoch(batches: int, limit: int | float | None) -> int:
+    """Number of training batches of an epoch.
+
+    Args:
+        batches: that the data has.
+        limit: `limit_train_batches` of Lightning's Trainer, a number of batches or a share; None means all.
+    """
+    if isinstance(limit, float):
+        return max(int(batches * limit), 1)
+    return batches if limit is None else min(batches, limit)
+
+
 @dataclass
 class OptimizerSettings:
     """Optimiser of a model.

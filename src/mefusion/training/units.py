@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from mefusion.common.distributed import mean_over_processes, processes
 from mefusion.common.units import UNIT_TASK, UNITS, UNKNOWN
 from mefusion.evaluation.measures import Measure, TaskReport
 from mefusion.training.losses import Task
@@ -16,6 +17,8 @@ from mefusion.windows.store import Batch
 @dataclass(frozen=True)
 class ActionUnits(Task):
     """Binary cross-entropy of each facial action unit, averaged over what is known of the batch's clips.
+
+    With several processes, the batch is that of all of them.
 
     Attributes:
         positive_weights: [units], factor of the loss where a unit is present.
@@ -59,7 +62,7 @@ class ActionUnits(Task):
         weights = None if self.positive_weights is None else self.positive_weights.to(logits, non_blocking=True)
         known = labels != UNKNOWN
         entropy = F.binary_cross_entropy_with_logits(logits, labels.clamp(min=0), pos_weight=weights, reduction="none")
-        return torch.where(known, entropy, 0).sum() / known.sum().clamp(min=1)
+        return torch.where(known, entropy, 0).sum() / mean_over_processes(known.sum()).clamp(min=1 / processes())
 
     def errors(self, output: Any, batch: Batch) -> dict[str, Tensor]:
         """Probability of each unit, and its label: see `mefusion.evaluation.units`."""
