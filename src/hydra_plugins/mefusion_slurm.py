@@ -24,7 +24,10 @@ from mefusion.common.errors import MefusionError, first_line
 
 LOOK = 2.0  # seconds between two looks at the jobs
 PATIENCE = 15.0  # seconds until a job that `squeue` no longer shows must have left its result on the shared disk
-OVER = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "OUT_OF_MEMORY", "NODE_FAIL", "BOOT_FAIL", "DEADLINE")
+OVER = (
+    *("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "OUT_OF_MEMORY", "NODE_FAIL", "BOOT_FAIL", "DEADLINE"),
+    *("PREEMPTED", "REVOKED"),
+)
 
 with suppress(ImportError):  # hydra-submitit-launcher is an extra
     from hydra_plugins.hydra_submitit_launcher.config import BaseQueueConf
@@ -125,7 +128,7 @@ def watch(
     names: Sequence[str],
     first: int,
     *,
-    ask: Callable[[str], Mapping[str, str]] | None = None,
+    ask: Callable[[str], Mapping[str, str] | None] | None = None,
     say: Callable[[str], None] = lambda line: print(line, flush=True),
 ) -> list[State]:
     """Tell the states of jobs whenever they change, and in the end a table.
@@ -134,7 +137,7 @@ def watch(
         jobs: of Submitit.
         names: overrides of each.
         first: number of the first.
-        ask: gives the states of the tasks of an array, by their ids; `squeue_states` by default.
+        ask: gives the states of the tasks of an array, by their ids, or None; `squeue_states` by default.
         say: prints a line.
     """
     ask = ask or squeue_states
@@ -146,12 +149,17 @@ def watch(
     for state in states:
         say(f"[{state.number}] {state.name}: job {state.id}, log {state.log}")
     say(f"Ctrl-C leaves these jobs in the queue, scancel {' '.join(arrays)} ends them")
+    answered = True
     while not all(state.over for state in states):
-        shown = {id: word for array in arrays for id, word in ask(array).items()}
+        answers = [ask(array) for array in arrays]
+        if answered and None in answers:
+            say("squeue does not answer: the jobs go on, and it is asked again")
+        answered = None not in answers
+        shown = {id: word for answer in answers for id, word in (answer or {}).items()}
         before = [state.word for state in states]
         for job, state in zip(jobs, states, strict=True):
-            if not state.over:
-                _look(job, state, shown.get(state.id))
+            if not state.over and not _take_result(job, state) and answered:
+                _look(state, shown.get(state.id))
         for state, word in zip(states, before, strict=True):
             if state.word != word:
                 say(f"[{state.number}] {state.word}")
@@ -163,26 +171,30 @@ def watch(
     return states
 
 
-def _look(job: Any, state: State, shown: str | None) -> None:
-    """Note how a job is.
+def _take_result(job: Any, state: State) -> bool:
+    """Note the result of a job of Submitit in its state; returns whether there is one."""
+    with suppress(OSError):  # asks a network disk anew
+        job.paths.folder.chmod(job.paths.folder.stat().st_mode)
+    if not job.paths.result_pickle.exists():
+        return False
+    outcome, result = job._get_outcome_and_result()
+    status = getattr(result, "status", None)
+    if outcome == "success" and status is JobStatus.COMPLETED:
+        state.word, state.result = "done", result
+    else:
+        error = result if outcome != "success" else result._return_value
+        lines = str(error).strip().splitlines()
+        state.word = f"failed: {lines[-1] if outcome != 'success' and lines else first_line_of(error)}"
+    return True
+
+
+def _look(state: State, shown: str | None) -> None:
+    """Note how a job without a result is.
 
     Args:
-        job: of Submitit.
         state: is changed.
         shown: what SLURM says of it; None if it does not know it any more.
     """
-    with suppress(OSError):  # asks a network disk anew
-        job.paths.folder.chmod(job.paths.folder.stat().st_mode)
-    if job.paths.result_pickle.exists():
-        outcome, result = job._get_outcome_and_result()
-        status = getattr(result, "status", None)
-        if outcome == "success" and status is JobStatus.COMPLETED:
-            state.word, state.result = "done", result
-        else:
-            error = result if outcome != "success" else result._return_value
-            lines = str(error).strip().splitlines()
-            state.word = f"failed: {lines[-1] if outcome != 'success' and lines else first_line_of(error)}"
-        return
     if shown in ("PENDING", "REQUEUED", "REQUEUE_HOLD", "CONFIGURING"):
         state.word = "queued again" if state.word not in ("pending",) else "pending"
     elif shown in ("RUNNING", "SUSPENDED"):
@@ -202,13 +214,18 @@ def first_line_of(error: Any) -> str:
     return first_line(error) if isinstance(error, BaseException) else str(error)
 
 
-def squeue_states(array: str) -> dict[str, str]:
-    """The states of the tasks of an array of jobs, also of those that ended some minutes ago; empty if unknown."""
+def squeue_states(array: str) -> dict[str, str] | None:
+    """The states of the tasks of an array of jobs, also of those that ended some minutes ago; None without an answer.
+
+    Empty if SLURM does not know the array any more. The controller gives no answer while it is busy or restarted.
+    """
     command = ["squeue", "--noheader", "--array", "--states=all", f"--jobs={array}", "--format=%i|%T"]
     try:
         answer = subprocess.run(command, capture_output=True, text=True, timeout=60)
     except (OSError, subprocess.TimeoutExpired):
-        return {}
+        return None
+    if answer.returncode and "Invalid job id" not in answer.stderr:
+        return None
     pairs = (line.strip().split("|", 1) for line in answer.stdout.splitlines() if "|" in line)
     return dict(pairs)
 

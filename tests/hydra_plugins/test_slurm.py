@@ -123,10 +123,46 @@ def test_a_result_that_is_late_on_the_disk_is_waited_for(watched, monkeypatch):
     assert [state.word for state in states] == ["done"] * 3
 
 
-def test_states_are_those_of_squeue(cluster):
-    program(cluster, "squeue", 'case "$*" in *--jobs=12*) printf "12_0|RUNNING\\n12_1|PENDING\\n";; *) exit 1;; esac')
+def test_an_outage_of_the_controller_ends_no_job(watched):
+    def end(jobs):
+        for job in jobs[1:]:
+            job.end("success", done(None))
+        return words("CANCELLED")
+
+    states, lines = watched(
+        lambda jobs: words("RUNNING", "RUNNING", "RUNNING"),
+        lambda jobs: jobs[0].end("success", done(0.5)),  # no answer; the result is there
+        lambda jobs: None,
+        lambda jobs: words("", "RUNNING", "RUNNING"),
+        lambda jobs: None,
+        end,
+    )
+    assert [state.word for state in states] == ["done"] * 3
+    assert lines.count("squeue does not answer: the jobs go on, and it is asked again") == 2  # once an outage
+
+
+@pytest.mark.parametrize("word", ["PREEMPTED", "REVOKED"])
+def test_a_job_that_the_cluster_took_its_node_has_ended(watched, word):
+    states, _ = watched(lambda jobs: words(word, word, word))
+    assert [state.word for state in states] == [f"ended by the cluster: {word.lower()}"] * 3
+
+
+SQUEUE = """
+case "$*" in
+    *--jobs=12*) printf "12_0|RUNNING\\n12_1|PENDING\\n";;
+    *--jobs=13*) echo "slurm_load_jobs error: Invalid job id specified" >&2; exit 1;;
+    *) echo "slurm_load_jobs error: Unable to contact slurm controller (connect failure)" >&2; exit 1;;
+esac
+"""
+
+
+def test_states_are_those_of_squeue(cluster, monkeypatch):
+    program(cluster, "squeue", SQUEUE)
     assert squeue_states("12") == {"12_0": "RUNNING", "12_1": "PENDING"}
     assert squeue_states("13") == {}
+    assert squeue_states("14") is None
+    monkeypatch.setenv("PATH", "")
+    assert squeue_states("12") is None
 
 
 def test_lightning_does_not_ask_for_srun(cluster):
@@ -174,7 +210,7 @@ def test_a_job_that_is_requeued_goes_on_and_gives_the_same(three, command, tmp_p
         subprocess.run(["scontrol", "requeue", running[0]], check=True)
         for _ in range(60):  # SLURM would wait two minutes
             time.sleep(1)
-            if squeue_states(running[0].split("_")[0]).get(running[0]) != "COMPLETING":
+            if (squeue_states(running[0].split("_")[0]) or {}).get(running[0]) != "COMPLETING":
                 subprocess.run(["scontrol", "update", f"JobId={running[0]}", "StartTime=now"], capture_output=True)
                 break
         out, _ = process.communicate(timeout=600)
