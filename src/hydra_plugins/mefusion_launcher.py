@@ -176,7 +176,9 @@ def train_command(hydra: Any, overrides: Sequence[str]) -> list[str]:
         hydra: the node `hydra` of the configuration, or None.
         overrides: of the study.
     """
-    return [sys.executable, "-m", "mefusion.commands.train", *config_dir_option(hydra), *overrides]
+    given = OmegaConf.select(hydra or OmegaConf.create(), "overrides.hydra") or ()
+    found = [text for text in given if text.lstrip("+").startswith("hydra.searchpath")]
+    return [sys.executable, "-m", "mefusion.commands.train", *config_dir_option(hydra), *found, *overrides]
 
 
 def config_dir_option(hydra: Any) -> list[str]:

@@ -5,13 +5,15 @@ cancelled for ever. Here `squeue` is asked, which every SLURM answers. A job's r
 """
 
 import io
+import json
+import os
 import shutil
 import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stderr, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +21,16 @@ from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import OmegaConf
 
-from hydra_plugins.mefusion_launcher import JobsFailed, distinct_overrides
+from hydra_plugins.mefusion_launcher import RESULT_VARIABLE, JobsFailed, distinct_overrides
 from mefusion.common.errors import MefusionError, first_line
+from mefusion.common.stopping import Stopped
 
 LOOK = 2.0  # seconds between two looks at the jobs
 PATIENCE = 15.0  # seconds until a job that `squeue` no longer shows must have left its result on the shared disk
-OVER = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "OUT_OF_MEMORY", "NODE_FAIL", "BOOT_FAIL", "DEADLINE")
+OVER = (
+    *("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "OUT_OF_MEMORY", "NODE_FAIL", "BOOT_FAIL", "DEADLINE"),
+    *("PREEMPTED", "REVOKED"),
+)
 
 with suppress(ImportError):  # hydra-submitit-launcher is an extra
     from hydra_plugins.hydra_submitit_launcher.config import BaseQueueConf
@@ -45,7 +51,7 @@ with suppress(ImportError):  # hydra-submitit-launcher is an extra
                 raise MefusionError(f"resources.shards={shards}: give a number above 0")
             parts = [[*job, *_shard(number, shards)] for job in job_overrides for number in range(shards)]
             jobs = self._submit(parts, initial_job_idx)
-            watched = watch(jobs, distinct_overrides(parts), initial_job_idx)
+            watched = watch(jobs, distinct_overrides(parts), initial_job_idx, shards)
             results = [
                 _joined(list(job), watched[number * shards : (number + 1) * shards])
                 for number, job in enumerate(job_overrides)
@@ -58,6 +64,17 @@ with suppress(ImportError):  # hydra-submitit-launcher is an extra
                     results,
                 )
             return results
+
+        def __call__(self, *arguments: Any) -> JobReturn:
+            """What a job does. Its value is all that its task tells a launcher, not only the score."""
+            import submitit
+
+            told = Path(submitit.JobEnvironment().paths.folder, "result.json")
+            os.environ[RESULT_VARIABLE] = str(told)
+            result = super().__call__(*arguments)
+            if result.status is JobStatus.COMPLETED:
+                result.return_value = json.loads(told.read_text())
+            return result
 
         def _submit(self, parts: Sequence[Sequence[str]], first: int) -> list[Any]:
             """Submit jobs as one array, as the launcher of hydra-submitit-launcher does, without waiting for them."""
@@ -100,7 +117,7 @@ class State:
         id: of SLURM, as `12_3`.
         log: file with what it prints.
         word: its state in words.
-        result: what its task returned, a `JobReturn`.
+        told: what its task told of the study, as `mefusion_launcher.Outcome.result`; empty if it has not ended well.
         missing_since: since when `squeue` does not show it; None if it does.
     """
 
@@ -109,7 +126,7 @@ class State:
     id: str
     log: Path
     word: str = "pending"
-    result: JobReturn | None = None
+    told: Mapping[str, Any] = field(default_factory=dict)
     missing_since: float | None = None
 
     @property
@@ -120,15 +137,16 @@ class State:
     @property
     def failed(self) -> bool:
         """Whether it ended without doing its work."""
-        return self.over and self.word != "done"
+        return self.over and self.word not in ("done", "folds missing")
 
 
 def watch(
     jobs: Sequence[Any],
     names: Sequence[str],
     first: int,
+    shards: int = 1,
     *,
-    ask: Callable[[str], Mapping[str, str]] | None = None,
+    ask: Callable[[str], Mapping[str, str] | None] | None = None,
     say: Callable[[str], None] = lambda line: print(line, flush=True),
 ) -> list[State]:
     """Tell the states of jobs whenever they change, and in the end a table.
@@ -137,8 +155,12 @@ def watch(
         jobs: of Submitit.
         names: overrides of each.
         first: number of the first.
-        ask: gives the states of the tasks of an array, by their ids; `squeue_states` by default.
+        shards: how many of them, one after the other, share the folds of a study.
+        ask: gives the states of the tasks of an array, by their ids, or None; `squeue_states` by default.
         say: prints a line.
+
+    Raises:
+        Stopped: by Ctrl-C or SIGTERM; its text says that the jobs go on.
     """
     ask = ask or squeue_states
     states = [
@@ -149,12 +171,37 @@ def watch(
     for state in states:
         say(f"[{state.number}] {state.name}: job {state.id}, log {state.log}")
     say(f"Ctrl-C leaves these jobs in the queue, scancel {' '.join(arrays)} ends them")
+    try:
+        _tell_changes(jobs, states, arrays, ask, say)
+    except Stopped:
+        raise Stopped(
+            f"the jobs stay in the queue, scancel {' '.join(arrays)} ends them: once they are over, the same command "
+            "runs what is missing"
+        ) from None
+    _name_missing(states, shards)
+    _print_table(states)
+    return states
+
+
+def _tell_changes(
+    jobs: Sequence[Any],
+    states: Sequence[State],
+    arrays: Sequence[str],
+    ask: Callable[[str], Mapping[str, str] | None],
+    say: Callable[[str], None],
+) -> None:
+    """Look at jobs again and again until all are over."""
+    answered = True
     while not all(state.over for state in states):
-        shown = {id: word for array in arrays for id, word in ask(array).items()}
+        answers = [ask(array) for array in arrays]
+        if answered and None in answers:
+            say("squeue does not answer: the jobs go on, and it is asked again")
+        answered = None not in answers
+        shown = {id: word for answer in answers for id, word in (answer or {}).items()}
         before = [state.word for state in states]
         for job, state in zip(jobs, states, strict=True):
-            if not state.over:
-                _look(job, state, shown.get(state.id))
+            if not state.over and not _take_result(job, state) and answered:
+                _look(state, shown.get(state.id))
         for state, word in zip(states, before, strict=True):
             if state.word != word:
                 say(f"[{state.number}] {state.word}")
@@ -162,30 +209,32 @@ def watch(
             say(", ".join(f"{count} {word}" for word, count in Counter(state.word for state in states).items()))
         if not all(state.over for state in states):
             time.sleep(LOOK)
-    _print_table(states)
-    return states
 
 
-def _look(job: Any, state: State, shown: str | None) -> None:
-    """Note how a job is.
+def _take_result(job: Any, state: State) -> bool:
+    """Note the result of a job of Submitit in its state; returns whether there is one."""
+    with suppress(OSError):  # asks a network disk anew
+        job.paths.folder.chmod(job.paths.folder.stat().st_mode)
+    if not job.paths.result_pickle.exists():
+        return False
+    outcome, result = job._get_outcome_and_result()
+    status = getattr(result, "status", None)
+    if outcome == "success" and status is JobStatus.COMPLETED:
+        state.word, state.told = "done", result.return_value
+    else:
+        error = result if outcome != "success" else result._return_value
+        lines = str(error).strip().splitlines()
+        state.word = f"failed: {lines[-1] if outcome != 'success' and lines else first_line_of(error)}"
+    return True
+
+
+def _look(state: State, shown: str | None) -> None:
+    """Note how a job without a result is.
 
     Args:
-        job: of Submitit.
         state: is changed.
         shown: what SLURM says of it; None if it does not know it any more.
     """
-    with suppress(OSError):  # asks a network disk anew
-        job.paths.folder.chmod(job.paths.folder.stat().st_mode)
-    if job.paths.result_pickle.exists():
-        outcome, result = job._get_outcome_and_result()
-        status = getattr(result, "status", None)
-        if outcome == "success" and status is JobStatus.COMPLETED:
-            state.word, state.result = "done", result
-        else:
-            error = result if outcome != "success" else result._return_value
-            lines = str(error).strip().splitlines()
-            state.word = f"failed: {lines[-1] if outcome != 'success' and lines else first_line_of(error)}"
-        return
     if shown in ("PENDING", "REQUEUED", "REQUEUE_HOLD", "CONFIGURING"):
         state.word = "queued again" if state.word not in ("pending",) else "pending"
     elif shown in ("RUNNING", "SUSPENDED"):
@@ -205,13 +254,18 @@ def first_line_of(error: Any) -> str:
     return first_line(error) if isinstance(error, BaseException) else str(error)
 
 
-def squeue_states(array: str) -> dict[str, str]:
-    """The states of the tasks of an array of jobs, also of those that ended some minutes ago; empty if unknown."""
+def squeue_states(array: str) -> dict[str, str] | None:
+    """The states of the tasks of an array of jobs, also of those that ended some minutes ago; None without an answer.
+
+    Empty if SLURM does not know the array any more. The controller gives no answer while it is busy or restarted.
+    """
     command = ["squeue", "--noheader", "--array", "--states=all", f"--jobs={array}", "--format=%i|%T"]
     try:
         answer = subprocess.run(command, capture_output=True, text=True, timeout=60)
     except (OSError, subprocess.TimeoutExpired):
-        return {}
+        return None
+    if answer.returncode and "Invalid job id" not in answer.stderr:
+        return None
     pairs = (line.strip().split("|", 1) for line in answer.stdout.splitlines() if "|" in line)
     return dict(pairs)
 
@@ -226,18 +280,26 @@ def _joined(overrides: list[str], states: Sequence[State]) -> JobReturn:
         failed = [word for word in words if word.startswith("failed")]
         status = JobStatus.FAILED if failed else JobStatus.UNKNOWN
         return JobReturn(overrides=overrides, status=status, _return_value=[*failed, *words][0])
-    values = [state.result.return_value for state in states if state.result is not None]
-    value = next((value for value in values if value is not None), None)
+    value = next((state.told["objective"] for state in states if state.told["complete"]), None)
     return JobReturn(overrides=overrides, status=JobStatus.COMPLETED, _return_value=value)
+
+
+def _name_missing(states: Sequence[State], shards: int) -> None:
+    """Name jobs that have ended well, but none of those which share their study has found it complete."""
+    for number, state in enumerate(states):
+        first = number - number % shards
+        complete = any(other.told.get("complete") for other in states[first : first + shards])
+        if state.word == "done" and not complete:
+            state.word = "folds missing"
 
 
 def _print_table(states: Sequence[State]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("job", "overrides", "SLURM", "state", "score")
+    table = Table("job", "overrides", "SLURM", "state", "UF1")
     for state in states:
-        value = state.result.return_value if state.result is not None else None
+        value = state.told.get("uf1")
         table.add_row(
             str(state.number), state.name, state.id, state.word.partition(":")[0],
             "-" if value is None else f"{value:.3f}",

@@ -1,5 +1,6 @@
 """`processes=2`: folds side by side give what one process gives, whatever is killed meanwhile."""
 
+import io
 import os
 import signal
 import subprocess
@@ -10,11 +11,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from mefusion.common.assignments import FURTHER_VARIABLE, WORKER_VARIABLE
 from mefusion.configuration import sharing
 from mefusion.configuration.schema import TrainSettings
 from mefusion.configuration.sharing import default_processes
 
 SMALL = ("model=off_apexnet", "model.training.max_epochs=3", "model.training.batch_size=4")
+QUICK = ("model=majority", "trainer=smoke")
 SCRIPT = """
 import sys, time
 from mefusion.commands.train import main
@@ -180,6 +183,25 @@ def test_failed_folds_are_told_at_the_end_with_their_logs(start, tmp_path):
     assert out.count("failed: the training of fold") == 3
 
 
+@pytest.fixture(scope="module")
+def begun(three, command, tmp_path_factory):
+    """A folder with a study of which one fold is done."""
+    folder = tmp_path_factory.mktemp("begun")
+    done = command("mefusion-train", *three, *QUICK, "protocol.shard=1/3", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.mark.parametrize(("environment", "said"), [({}, 1), ({FURTHER_VARIABLE: "1"}, 0)], ids=["first", "further"])
+def test_only_the_first_process_of_a_job_says_what_it_found(three, command, begun, monkeypatch, environment, said):
+    monkeypatch.setattr(sys, "stdin", io.StringIO(""))  # it is given no fold
+    done = command("mefusion-train", *three, *QUICK, cwd=begun, env={WORKER_VARIABLE: "1", **environment})
+    assert done.returncode == 0, done.stderr
+    assert [done.stdout.count(text) for text in ("6 clips of 3 subjects", "done before", '"kind": "ready"')] == [
+        said, said, 1,
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("name", ["processes", "processes_per_gpu"])
 def test_no_processes_are_refused(three, command, tmp_path, name):
     done = command("mefusion-train", *three, *SMALL, f"{name}=0", cwd=tmp_path)
@@ -204,6 +226,8 @@ def default(monkeypatch):
 def test_the_default_is_a_process_for_each_gpu_or_for_its_threads(default):
     assert default(cores=8) == 8
     assert default(cores=8, threads="3") == 2
+    assert default(cores=8, threads="4,2") == 2  # of nested threads, torch has the outer ones
+    assert default(cores=8, threads="many") == 8
     assert default(cores=8, memory=None) == 1  # it cannot be known whether they fit
     assert default(cores=8, trainer={"accelerator": "cpu", "profiler": {}}) == 1
     gpu = {"accelerator": "gpu"}

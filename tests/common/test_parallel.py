@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from mefusion.common import parallel
 from mefusion.common.errors import MefusionError
 from mefusion.common.parallel import parallel_map
 
@@ -19,6 +20,11 @@ def test_one_worker_is_this_process():
     done = list(parallel_map(_whose, [1, 2], description="", workers=1, initialise=_started.append, arguments=(3,)))
     assert done == [(1, os.getpid()), (2, os.getpid())]
     assert _started == [3]
+
+
+def test_there_are_as_many_workers_as_this_process_may_use_cores(monkeypatch):
+    monkeypatch.setattr(parallel, "cores", lambda: 1)
+    assert {process for _, process in parallel_map(_whose, [1, 2], description="")} == {os.getpid()}
 
 
 _started: list[int] = []

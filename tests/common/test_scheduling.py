@@ -5,12 +5,11 @@ import sys
 import textwrap
 import time
 from collections import deque
-from pathlib import Path
 
 import pytest
 
 from mefusion.common import machine, scheduling
-from mefusion.common.assignments import Event, read_events
+from mefusion.common.assignments import FURTHER_VARIABLE, Event, read_events
 from mefusion.common.jobs import Job
 from mefusion.common.machine import places_for
 from mefusion.common.scheduling import Scheduler
@@ -204,6 +203,22 @@ def test_a_process_that_finds_another_study_gets_no_fold():
     assert "another study (other)" in next(event.text for event in told if event.kind == "lost")
 
 
+def test_a_job_whose_study_changes_while_it_runs_keeps_the_one_of_its_first_process():
+    one = job(0, *(f"slow{n}" for n in range(3)), study="first")
+    edit = f"import os, sys\nif '{FURTHER_VARIABLE}' in os.environ: sys.argv[1] = 'other'"
+    late = "if study == 'other': print('late', flush=True)"
+    one.command = [*one.command[:2], "\n".join((edit, textwrap.dedent(PROCESS), late)), *one.command[3:]]
+    told = []
+    scheduler = Scheduler([one], places_for(2, []), lambda job, event: told.append(event))
+    scheduler.start()
+    scheduler.wait()
+    assert (one.study, len(one.laps), one.failed, one.code) == ("first", 3, {}, 0)
+    assert "late" in [event.text for event in told]  # what it prints meanwhile is no further study
+    assert [event.text for event in told if event.kind == "lost"] == [
+        "a further process found another study (other): have files changed meanwhile?"
+    ]
+
+
 def test_processes_share_gpus_evenly():
     assert places_for(3, []) == [{}, {}, {}]
     assert [place["CUDA_VISIBLE_DEVICES"] for place in places_for(4, ["2", "GPU-5"])] == ["2", "GPU-5"] * 2
@@ -235,21 +250,3 @@ def test_an_event_may_follow_text_without_an_end():
     warned = line.rstrip("\n") + "a warning\n"
     assert read_events(warned)[1:] == [Event("step", fold="a", share=0.5), Event("line", text="a warning")]
     assert read_events("\n") == [Event("line")]
-
-
-def test_cores_and_memory_are_no_more_than_a_job_of_a_cluster_has(tmp_path, monkeypatch):
-    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: range(16), raising=False)
-    monkeypatch.setattr(machine, "_cgroups", lambda: [tmp_path])
-    monkeypatch.delenv("SLURM_CPUS_PER_TASK", raising=False)
-    assert machine.cores() == 16
-    (tmp_path / "cpu.max").write_text("max 100000\n")
-    assert machine.cores() == 16
-    (tmp_path / "cpu.max").write_text("250000 100000\n")
-    assert machine.cores() == 3
-    monkeypatch.setenv("SLURM_CPUS_PER_TASK", "2")
-    assert machine.cores() == 2
-    if Path("/proc/meminfo").exists():
-        (tmp_path / "memory.max").write_text("3000000\n")
-        (tmp_path / "memory.current").write_text("1000000\n")
-        assert machine.free_memory() == 2000000
-        assert machine.peak_memory_of(os.getpid()) > 10 * 2**20

@@ -54,6 +54,22 @@ def test_a_stopped_command_says_what_is_kept_and_cleans_up(number):
 
 
 @POSIX
+def test_what_is_kept_may_depend_on_what_was_stopped():
+    process = started("""
+        with stoppable("prog", "all is kept"):
+            try:
+                print("ready", flush=True)
+                time.sleep(60)
+            except stopping.Stopped:
+                raise stopping.Stopped("jobs go on") from None
+    """)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 143
+    assert err == "prog: stopped by SIGTERM; jobs go on\n"
+
+
+@POSIX
 @pytest.mark.parametrize(
     "busy",
     [

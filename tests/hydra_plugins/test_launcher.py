@@ -57,9 +57,10 @@ def job(tmp_path, monkeypatch):
 
 @pytest.fixture
 def launch(tmp_path, job):
-    def launch(*jobs, n_jobs=None, first=0, accelerator="auto"):
+    def launch(*jobs, n_jobs=None, first=0, accelerator="auto", hydra=()):
         launcher = ProcessLauncher(n_jobs=n_jobs)
-        config = {"hydra": {"sweep": {"dir": str(tmp_path / "logs")}}, "trainer": {"accelerator": accelerator}}
+        node = {"sweep": {"dir": str(tmp_path / "logs")}, "overrides": {"hydra": [*hydra]}}
+        config = {"hydra": node, "trainer": {"accelerator": accelerator}}
         launcher.setup(hydra_context=None, task_function=None, config=OmegaConf.create(config))
         return launcher.launch([job.split() for job in jobs], first)
 
@@ -86,6 +87,12 @@ def test_each_job_is_the_command_in_run_mode_with_its_own_log(launch, tmp_path, 
         assert f"arguments: -m mefusion.commands.train seed={seed} tasks=all" in log(tmp_path, number)
         assert "on stderr" in log(tmp_path, number)
         assert f"[{number}] arguments: -m mefusion.commands.train seed={seed}" in printed
+
+
+def test_folders_of_the_users_own_configuration_reach_the_jobs(launch, tmp_path):
+    launch("data=toy", hydra=["hydra.searchpath=[file:///own]", "hydra.mode=MULTIRUN", "hydra/launcher=processes"])
+    given = "arguments: -m mefusion.commands.train hydra.searchpath=[file:///own] data=toy"
+    assert log(tmp_path, 0).splitlines()[0] == given
 
 
 def test_the_table_tells_what_became_of_each_job(launch, tmp_path, capfd):

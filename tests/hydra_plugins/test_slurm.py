@@ -14,6 +14,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra_plugins import mefusion_slurm
 from hydra_plugins.mefusion_slurm import squeue_states, watch
 from mefusion.common.quiet import quiet_lightning
+from mefusion.common.stopping import Stopped
 
 
 def program(folder, name, script):
@@ -50,14 +51,14 @@ def watched(tmp_path, monkeypatch):
     monkeypatch.setattr(mefusion_slurm, "LOOK", 0.0)
     monkeypatch.setattr(mefusion_slurm, "PATIENCE", 0.0)
 
-    def watched(*steps):
+    def watched(*steps, shards=1):
         jobs, lines, played = [Job(tmp_path, number) for number in range(3)], [], iter(steps)
 
         def ask(array):
             assert array == "12"
             return next(played)(jobs)
 
-        states = watch(jobs, ["a=1", "a=2", "a=3"], 4, ask=ask, say=lines.append)
+        states = watch(jobs, ["a=1", "a=2", "a=3"], 4, shards, ask=ask, say=lines.append)
         return states, lines
 
     return watched
@@ -67,8 +68,8 @@ def words(*given):
     return {f"12_{number}": word for number, word in enumerate(given) if word}
 
 
-def done(value):
-    return JobReturn(status=JobStatus.COMPLETED, _return_value=value)
+def done(uf1, complete=True):
+    return JobReturn(status=JobStatus.COMPLETED, _return_value={"complete": complete, "uf1": uf1, "objective": uf1})
 
 
 def test_the_user_sees_the_states_of_the_jobs_and_a_table(watched, tmp_path, capfd):
@@ -105,6 +106,29 @@ def test_the_user_sees_the_states_of_the_jobs_and_a_table(watched, tmp_path, cap
     assert f"[6] ended by the cluster: cancelled ({tmp_path / '2.out'})" in printed
 
 
+@pytest.mark.parametrize(
+    ("shards", "expected"),
+    [(1, ["folds missing", "done", "folds missing"]), (2, ["done", "done", "folds missing"]), (3, ["done"] * 3)],
+)
+def test_a_study_is_done_if_one_of_the_jobs_that_share_it_found_it_complete(watched, shards, expected):
+    def end(jobs):
+        for job, complete in zip(jobs, (False, True, False), strict=True):
+            job.end("success", done(0.5 if complete else None, complete))
+        return {}
+
+    states, _ = watched(end, shards=shards)
+    assert [state.word for state in states] == expected
+    assert not any(state.failed for state in states)
+
+
+def test_ctrl_c_says_that_the_jobs_go_on(watched):
+    def stop(jobs):
+        raise Stopped
+
+    with pytest.raises(Stopped, match="the jobs stay in the queue, scancel 12 ends them: once they are over, the same"):
+        watched(lambda jobs: words("RUNNING", "RUNNING", "RUNNING"), stop)
+
+
 def test_a_job_that_the_queue_no_longer_shows_has_ended(watched):
     def vanish(jobs):
         for job in jobs[:2]:
@@ -127,10 +151,46 @@ def test_a_result_that_is_late_on_the_disk_is_waited_for(watched, monkeypatch):
     assert [state.word for state in states] == ["done"] * 3
 
 
-def test_states_are_those_of_squeue(cluster):
-    program(cluster, "squeue", 'case "$*" in *--jobs=12*) printf "12_0|RUNNING\\n12_1|PENDING\\n";; *) exit 1;; esac')
+def test_an_outage_of_the_controller_ends_no_job(watched):
+    def end(jobs):
+        for job in jobs[1:]:
+            job.end("success", done(None))
+        return words("CANCELLED")
+
+    states, lines = watched(
+        lambda jobs: words("RUNNING", "RUNNING", "RUNNING"),
+        lambda jobs: jobs[0].end("success", done(0.5)),  # no answer; the result is there
+        lambda jobs: None,
+        lambda jobs: words("", "RUNNING", "RUNNING"),
+        lambda jobs: None,
+        end,
+    )
+    assert [state.word for state in states] == ["done"] * 3
+    assert lines.count("squeue does not answer: the jobs go on, and it is asked again") == 2  # once an outage
+
+
+@pytest.mark.parametrize("word", ["PREEMPTED", "REVOKED"])
+def test_a_job_that_the_cluster_took_its_node_has_ended(watched, word):
+    states, _ = watched(lambda jobs: words(word, word, word))
+    assert [state.word for state in states] == [f"ended by the cluster: {word.lower()}"] * 3
+
+
+SQUEUE = """
+case "$*" in
+    *--jobs=12*) printf "12_0|RUNNING\\n12_1|PENDING\\n";;
+    *--jobs=13*) echo "slurm_load_jobs error: Invalid job id specified" >&2; exit 1;;
+    *) echo "slurm_load_jobs error: Unable to contact slurm controller (connect failure)" >&2; exit 1;;
+esac
+"""
+
+
+def test_states_are_those_of_squeue(cluster, monkeypatch):
+    program(cluster, "squeue", SQUEUE)
     assert squeue_states("12") == {"12_0": "RUNNING", "12_1": "PENDING"}
     assert squeue_states("13") == {}
+    assert squeue_states("14") is None
+    monkeypatch.setenv("PATH", "")
+    assert squeue_states("12") is None
 
 
 def test_lightning_does_not_ask_for_srun(cluster):
@@ -153,39 +213,40 @@ def has_cluster():
         return False
 
 
+def wait_until(holds, seconds=120):
+    until = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.skipif(not has_cluster(), reason="needs a SLURM")
 def test_a_job_that_is_requeued_goes_on_and_gives_the_same(three, command, tmp_path):
-    """On a real SLURM: folds as an array; one of its jobs is killed and queued again while it trains."""
+    """On a real SLURM: folds as an array; one of its jobs gets the signal before its time limit while it trains."""
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
-    small = [*three, "model=off_apexnet", "model.training.max_epochs=60", "model.training.batch_size=2"]
-    alone = tmp_path / "alone"
+    small = [*three, "model=off_apexnet", "model.training.max_epochs=150", "model.training.batch_size=2"]
+    alone, printed = tmp_path / "alone", tmp_path / "printed.txt"
     assert command("mefusion-train", *small, "processes=1", f"output_dir={alone}", cwd=tmp_path).returncode == 0
     jobs = ["-m", "hydra/launcher=slurm", "resources=cpu", "resources.cores=1", "resources.memory_gb=1"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "mefusion.commands.train", *jobs, "resources.shards=2", *small],
-        cwd=tmp_path, env=os.environ | {"OMP_NUM_THREADS": "1"}, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-    )  # fmt: skip
+    with printed.open("w") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "mefusion.commands.train", *jobs, "resources.shards=2", *small],
+            cwd=tmp_path, env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=file, stderr=subprocess.STDOUT,
+        )  # fmt: skip
     try:
-        until = time.monotonic() + 120
-        while not list(tmp_path.glob("outputs/off_apexnet-*/folds/*/checkpoints/last.ckpt")):
-            assert time.monotonic() < until
-            time.sleep(0.05)
+        wait_until(lambda: list(tmp_path.glob("outputs/off_apexnet-*/folds/*/checkpoints/last.ckpt")))
         shown = subprocess.run(["squeue", "-h", "-r", "-t", "R", "-o", "%i|%Z"], capture_output=True, text=True).stdout
         running = [line.split("|")[0] for line in shown.splitlines() if Path(line.split("|")[1]) == tmp_path]
-        subprocess.run(["scontrol", "requeue", running[0]], check=True)
-        for _ in range(60):  # SLURM would wait two minutes
-            time.sleep(1)
-            if squeue_states(running[0].split("_")[0]).get(running[0]) != "COMPLETING":
-                subprocess.run(["scontrol", "update", f"JobId={running[0]}", "StartTime=now"], capture_output=True)
-                break
-        out, _ = process.communicate(timeout=600)
+        subprocess.run(["scancel", "--signal=USR2", running[0]], check=True)
+        wait_until(lambda: "queued again" in printed.read_text())
+        subprocess.run(["scontrol", "update", f"JobId={running[0]}", "StartTime=now"], check=True)  # not in two minutes
+        process.wait(600)
     finally:
         process.kill()
+    out = printed.read_text()
     assert process.returncode == 0, out
-    assert "queued again" in out
     for noise in ("sacct", "srun", "Traceback"):
         assert noise not in out
     (one,), (other,) = alone.iterdir(), tmp_path.glob("outputs/off_apexnet-*")

@@ -38,16 +38,16 @@ def train(config: "DictConfig") -> float | None:
         MefusionError: the data are not prepared, or settings are wrong.
     """
     # Imported here, so that --help does not wait for torch.
+    from mefusion.common.assignments import is_further, is_worker
     from mefusion.configuration import complete
 
     require_one_study()
-    path = complete.note_path(config)
-    if path is not None and (note := complete.read_note(path)):
+    further, path = is_further(), complete.note_path(config)
+    if path is not None and not further and (note := complete.read_note(path)):
         print("\n".join(note.lines))
         report_to_launcher(**note.result)
         return note.result["objective"]
 
-    from mefusion.common.assignments import is_worker
     from mefusion.common.distributed import rank
     from mefusion.configuration import processes
     from mefusion.studies.code import require_same_code
@@ -56,7 +56,7 @@ def train(config: "DictConfig") -> float | None:
     settings = experiment.settings
     processes.start_processes(settings.trainer)
     first = rank() == 0
-    say = functools.partial(print, flush=True) if first else lambda line: None
+    say = functools.partial(print, flush=True) if first and not further else lambda line: None
     with processes.report_errors_once():
         require_same_code(study, again=settings.again, accept=settings.accept_code, say=say)
     before = sum(run.done for run in study.runs)

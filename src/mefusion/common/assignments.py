@@ -14,6 +14,9 @@ from dataclasses import asdict, dataclass, field
 WORKER_VARIABLE = "MEFUSION_WORKER"
 """Environment variable that is set where a process is given its folds: how many processes share its threads."""
 
+FURTHER_VARIABLE = "MEFUSION_FURTHER"
+"""Environment variable that is set where another process has told of the same folds already."""
+
 FINISH = "finish"
 """In place of a fold: all are done, score the study. The end of the input says to end without that."""
 
@@ -47,6 +50,11 @@ class Event:
 def is_worker() -> bool:
     """Whether this process is given its folds by the process that started it."""
     return WORKER_VARIABLE in os.environ
+
+
+def is_further() -> bool:
+    """Whether another process has said already what there is to say of the study."""
+    return FURTHER_VARIABLE in os.environ
 
 
 def tell(event: Event) -> None:

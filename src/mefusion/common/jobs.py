@@ -21,7 +21,7 @@ class Job:
         environment: of each, beside that of this process.
         attempts: how often a fold is begun again if its process was killed, plus one.
         guard_memory: whether a further process needs as much free memory as one of the others took at its peak.
-        study: directory of the study; its processes must find the same. Empty if it is not known.
+        study: directory of the study; its processes must find the same. Empty until the first has told it.
         queue: folds that no process has taken; None until the first process has told them.
         running: folds that are being run, with the time that they were begun.
         laps: seconds of each fold that is done.

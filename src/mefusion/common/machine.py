@@ -19,16 +19,24 @@ def cores() -> int:
     counts = [len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1]
     if (given := os.environ.get("SLURM_CPUS_PER_TASK", "")).isdigit():
         counts.append(int(given))
-    for folder in _cgroups():
-        with suppress(OSError, ValueError):  # no such limit, or "max"
-            quota, period = map(int, (folder / "cpu.max").read_text().split())
-            counts.append(math.ceil(quota / period))
+    for folder in _cgroups("cpu"):
+        for files in (["cpu.max"], ["cpu.cfs_quota_us", "cpu.cfs_period_us"]):
+            with suppress(OSError, ValueError):  # of the other version, or "max"
+                quota, period = _numbers(folder, files)
+                if quota > 0:  # -1 means no limit
+                    counts.append(math.ceil(quota / period))
     return max(min(counts), 1)
+
+
+def chosen_threads() -> int | None:
+    """Threads of a process as the user has set them; None if not. Of `4,2`, with nested threads, the first counts."""
+    first = os.environ.get(THREADS, "").partition(",")[0].strip()
+    return int(first) or None if first.isdecimal() else None
 
 
 def share_of_threads(processes: int) -> dict[str, str]:
     """Environment that gives each of so many processes its share of the cores; empty where the user has set threads."""
-    return {} if THREADS in os.environ else {THREADS: str(max(1, cores() // processes))}
+    return {} if chosen_threads() else {THREADS: str(max(1, cores() // processes))}
 
 
 def free_memory() -> int | None:
@@ -38,21 +46,42 @@ def free_memory() -> int | None:
         free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
     except (OSError, StopIteration):  # not Linux
         return None
-    for folder in _cgroups():
-        with suppress(OSError, ValueError):
-            limit, used = (int((folder / f"memory.{name}").read_text()) for name in ("max", "current"))
-            free = min(free, limit - used)
+    for folder in _cgroups("memory"):
+        for files in (["memory.max", "memory.current"], ["memory.limit_in_bytes", "memory.usage_in_bytes"]):
+            with suppress(OSError, ValueError):
+                limit, used = _numbers(folder, files)
+                free = min(free, limit - used + _idle_cache(folder))
     return free
 
 
-def _cgroups() -> list[Path]:
-    """Folders of the control groups of this process, which may limit it: of its container, or of its job."""
+def _cgroups(controller: str) -> list[Path]:
+    """Folders of the control groups that may limit this process: of its container, or of its job.
+
+    Version 2 has one tree of groups. Version 1 has one for each controller; its lines of /proc/self/cgroup name them.
+    """
     try:
-        own = Path("/proc/self/cgroup").read_text().rpartition("0::/")[2].strip()
-    except OSError:
+        lines = Path("/proc/self/cgroup").read_text().splitlines()
+    except OSError:  # not Linux
         return []
-    folder = _CGROUPS / own
-    return [folder, *folder.parents[: len(folder.parts) - len(_CGROUPS.parts)]]
+    folders = []
+    for _, controllers, own in (line.split(":", 2) for line in lines):
+        if controllers and controller not in controllers.split(","):
+            continue
+        root = _CGROUPS / controller if controllers else _CGROUPS
+        folder = root / own.lstrip("/")
+        folders += [folder, *folder.parents[: len(folder.parts) - len(root.parts)]]
+    return folders
+
+
+def _numbers(folder: Path, files: list[str]) -> list[int]:
+    return [int(word) for name in files for word in (folder / name).read_text().split()]
+
+
+def _idle_cache(folder: Path) -> int:
+    """Bytes that a control group uses for files and that the system takes back when memory is needed."""
+    lines = (folder / "memory.stat").read_text().splitlines()
+    counts = dict(line.split() for line in lines)
+    return int(counts.get("total_inactive_file") or counts["inactive_file"])  # version 1: with groups below it
 
 
 def peak_memory_of(process: int) -> int | None:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import cv2
 
 from mefusion.common.errors import MefusionError
+from mefusion.common.machine import cores
 from mefusion.common.progress import track
 from mefusion.common.stopping import end_with_parent, signals_held_back
 
@@ -63,7 +64,7 @@ def in_parallel(
         return
     if workers is not None and workers < 1:
         raise MefusionError(f"workers={workers}: give a number above 0, or null to use every core")
-    count = min(len(items), workers or os.cpu_count() or 1)
+    count = min(len(items), workers or cores())
     run = _in_this_process if count == 1 else functools.partial(_in_processes, count)
     yield from run(work, items, initialise, arguments)
 

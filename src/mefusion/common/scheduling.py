@@ -20,7 +20,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from mefusion.common.assignments import FINISH, WORKER_VARIABLE, Event, read_events
+from mefusion.common.assignments import FINISH, FURTHER_VARIABLE, WORKER_VARIABLE, Event, read_events
 from mefusion.common.jobs import START, Job
 from mefusion.common.stopping import PARENT_VARIABLE
 
@@ -136,9 +136,10 @@ class Scheduler:
         with self.changed:
             if self._stopped:
                 return
+            own = {PARENT_VARIABLE: str(os.getpid())} | ({} if job.queue is None else {FURTHER_VARIABLE: "1"})
             process = subprocess.Popen(
                 [*job.command],
-                env={**os.environ, **_ENVIRONMENT, **job.environment, **place, PARENT_VARIABLE: str(os.getpid())},
+                env={**os.environ, **_ENVIRONMENT, **job.environment, **place, **own},
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                 encoding="utf-8", errors="replace",
                 start_new_session=True,  # its own process group: signals reach the job's child processes too
@@ -164,7 +165,8 @@ class Scheduler:
         with self.changed:
             if event.kind == "ready":
                 job.starting.discard(talk.process.pid)
-                if job.study and event.study != job.study:
+                job.study = job.study or event.study
+                if event.study != job.study:
                     job.closed, talk.other = True, True
                 job.start = max(START, time.monotonic() - talk.begun)
                 job.queue = deque(event.folds) if job.queue is None else job.queue
@@ -179,7 +181,7 @@ class Scheduler:
         self._tell(job, event)
         if event.kind in ("ready", "ended") and talk.fold is not None:
             self._tell(job, Event("step", fold=talk.fold, text="begins"))
-        if talk.other:
+        if event.kind == "ready" and talk.other:
             sentence = f"a further process found another study ({event.study}): have files changed meanwhile?"
             self._tell(job, Event("lost", text=sentence))
 

@@ -23,7 +23,7 @@ _trained_with: list[subprocess.Popen[bytes]] = []
 
 
 class Stopped(BaseException):
-    """This process was asked to stop.
+    """This process was asked to stop. Its text, if it has one, is said in place of `kept` of `stoppable`.
 
     It is no KeyboardInterrupt, for which Lightning prints lines of its own and exits with code 1.
     """
@@ -71,9 +71,11 @@ def stoppable(program: str, kept: str) -> Iterator[None]:
             if handler is not signal.SIG_IGN:  # as nohup and `&` in a script want it
                 signal.signal(number, stop)
         yield
-    except BaseException:  # after a signal, another error may come first, as of a file that another process removed
+    except BaseException as error:  # after a signal, another may come first, as of a file that another process removed
         if not received:
             raise
+        if isinstance(error, Stopped) and error.args:
+            kept = str(error)
     finally:
         if not received:
             for number, handler in before.items():

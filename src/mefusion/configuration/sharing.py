@@ -9,7 +9,15 @@ from hydra_plugins.mefusion_launcher import train_command
 from mefusion.common import distributed
 from mefusion.common.assignments import WORKER_VARIABLE
 from mefusion.common.errors import MefusionError
-from mefusion.common.machine import THREADS, cores, free_memory, places_for, share_of_threads, visible_gpus
+from mefusion.common.machine import (
+    THREADS,
+    chosen_threads,
+    cores,
+    free_memory,
+    places_for,
+    share_of_threads,
+    visible_gpus,
+)
 from mefusion.configuration.schema import TrainSettings
 from mefusion.studies.sharing import Sharing
 
@@ -39,7 +47,7 @@ def plan_sharing(settings: TrainSettings, *, folds: int) -> Sharing | None:
     if threads := share_of_threads(count):
         torch.set_num_threads(int(threads[THREADS]))
     return Sharing(
-        command=train_command(hydra, [*_search_path(hydra.overrides.hydra), *hydra.overrides.task]),
+        command=train_command(hydra, hydra.overrides.task),
         places=[threads | place for place in places_for(count, gpus)[1:]],  # this process has the first
         guard_memory=settings.processes is None,
     )
@@ -53,7 +61,7 @@ def default_processes(settings: TrainSettings, gpus: list[str]) -> int:
         return len(gpus) * settings.processes_per_gpu
     if settings.trainer["accelerator"] != "cpu" or free_memory() is None:
         return 1
-    return cores() // max(1, int(os.environ.get(THREADS, "1")))
+    return cores() // (chosen_threads() or 1)
 
 
 def share_threads(folds: int) -> None:
@@ -61,7 +69,3 @@ def share_threads(folds: int) -> None:
     together = min(folds, int(os.environ[WORKER_VARIABLE]))
     if together > 1:
         torch.set_num_threads(max(1, torch.get_num_threads() // together))
-
-
-def _search_path(overrides: list[str]) -> list[str]:
-    return [text for text in overrides if text.lstrip("+").startswith("hydra.searchpath")]

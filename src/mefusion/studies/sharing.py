@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from mefusion.common.assignments import FINISH, Event, assigned_folds, tell
+from mefusion.common.assignments import FINISH, Event, assigned_folds, is_further, tell
 from mefusion.common.errors import MefusionError, WriteError, first_line
 from mefusion.common.files import write_text
 from mefusion.common.jobs import Job
@@ -57,7 +57,7 @@ def serve_folds(study: Study, runs: Sequence[Run], clips: ClipStore, build: Buil
     begin_study(study)
     numbers = {run.name: number for number, run in enumerate(runs, 1)}
     for run in runs:
-        if study.is_done(run):
+        if study.is_done(run) and not is_further():  # else this very command may have run it
             print(f"fold {numbers[run.name]}/{len(runs)} {run.name}: done before", flush=True)
     left = [run.name for run in runs if not study.is_done(run)]
     tell(Event("ready", study=str(study.directory), folds=left))

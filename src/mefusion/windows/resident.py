@@ -17,7 +17,7 @@ PICTURES = {"frames": 1, "frames_small": 1, "flow_image": 3, "flow": 2}
 """Arrays of pictures that views keep, with their channels."""
 
 SHARE = 0.25
-"""Clips that take less than this share of a GPU's memory are kept there; the network needs the rest."""
+"""Clips that take less than this share of a GPU's free memory are kept there; the network needs the rest."""
 
 
 @dataclass
