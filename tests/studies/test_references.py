@@ -35,3 +35,12 @@ def test_a_simple_model_has_no_reference_and_the_rule_oracle_is_none(tmp_path):
     assert best_reference(own, [simple]) is simple
     assert best_reference(simple, [simple]) is None
     assert best_reference(own, [own, simple | {"rule": "oracle"}]) is None
+
+
+def test_a_reference_has_seen_the_same_pictures_not_only_clips_of_the_same_names():
+    small, large = (
+        {"provenance": {"model": model, "sample_list_hash": "a", "pictures_hash": pictures}, "rule": "last", "uf1": uf1}
+        for model, pictures, uf1 in (("hoof_svm", ".5 px", 0.6), ("hoof_svm", "2 px", 0.8))
+    )
+    own = {"provenance": small["provenance"] | {"model": "mol"}, "rule": "last", "uf1": 0.5}
+    assert best_reference(own, [small, large]) is small

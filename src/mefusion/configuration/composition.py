@@ -17,7 +17,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from hydra_plugins.mefusion_launcher import config_dir_option
-from mefusion.clips.cache import read_index, read_left_out, recorded_source
+from mefusion.clips.cache import PICTURES, read_index, read_left_out, recorded_source, settings_hash
 from mefusion.clips.table import KEY, clip_notes, folder_name
 from mefusion.common.errors import MefusionError
 from mefusion.common.units import UNIT_TASK
@@ -284,6 +284,7 @@ def _facts(
         "folds": [fold.name for fold in folds],
         "clips": len(tested),  # the result covers these clips
         "sample_list_hash": sample_list_hash(tested),
+        "pictures_hash": settings_hash({"pictures": sorted(tested[PICTURES])}),
         "partial": differences(clips.index, scheme=labels.name, datasets=source.official),
         "left_out": left_out_facts(experiment, clips.index),
         "clip_notes": clip_notes(clips.index),

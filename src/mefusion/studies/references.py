@@ -22,17 +22,19 @@ def best_reference(summary: Mapping[str, Any], others: Iterable[Mapping[str, Any
     Returns:
         None if there is none, or if the summary itself is of a simple model.
     """
-    own = summary["provenance"]
-    if own["model"] in REFERENCES:
+    if summary["provenance"]["model"] in REFERENCES:
         return None
     fitting = [
         other
         for other in others
-        if other["provenance"]["model"] in REFERENCES
-        and other["provenance"]["sample_list_hash"] == own["sample_list_hash"]
-        and other["rule"] != "oracle"
+        if other["provenance"]["model"] in REFERENCES and _clips(other) == _clips(summary) and other["rule"] != "oracle"
     ]
     return max(fitting, key=lambda other: other["uf1"], default=None)
+
+
+def _clips(summary: Mapping[str, Any]) -> tuple[str, str | None]:
+    """What tells the clips of a study from others: their list, and what they show; older studies lack that."""
+    return summary["provenance"]["sample_list_hash"], summary["provenance"].get("pictures_hash")
 
 
 def summaries_beside(directory: Path) -> list[dict[str, Any]]:
