@@ -21,25 +21,12 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from mefusion.common.assignments import WORKER_VARIABLE, Event
-from mefusion.common.errors import MefusionError
+from mefusion.common.errors import JobsFailed, MefusionError
 from mefusion.common.jobs import Job
 from mefusion.common.machine import cores, places_for, share_of_threads, visible_gpus
 from mefusion.common.scheduling import Scheduler, state_of_exit
 
 RESULT_VARIABLE = "MEFUSION_RESULT_FILE"  # environment variable with the file to which a job writes its result
-
-
-class JobsFailed(MefusionError):
-    """Jobs of a sweep failed or were killed.
-
-    Attributes:
-        results: of all jobs, those that did their work included. The status is FAILED if a job failed by itself, and
-            UNKNOWN if it was stopped or killed; the value is then the reason.
-    """
-
-    def __init__(self, sentence: str, results: Sequence[JobReturn]) -> None:
-        super().__init__(sentence)
-        self.results = results
 
 
 @dataclass

@@ -21,8 +21,8 @@ from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import OmegaConf
 
-from hydra_plugins.mefusion_launcher import RESULT_VARIABLE, JobsFailed, distinct_overrides
-from mefusion.common.errors import MefusionError, first_line
+from hydra_plugins.mefusion_launcher import RESULT_VARIABLE, distinct_overrides
+from mefusion.common.errors import JobsFailed, MefusionError, first_line
 from mefusion.common.stopping import Stopped
 
 LOOK = 2.0  # seconds between two looks at the jobs
@@ -273,7 +273,7 @@ def squeue_states(array: str) -> dict[str, str] | None:
 def _joined(overrides: list[str], states: Sequence[State]) -> JobReturn:
     """The result of a job that several shared: that of the one which scored the study; None if none did.
 
-    If one of them did not do its work, why: see `mefusion_launcher.JobsFailed`.
+    If one of them did not do its work, why: see `JobsFailed`.
     """
     words = [state.word for state in states if state.failed]
     if words:

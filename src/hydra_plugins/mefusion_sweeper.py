@@ -19,8 +19,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from hydra_plugins.mefusion_launcher import JobsFailed
-from mefusion.common.errors import MefusionError
+from mefusion.common.errors import JobsFailed, MefusionError
 from mefusion.common.files import remove_leftovers, try_lock, write_text
 
 if TYPE_CHECKING:

@@ -13,9 +13,9 @@ from hydra.core.utils import JobStatus
 from omegaconf import OmegaConf
 
 from hydra_plugins import mefusion_launcher
-from hydra_plugins.mefusion_launcher import JobsFailed, ProcessLauncher, visible_gpus
+from hydra_plugins.mefusion_launcher import ProcessLauncher, visible_gpus
 from mefusion.common import machine
-from mefusion.common.errors import MefusionError
+from mefusion.common.errors import JobsFailed, MefusionError
 from mefusion.studies.results import score
 
 # Stands for `python -m mefusion.commands.train ...`: says what it was given, does as it is told, leaves its result.

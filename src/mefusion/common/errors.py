@@ -1,5 +1,8 @@
 """The exception for errors that the user can correct."""
 
+from collections.abc import Sequence
+from typing import Any
+
 
 class MefusionError(Exception):
     """An error that the user can correct: one sentence that names the file or value, and what to do.
@@ -10,6 +13,19 @@ class MefusionError(Exception):
 
 class WriteError(MefusionError):
     """A file cannot be written, for example because the disk is full; then the next cannot be written either."""
+
+
+class JobsFailed(MefusionError):
+    """Jobs of a sweep failed or were killed.
+
+    Attributes:
+        results: Hydra's `JobReturn` of all jobs, those that did their work included. The status is FAILED if a job
+            failed by itself, and UNKNOWN if it was stopped or killed; the value is then the reason.
+    """
+
+    def __init__(self, sentence: str, results: Sequence[Any]) -> None:
+        super().__init__(sentence)
+        self.results = results
 
 
 def first_line(error: BaseException) -> str:
