@@ -1,6 +1,4 @@
-import os
 import sys
-from pathlib import Path
 from urllib.error import URLError
 
 import cv2
@@ -16,8 +14,8 @@ from mefusion.faces import detectors
 from mefusion.faces.alignment import LANDMARK_MIRROR, align_face, alignment_matrix, transform
 from mefusion.faces.detectors import DlibFaces, FaceAlignmentFaces
 from mefusion.synthetic.scene import SyntheticClip, SyntheticSettings, make_clip
+from tests.shared_files import MEDIA
 
-MEDIA = Path(os.environ.get("MEFUSION_SHARED", Path(__file__).parents[3] / "shared")) / "media"
 needs_media = pytest.mark.skipif(not MEDIA.is_dir(), reason="the videos are not here")
 FIVE = [36, 45, 30, 48, 54]
 

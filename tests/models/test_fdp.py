@@ -1,8 +1,6 @@
 import json
 import math
-import os
 from itertools import chain
-from pathlib import Path
 
 import pytest
 import torch
@@ -15,9 +13,9 @@ from mefusion.models.fdp.blocks import GRA, LRA, Attention, DropPath, make_local
 from mefusion.models.fdp.heads import DETAIL_GAIN, SegNet, stretch
 from mefusion.models.fdp.pooling import Pooling, RankScorer, approximate_weights, rank_weights
 from mefusion.models.fdp.released import CHECKPOINT
+from tests.shared_files import RELEASED
 
-SHARED = Path(os.environ.get("MEFUSION_SHARED", Path(__file__).parents[3] / "shared")) / "released"
-needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="the authors' interface files are not here")
+needs_shared = pytest.mark.skipif(not RELEASED.is_dir(), reason="the authors' interface files are not here")
 SMALL = {
     "image_size": 32,
     "stem_channels": (8, 4, 8, 8),
@@ -652,7 +650,7 @@ def test_refuses_frames_of_another_shape(shape):
 
 @needs_shared
 def test_released_names_and_shapes_are_the_authors():
-    with (SHARED / "fdp_state_dict.json").open() as file:
+    with (RELEASED / "fdp_state_dict.json").open() as file:
         published = json.load(file)
     with torch.device("meta"):
         model = FDP(5, variant="released")

@@ -1,6 +1,4 @@
 import json
-import os
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,9 +12,9 @@ from mefusion.models.mol.blocks import CCC, F5C, FCC
 from mefusion.models.mol.flow_net import LK_DAMPING, LK_WINDOWS, Correlation, FlowNet, lucas_kanade
 from mefusion.models.mol.released import CHECKPOINT
 from mefusion.models.released import read_tensors
+from tests.shared_files import RELEASED
 
-SHARED = Path(os.environ.get("MEFUSION_SHARED", Path(__file__).parents[3] / "shared")) / "released"
-needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="the authors' interface files are not here")
+needs_shared = pytest.mark.skipif(not RELEASED.is_dir(), reason="the authors' interface files are not here")
 SMALL = {"width": 1 / 16, "flow_width": 1 / 32, "correlation_radius": 2, "image_size": 64}
 
 
@@ -157,7 +155,7 @@ def test_gradients_of_correlation():
 
 @pytest.fixture(scope="module")
 def blocks() -> dict[str, Tensor]:
-    with np.load(SHARED / "mol_blocks.npz") as file:
+    with np.load(RELEASED / "mol_blocks.npz") as file:
         return {name: torch.from_numpy(file[name]) for name in file.files}
 
 
@@ -392,7 +390,7 @@ def test_refuses_frames_of_another_shape(shape):
 
 @needs_shared
 def test_released_names_and_shapes_are_the_authors():
-    with (SHARED / "mol_state_dict.json").open() as file:
+    with (RELEASED / "mol_state_dict.json").open() as file:
         published = json.load(file)
     with torch.device("meta"):
         model = MOL(5, variant="released")

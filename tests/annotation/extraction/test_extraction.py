@@ -1,5 +1,4 @@
 import json
-from pathlib import Path
 
 import av
 import numpy as np
@@ -18,8 +17,8 @@ from mefusion.annotation.extraction.speaker import face_picture
 from mefusion.annotation.extraction.tracks import read_track_rows
 from mefusion.clips.stream import read_frames
 from mefusion.commands.annotate import annotate
+from tests.shared_files import MEDIA
 
-MEDIA = Path("/work/shared/media")
 TALK = babble(3)
 PORTRAIT = np.ascontiguousarray(skimage.data.astronaut()[:240, 60:380])
 EMPTY = np.full((120, 160, 3), 120, np.uint8)

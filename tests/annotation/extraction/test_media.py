@@ -1,5 +1,3 @@
-from pathlib import Path
-
 import numpy as np
 import pytest
 from fake_conversations import RATE, write_media
@@ -8,8 +6,7 @@ from fake_videos import write_sound, write_video
 from mefusion.annotation.extraction.media import CutFinder, Sound, read_sound, streams_of
 from mefusion.clips.stream import Frame
 from mefusion.common.errors import MefusionError
-
-MEDIA = Path("/work/shared/media")
+from tests.shared_files import MEDIA
 
 
 @pytest.fixture(scope="module")
