@@ -7,7 +7,6 @@ of them share the folds of a job, see `mefusion.common.scheduling`.
 
 import json
 import math
-import sys
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,8 +24,7 @@ from mefusion.common.errors import JobsFailed, MefusionError
 from mefusion.common.jobs import Job
 from mefusion.common.machine import cores, places_for, share_of_threads, visible_gpus
 from mefusion.common.scheduling import Scheduler, state_of_exit
-
-RESULT_VARIABLE = "MEFUSION_RESULT_FILE"  # environment variable with the file to which a job writes its result
+from mefusion.configuration.launching import RESULT_VARIABLE, train_command
 
 
 @dataclass
@@ -154,29 +152,6 @@ def _result(outcome: Outcome, overrides: Sequence[str]) -> JobReturn:
     status = JobStatus.FAILED if outcome.state == "failed" else JobStatus.UNKNOWN
     reason = f"{outcome.state}: {outcome.last_line or 'it printed nothing'}"
     return JobReturn(overrides=list(overrides), status=status, _return_value=reason)
-
-
-def train_command(hydra: Any, overrides: Sequence[str]) -> list[str]:
-    """The command of a process that works at a study.
-
-    Args:
-        hydra: the node `hydra` of the configuration, or None.
-        overrides: of the study.
-    """
-    given = OmegaConf.select(hydra or OmegaConf.create(), "overrides.hydra") or ()
-    found = [text for text in given if text.lstrip("+").startswith("hydra.searchpath")]
-    return [sys.executable, "-m", "mefusion.commands.train", *config_dir_option(hydra), *found, *overrides]
-
-
-def config_dir_option(hydra: Any) -> list[str]:
-    """`--config-dir` of a command, as its jobs and the commands that it names take it too; none if it had none.
-
-    Args:
-        hydra: the node `hydra` of its configuration, or None.
-    """
-    sources = OmegaConf.select(hydra or OmegaConf.create(), "runtime.config_sources") or ()
-    found = [source.path for source in sources if source.provider == "command-line"]
-    return ["--config-dir", found[0]] if found else []
 
 
 def distinct_overrides(jobs: Sequence[Sequence[str]]) -> list[str]:

@@ -5,9 +5,9 @@ import sys
 
 import pytest
 
-from hydra_plugins import mefusion_launcher
 from mefusion.commands import train
 from mefusion.common.errors import MefusionError
+from mefusion.configuration import launching
 from mefusion.report import main as report
 from mefusion.studies import study as studies
 from mefusion.training.resume import content_digest
@@ -27,7 +27,7 @@ def run(monkeypatch, folder, *arguments):
 def test_it_keeps_weights_and_says_that_there_is_no_score(tiny, tmp_path, monkeypatch, capsys):
     result = tmp_path / "result.json"
     monkeypatch.setenv("MEFUSION_RESULT", str(result))
-    monkeypatch.setattr(mefusion_launcher, "RESULT_VARIABLE", "MEFUSION_RESULT")
+    monkeypatch.setattr(launching, "RESULT_VARIABLE", "MEFUSION_RESULT")
     arguments = (*tiny.overrides, *STSTNET, "protocol=all", "callbacks=[examples]", "callbacks.examples.every=1")
     (study,) = run(monkeypatch, tmp_path, *arguments)
     printed = capsys.readouterr().out

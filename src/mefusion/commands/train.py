@@ -243,7 +243,7 @@ def require_one_study() -> None:
 
 def report_to_launcher(**result: float | None) -> None:
     """Write the result for the launcher, if this process is a job of a sweep."""
-    from hydra_plugins.mefusion_launcher import RESULT_VARIABLE
+    from mefusion.configuration.launching import RESULT_VARIABLE
 
     if path := os.environ.get(RESULT_VARIABLE):
         write_text(Path(path), json.dumps(result))

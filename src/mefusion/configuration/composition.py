@@ -16,12 +16,12 @@ import yaml
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from hydra_plugins.mefusion_launcher import config_dir_option
 from mefusion.clips.cache import PICTURES, read_index, read_left_out, recorded_source, settings_hash
 from mefusion.clips.table import KEY, clip_notes, folder_name
 from mefusion.common.errors import MefusionError
 from mefusion.common.units import UNIT_TASK
 from mefusion.configuration.cli import configuration_folder
+from mefusion.configuration.launching import config_dir_option
 from mefusion.configuration.objects import check_target, make, modules_of_targets
 from mefusion.configuration.preparing import Preparation, plan_preparation, require_folder_name, typed_settings
 from mefusion.configuration.schema import ProtocolOptions, TrainSettings

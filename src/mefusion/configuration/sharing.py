@@ -5,7 +5,6 @@ import os
 import torch
 from hydra.core.hydra_config import HydraConfig
 
-from hydra_plugins.mefusion_launcher import train_command
 from mefusion.common import distributed
 from mefusion.common.assignments import WORKER_VARIABLE
 from mefusion.common.errors import MefusionError
@@ -18,6 +17,7 @@ from mefusion.common.machine import (
     share_of_threads,
     visible_gpus,
 )
+from mefusion.configuration.launching import train_command
 from mefusion.configuration.schema import TrainSettings
 from mefusion.studies.sharing import Sharing
 
