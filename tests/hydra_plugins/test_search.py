@@ -13,7 +13,7 @@ optuna = pytest.importorskip("optuna")
 from hydra_plugins.mefusion_sweeper import distribution  # noqa: E402
 
 # Stands for `python -m mefusion.commands.train ...`: the score is best at lr = .001 and few neighbours; it notes what
-# it was given. The files `fail` and `kill` hold how many jobs fail, or are killed.
+# it was given. For each file `fail-*` a job fails, and for each `kill-*` one is killed.
 JOB = """#!{python}
 import json, math, os, signal, sys
 from pathlib import Path
@@ -21,9 +21,12 @@ job = dict(text.split("=", 1) for text in sys.argv[3:] if "=" in text)
 with Path("jobs.txt").open("a") as jobs:
     print(*sys.argv[3:], file=jobs)
 def comes_next(name):
-    left = int(Path(name).read_text()) if Path(name).exists() else 0
-    Path(name).write_text(str(max(left - 1, 0)))
-    return left > 0
+    for path in Path().glob(f"{{name}}-*"):
+        try:
+            path.unlink()
+        except FileNotFoundError:  # another job has taken it
+            continue
+        return True
 if comes_next("fail"):
     sys.exit("mefusion-train: no such luck")
 if comes_next("kill"):
@@ -56,6 +59,12 @@ def jobs(folder):
     return [
         dict(text.split("=", 1) for text in line.split()) for line in (folder / "jobs.txt").read_text().splitlines()
     ]
+
+
+def next_jobs(folder, what, count):
+    """Let so many of the next jobs `fail`, or `kill` them."""
+    for number in range(count):
+        (folder / f"{what}-{number}").touch()
 
 
 def searches(folder):
@@ -117,20 +126,19 @@ def test_data_that_is_not_prepared_costs_no_trial(search, tmp_path):
 
 def test_a_trial_that_fails_is_told_and_not_tried_again(search, tmp_path, capfd):
     search(*SPACE, "hydra.sweeper.n_trials=1")
-    (tmp_path / "fail").write_text("1")
+    next_jobs(tmp_path, "fail", 1)
     search(*SPACE, "hydra.sweeper.n_trials=4", "hydra.sweeper.at_once=3")
     done = jobs(tmp_path)
     assert len({job["model.optimizer.lr"] for job in done}) == len(done) == 4
     printed = capfd.readouterr().out
     assert "1 of 4 trials failed, and are not tried again:" in printed
     assert ": failed: mefusion-train: no such luck" in printed
-    (tmp_path / "fail").unlink()
     search(*SPACE, "hydra.sweeper.n_trials=5")
     assert len(jobs(tmp_path)) == 5  # a failed trial counts
 
 
 def test_a_search_stops_where_no_trial_has_done_its_work(search, tmp_path):
-    (tmp_path / "fail").write_text("2")
+    next_jobs(tmp_path, "fail", 2)
     with pytest.raises(SystemExit, match="1 of 1 jobs failed"):
         search(*SPACE)
     with pytest.raises(SystemExit, match="1 of 1 jobs failed"):
@@ -143,7 +151,7 @@ def test_a_search_stops_where_no_trial_has_done_its_work(search, tmp_path):
 
 def test_a_trial_that_is_killed_is_tried_once_more(search, tmp_path, capfd):
     search(*SPACE, "hydra.sweeper.n_trials=1")
-    (tmp_path / "kill").write_text("3")
+    next_jobs(tmp_path, "kill", 3)
     search(*SPACE, "hydra.sweeper.n_trials=3")
     tried = Counter(job["model.optimizer.lr"] for job in jobs(tmp_path))
     assert [*tried.values()] == [1, 2, 2]  # one is killed twice, and the other does its work then
