@@ -20,14 +20,14 @@ import numpy as np
 import pandas as pd
 
 from mefusion.clips.stream import Frame
-from mefusion.evaluation.spotting import KINDS, score_spotting
+from mefusion.evaluation.spotting import KINDS, expressions_of, score_spotting
 from mefusion.faces.detectors import make_backend
 from mefusion.faces.identity import People
 from mefusion.faces.tracking import Face, FaceTracker
 from mefusion.spotting.apex_score import PairCurve
 from mefusion.spotting.curves import Begin
+from mefusion.spotting.event_table import events_of
 from mefusion.spotting.measuring import DisplacementCurve, measure
-from mefusion.spotting.recording import events_of, expressions_of
 from mefusion.spotting.settings import Method, SpottingSettings, Thresholds
 from mefusion.spotting.tables import frame_rows, motions_of
 from mefusion.synthetic.recordings import Recording, RecordingSettings
