@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from mefusion.clips.stream import Stream
 from mefusion.report.recording.result import forget_shown, note_shown, problems_shown, show_result
-from mefusion.spotting.event_table import EVENT_COLUMNS
 from mefusion.spotting.recording import Spotted, spot_recording
 from mefusion.spotting.settings import SpottingSettings
 
@@ -52,7 +51,7 @@ def process(
     if problems is not None:
         return spotted, problems
     problems = [spotted.problem] if spotted.problem else []
-    events = spotted.events[[*EVENT_COLUMNS]]  # without the names that another network gave
+    events = spotted.unnamed_events
     if predictor is not None:
         from mefusion.inference.events import recognise_events
 

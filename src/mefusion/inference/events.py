@@ -16,7 +16,6 @@ from mefusion.evaluation.units import unit_names
 from mefusion.faces.alignment import eye_centres
 from mefusion.inference.likeness import differences
 from mefusion.inference.predictor import Predictor
-from mefusion.spotting.event_table import EVENT_COLUMNS
 from mefusion.spotting.recording import Spotted
 from mefusion.spotting.tables import LANDMARKS
 
@@ -76,7 +75,7 @@ def recognise_events(
     probabilities = [*(PROBABILITY + name for name in predictor.classes), *unit_names(predictor.units)]
     columns = ["prediction", *probabilities, "bundle", "warnings"]
     found = pd.DataFrame([results.get(number, {}) for number in spotted.events["event"]], columns=columns)
-    return pd.concat([spotted.events[[*EVENT_COLUMNS]], found], axis=1), problems
+    return pd.concat([spotted.unnamed_events, found], axis=1), problems
 
 
 def require_faces(predictor: Predictor) -> None:

@@ -47,7 +47,7 @@ class Spotted:
         seconds: time of the last frame, s.
         settings: of spotting, plain data.
         thresholds: by region, at which the score is 1, % of the inter-ocular distance; those of a typical minute.
-        events: with `EVENT_COLUMNS`.
+        events: with `EVENT_COLUMNS`, and with what a network said of them if one did.
         problem: why frames at the end could not be read; None if all could.
     """
 
@@ -66,6 +66,11 @@ class Spotted:
         """The same with other columns of its events, which are written to `events.csv`."""
         write_table(self.folder / "events.csv", events)
         return replace(self, events=events)
+
+    @property
+    def unnamed_events(self) -> pd.DataFrame:
+        """The events as they were spotted, without what a network said of them."""
+        return self.events[[*EVENT_COLUMNS]]
 
     @property
     def frames_file(self) -> Path:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from mefusion.clips.stream import FOLDER_RATE, Stream
 from mefusion.common.errors import MefusionError, WriteError
 from mefusion.common.files import replacing, write_table, write_text
-from mefusion.spotting.event_table import EVENT_COLUMNS
 from mefusion.spotting.recording import Spotted, is_spotted, read_spotted, spot_recording
 from mefusion.spotting.settings import SpottingSettings
 
@@ -129,7 +128,7 @@ def _take_over(job: Job) -> None:
                 spotted = read_spotted(other)
                 with replacing(job.folder / "frames.parquet") as temporary:
                     shutil.copyfile(spotted.frames_file, temporary)
-                write_table(job.folder / "events.csv", spotted.events[[*EVENT_COLUMNS]])  # without names that it gave
+                write_table(job.folder / "events.csv", spotted.unnamed_events)
                 write_text(job.folder / "recording.json", (other / "recording.json").read_text(encoding="utf-8"))
                 return
             except WriteError:
