@@ -12,6 +12,7 @@ from typing import Any
 
 import hydra
 from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
@@ -82,6 +83,8 @@ def replace_classes(overrides: Sequence[str]) -> list[str]:
 def prepare_hydra(name: str = "train") -> None:
     """Let Hydra find the types of the settings of a file in conf/, experiments/, and modules in the current folder."""
     register_schema(name)
+    # Hydra copies what is stored, for each group that the help lists; `load` copies what it gives anyway.
+    setattr(ConfigStore, "__deepcopy__", lambda store, memo: store)  # noqa: B010
     Plugins.instance().register(ExperimentsSearchPath)
     if (folder := str(Path.cwd())) not in sys.path:
         sys.path.append(folder)  # at the end, so that a module there hides no installed one
