@@ -2,22 +2,24 @@
 
 Hydra's own launcher runs all jobs of `-m` in one process. There, Lightning's child processes would repeat the whole
 sweep, and loggers would share one run. Here, each job is the same command without `-m`; where processes are free, more
-of them share the folds of a job, see `mefusion.common.scheduling`.
+of them share the folds of a job, see `mefusion.common.scheduling`. A study that is known to be complete needs none.
 """
 
 import json
 import math
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.utils import JobReturn, JobStatus
+from hydra.errors import HydraException
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
 
 from mefusion.common.assignments import WORKER_VARIABLE, Event
 from mefusion.common.errors import JobsFailed, MefusionError
@@ -25,6 +27,9 @@ from mefusion.common.jobs import Job
 from mefusion.common.machine import cores, places_for, share_of_threads, visible_gpus
 from mefusion.common.scheduling import Scheduler, state_of_exit
 from mefusion.configuration.launching import RESULT_VARIABLE, train_command
+
+if TYPE_CHECKING:
+    from mefusion.configuration.complete import Note
 
 
 @dataclass
@@ -75,7 +80,7 @@ class ProcessLauncher(Launcher):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Called by Hydra before `launch`."""
-        self.config = config
+        self.config, self.hydra_context = config, hydra_context
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run all jobs. A job that fails does not stop the others.
@@ -88,7 +93,16 @@ class ProcessLauncher(Launcher):
             raise MefusionError(f"hydra.launcher.n_jobs={self.n_jobs}: give a number above 0, or null for the default")
         logs = Path(self.config.hydra.sweep.dir).absolute()
         logs.mkdir(parents=True, exist_ok=True)
-        outcomes, names = self._run_all(job_overrides, initial_job_idx, logs), distinct_overrides(job_overrides)
+        jobs, names = dict(enumerate(job_overrides, initial_job_idx)), distinct_overrides(job_overrides)
+        for number in jobs:
+            for name in ("result", "log"):
+                (logs / f"{number}.{name}").unlink(missing_ok=True)
+        known = {number: note for number, overrides in jobs.items() if (note := self._note(overrides))}
+        for number, note in known.items():
+            self._say(number, [" ".join(jobs[number])])
+            self._say(number, note.lines, logs)
+        ran = self._run_all({number: jobs[number] for number in jobs.keys() - known.keys()}, logs)
+        outcomes = [ran[number] if number in ran else _known(number, known[number], logs) for number in jobs]
         _summarise(outcomes, names)
         results = [_result(outcome, overrides) for outcome, overrides in zip(outcomes, job_overrides, strict=True)]
         if failed := [f"job {o.number} ({name})" for o, name in zip(outcomes, names, strict=True) if o.code]:
@@ -99,38 +113,62 @@ class ProcessLauncher(Launcher):
             )
         return results
 
-    def _run_all(self, job_overrides: Sequence[Sequence[str]], first: int, logs: Path) -> list[Outcome]:
+    def _note(self, overrides: Sequence[str]) -> "Note | None":
+        """What is known of a job's study, if it is complete; its process would say the same, after seconds."""
+        from mefusion.configuration.complete import note_path, read_note
+
+        assert self.hydra_context is not None
+        try:
+            config = self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
+        except (HydraException, OmegaConfBaseException):
+            return None  # the job will tell
+        with open_dict(config):
+            del config["hydra"]
+        path = note_path(config)
+        return read_note(path) if path else None
+
+    def _run_all(self, jobs: Mapping[int, Sequence[str]], logs: Path) -> dict[int, Outcome]:
+        """Run the jobs of these numbers and overrides."""
+        if not jobs:
+            return {}
         gpus = visible_gpus() if OmegaConf.select(self.config, "trainer.accelerator") != "cpu" else []
         shared = OmegaConf.select(self.config, "processes_per_gpu") or 1
         at_once = self.n_jobs or OmegaConf.select(self.config, "processes") or len(gpus) * shared or cores()
-        environment = share_of_threads(min(at_once, len(job_overrides)))
+        environment = share_of_threads(min(at_once, len(jobs)))
         if environment:  # which the processes of a job share
-            environment[WORKER_VARIABLE] = str(math.ceil(at_once / len(job_overrides)))
-        jobs = []
-        for number, overrides in enumerate(job_overrides, first):
-            for name in ("result", "log"):
-                (logs / f"{number}.{name}").unlink(missing_ok=True)
+            environment[WORKER_VARIABLE] = str(math.ceil(at_once / len(jobs)))
+        running = []
+        for number, overrides in sorted(jobs.items()):
             own = environment | {RESULT_VARIABLE: str(logs / f"{number}.result")}
-            jobs.append(Job(number, train_command(self.config.get("hydra"), overrides), own, guard_memory=True))
+            running.append(Job(number, train_command(self.config.get("hydra"), overrides), own, guard_memory=True))
 
         def tell(job: Job, event: Event) -> None:
-            if event.kind not in ("begun", "line", "lost"):
-                return
-            with self._lock, (logs / f"{job.number}.log").open("a", encoding="utf-8") as log:
-                if event.kind != "begun":
-                    log.write(f"{event.text}\n")
-                    print(f"[{job.number}] {event.text}", flush=True)
-                elif not log.tell():  # the first of its processes
-                    print(f"[{job.number}] {' '.join(job_overrides[job.number - first])}", flush=True)
+            if event.kind in ("line", "lost"):
+                self._say(job.number, [event.text], logs)
+            elif event.kind == "begun" and not job.helped:
+                self._say(job.number, [" ".join(jobs[job.number])])
 
-        scheduler = Scheduler(jobs, places_for(at_once, gpus), tell)
+        scheduler = Scheduler(running, places_for(at_once, gpus), tell)
         try:
             scheduler.start()
             scheduler.wait()
         except BaseException:
             scheduler.stop()
             raise
-        return [_outcome(job, logs) for job in jobs]
+        return {job.number: _outcome(job, logs) for job in running}
+
+    def _say(self, number: int, lines: Sequence[str], logs: Path | None = None) -> None:
+        """Print lines of a job, and write them to its log if the folder of the logs is given."""
+        with self._lock:
+            for line in lines:
+                print(f"[{number}] {line}", flush=True)
+            if logs is not None:
+                with (logs / f"{number}.log").open("a", encoding="utf-8") as log:
+                    log.writelines(f"{line}\n" for line in lines)
+
+
+def _known(number: int, note: "Note", logs: Path) -> Outcome:
+    return Outcome(number, 0, 0.0, logs / f"{number}.log", note.lines[-1], dict(note.result))
 
 
 def _outcome(job: Job, logs: Path) -> Outcome:

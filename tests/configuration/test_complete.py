@@ -45,6 +45,20 @@ def test_what_is_said_is_what_is_said_without_the_note(study, command, monkeypat
     assert noted.stdout.splitlines()[-1] == first.splitlines()[-1]  # the headline
 
 
+def test_a_sweep_starts_no_process_for_it(study, command, monkeypatch):
+    folder, arguments, _ = study
+    alone = command("mefusion-train", *arguments, cwd=folder)
+    monkeypatch.setattr("hydra_plugins.mefusion_launcher.Scheduler", lambda *_: pytest.fail("it starts processes"))
+    sweep = command("mefusion-train", "-m", *arguments, cwd=folder)
+    assert sweep.returncode == 0, sweep.stderr
+    said = [line.removeprefix("[0] ") for line in sweep.stdout.splitlines() if line.startswith("[0] ")]
+    assert said[0].endswith(arguments[-1])  # its overrides
+    assert said[1:] == alone.stdout.splitlines()
+    assert "complete before" in sweep.stdout
+    (log,) = (folder / "outputs").rglob("0.log")
+    assert log.read_text() == alone.stdout
+
+
 def test_a_sweep_is_told_the_same(study, command, tmp_path, monkeypatch):
     folder, arguments, _ = study
     result = tmp_path / "result"

@@ -52,6 +52,7 @@ def job(tmp_path, monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(ProcessLauncher, "_note", lambda self, overrides: None)  # these are no studies
     return program
 
 
@@ -231,6 +232,7 @@ def test_an_interrupted_sweep_ends_all_its_children(job, tmp_path, number):
         from mefusion.common.stopping import stoppable
         signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell starts in the background ignores it
         sys.executable = {str(job)!r}
+        ProcessLauncher._note = lambda self, overrides: None  # these are no studies
         launcher = ProcessLauncher(n_jobs=2)
         config = OmegaConf.create({{"hydra": {{"sweep": {{"dir": {str(tmp_path / "logs")!r}}}}}}})
         launcher.setup(hydra_context=None, task_function=None, config=config)

@@ -35,9 +35,10 @@ from mefusion.common.files import remove_leftovers, replacing
 from mefusion.datasets.synthetic import SyntheticSource
 from mefusion.faces.alignment import align_face
 from mefusion.faces.detectors import make_backend
-from mefusion.preparation import clips
+from mefusion.preparation import identity
 from mefusion.preparation.arrays import flow_image_arrays, interpolate_in_time, prepare_clip, require_flow
-from mefusion.preparation.clips import cache_folder, prepare_clips
+from mefusion.preparation.clips import prepare_clips
+from mefusion.preparation.identity import cache_folder
 from mefusion.preparation.settings import (
     Alignment,
     FaceSettings,
@@ -280,7 +281,7 @@ def test_a_device_is_for_tvl1():
 
 
 def test_the_folder_of_a_cache_stays_what_it_was(monkeypatch):
-    monkeypatch.setattr(clips, "backend_version", lambda name: "1")
+    monkeypatch.setattr(identity, "backend_version", lambda name: "1")
     folder = cache_folder(Path(), PreparationSettings(), data="x", source={"root": "a"})
     assert folder.name == "9eba18535b"
 

@@ -35,7 +35,7 @@ from mefusion.evaluation.folds import Fold, make_folds
 from mefusion.evaluation.predictions import sample_list_hash
 from mefusion.faces.detectors import backend_version
 from mefusion.preparation.checking import require_prepared
-from mefusion.preparation.clips import PREPARATION
+from mefusion.preparation.identity import PREPARATION
 from mefusion.studies import provenance
 from mefusion.studies.code import code_digest
 from mefusion.studies.identity import study_content, study_hash

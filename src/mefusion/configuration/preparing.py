@@ -14,7 +14,7 @@ from mefusion.common.mappings import flatten
 from mefusion.configuration.objects import make
 from mefusion.configuration.schema import PrepareSettings
 from mefusion.datasets.reading.source import Source
-from mefusion.preparation.clips import cache_folder
+from mefusion.preparation.identity import cache_folder
 from mefusion.preparation.settings import PreparationSettings
 
 RECORDINGS = "mefusion.datasets.recordings."

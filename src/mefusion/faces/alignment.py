@@ -2,8 +2,6 @@
 
 import cv2
 import numpy as np
-from scipy.ndimage import gaussian_filter1d
-from skimage.transform import estimate_transform
 
 from mefusion.common.errors import MefusionError
 
@@ -74,6 +72,9 @@ def stabilised_matrices(landmarks: np.ndarray, *, size: int, enlarge: float = 2.
     Raises:
         ValueError: see `alignment_matrix`.
     """
+    from scipy.ndimage import gaussian_filter1d  # both take long, and most of what needs this module does not use them
+    from skimage.transform import estimate_transform
+
     mean = landmarks.mean(0)
     aligned = transform(mean, alignment_matrix(mean, size=size, enlarge=enlarge))
     smooth = gaussian_filter1d(landmarks, sigma=1, axis=0, mode="nearest")

@@ -3,7 +3,7 @@
 import functools
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,21 +19,19 @@ from mefusion.clips.cache import (
     save_clip,
     settings_hash,
 )
-from mefusion.clips.table import file_name, folder_name
+from mefusion.clips.table import file_name
 from mefusion.clips.video import IMAGES, list_frames, read_image
 from mefusion.common.errors import MefusionError, WriteError
 from mefusion.common.files import leads_outside, remove_leftovers, write_table
 from mefusion.common.parallel import parallel_map
 from mefusion.faces.alignment import fill_missing
-from mefusion.faces.detectors import FaceFinder, backend_version, make_backend
+from mefusion.faces.detectors import FaceFinder, make_backend
 from mefusion.faces.landmark_files import KnownLandmarks, with_landmark_files
 from mefusion.preparation.arrays import FLOWS, blend_in_time, flow_image_arrays, interpolate_in_time, prepare_clip
 from mefusion.preparation.checking import is_whole, stride_of
 from mefusion.preparation.quality import edge_distance
 from mefusion.preparation.reading import frame_numbers, landmark_file, read_raw_clip
-from mefusion.preparation.settings import FlowMethod, PreparationSettings, ShortClips
-
-PREPARATION = 2  # raise it when a change of the code makes the same settings give other arrays
+from mefusion.preparation.settings import PreparationSettings, ShortClips
 
 
 @dataclass(frozen=True)
@@ -283,15 +281,3 @@ def _fingerprint(files: Sequence[Path], numbers: Mapping[str, int | None]) -> st
     """Hash of a clip's files, onset, apex and offset; if it has changed, the clip is prepared again."""
     facts = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     return settings_hash({"files": facts, **numbers})
-
-
-def cache_folder(cache_dir: Path, settings: PreparationSettings, *, data: str, source: Mapping[str, object]) -> Path:
-    """Cache folder of a source's prepared clips: `<cache>/<data>/<hash of source and preparation settings>`."""
-    faces = asdict(settings.faces)
-    # The names and structure that the first caches had, so that the hashes of existing caches stay the same.
-    recorded = asdict(settings) | {name: faces[name] for name in ("enlarge", "alignment", "max_missing")}
-    if settings.flow == FlowMethod.tvl1:
-        del recorded["flow"]
-    recorded |= {"faces": recorded.pop("backend"), "landmark_folder": faces["folder"], "version": PREPARATION}
-    facts = {"preparation": recorded, "source": source, "backend": backend_version(settings.backend)}
-    return cache_dir / folder_name(data) / settings_hash(facts)

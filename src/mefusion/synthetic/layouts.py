@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from string import ascii_letters
 
-import openpyxl
-
 from mefusion.common.errors import MefusionError
 
 
@@ -89,6 +87,8 @@ def _table(name: str, columns: Mapping[str, str]) -> WriteTable:
 
 
 def _write_workbook(path: Path, *sheets: Sequence[Sequence[object]]) -> None:
+    import openpyxl  # takes long, and a complete study is to say so at once
+
     book = openpyxl.Workbook()
     book.remove(book.active)
     for rows in sheets:

@@ -2,7 +2,6 @@
 
 import cv2
 import numpy as np
-from scipy.interpolate import RBFInterpolator
 
 
 def pixel_grid(size: int) -> np.ndarray:
@@ -27,6 +26,8 @@ def spline_basis(controls: np.ndarray, points: np.ndarray, *, scale: float, smoo
     Returns:
         [m, n] float32.
     """
+    from scipy.interpolate import RBFInterpolator  # takes long, and a complete study is to say so at once
+
     spline = RBFInterpolator(controls / scale, np.eye(len(controls)), smoothing=smoothing, kernel="thin_plate_spline")
     return spline(points / scale).astype(np.float32)
 
