@@ -1,13 +1,13 @@
 """Rendered motion compared with the motion that preparation measures in rendered pictures of the same expressions.
 
-    python experiments/benchmarks/motion_fields.py [clips, 90 unless given]
+    python experiments/benchmarks/motion_fields.py [clips, 90 unless given] [--size 28 or 56, 28 unless given]
 
-Both show the same faces and the same displacements, in the same crop, as flow images of 28 px. One is the generator's
-field, with its model of what optical flow does. The other is measured as `mefusion-prepare` measures it: rendered
-frames, dlib's landmarks, alignment, TV-L1 from onset to apex. No real picture and no label is used.
+Both show the same faces and the same displacements, in the same crop, as flow images of 28 px or larger. One is the
+generator's field, with its model of what optical flow does. The other is measured as `mefusion-prepare` measures it:
+rendered frames, dlib's landmarks, alignment, TV-L1 from onset to apex. No real picture and no label is used.
 """
 
-import sys
+import argparse
 from collections.abc import Mapping
 
 import cv2
@@ -25,9 +25,9 @@ from mefusion.synthetic.motion.nuisances import GRID
 from mefusion.synthetic.portraits import ASTRONAUT, load_portraits
 from mefusion.synthetic.render import Subject, act
 
-FRAMES, AMPLITUDE, SIZE = 16, 2.5, 28
+FRAMES, AMPLITUDE = 16, 2.5
 CLIPS_OF_SUBJECT = 9
-BANDS = {"1 to 2": (1, 2), "3 to 5": (3, 5), "6 to 9": (6, 9), "10 to 13": (10, 13)}
+BANDS = {"1 to 2": (1, 2), "3 to 5": (3, 5), "6 to 9": (6, 9), "10 to 13": (10, 13), "14 to 27": (14, 27)}
 
 
 def framing_of(landmarks: np.ndarray) -> Framing:
@@ -40,15 +40,15 @@ def framing_of(landmarks: np.ndarray) -> Framing:
     )
 
 
-def small(flow: np.ndarray) -> np.ndarray:
-    """Flow [2, S, S] at `SIZE` px, about its median and over its standard deviation, [2, SIZE, SIZE]."""
-    channels = cv2.resize(flow.transpose(1, 2, 0).astype(np.float32), (SIZE, SIZE), interpolation=cv2.INTER_AREA)
+def standardised(flow: np.ndarray, size: int) -> np.ndarray:
+    """Flow [2, S, S] as [2, size, size], about its median and over its standard deviation."""
+    channels = cv2.resize(flow.transpose(1, 2, 0).astype(np.float32), (size, size), interpolation=cv2.INTER_AREA)
     rest = channels - np.median(channels, axis=(0, 1))
     return (rest / np.maximum(rest.std(axis=(0, 1)), 1e-6)).transpose(2, 0, 1)
 
 
-def made_fields(count: int) -> Mapping[str, np.ndarray]:
-    """Fields [n, 2, 28, 28] of the same motions: exact, generated, measured."""
+def made_fields(count: int, size: int) -> Mapping[str, np.ndarray]:
+    """Fields [n, 2, size, size] of the same motions: exact, generated, measured."""
     portrait, backend, settings = (
         load_portraits(None, PORTRAIT_SIZE, built_in=ASTRONAUT)[0],
         DlibFaces(),
@@ -62,23 +62,31 @@ def made_fields(count: int) -> Mapping[str, np.ndarray]:
         numbers = range(start, min(start + CLIPS_OF_SUBJECT, count))
         shown = [draw_expression(emotions[number % 3], rng) for number in numbers]
         exact = face.flow(np.stack([expression.motion for expression in shown]))
-        fields["exact"] += map(small, exact)
-        fields["generated"] += map(small, add_nuisances(exact, [face] * len(exact), rng, noise=1.0))
+        noisy = add_nuisances(exact, [face] * len(exact), rng, noise=1.0)
+        fields["exact"] += [standardised(flow, size) for flow in exact]
+        fields["generated"] += [standardised(flow, size) for flow in noisy]
         for number, expression in zip(numbers, shown, strict=True):
             clip = act(subject, expression, frames=FRAMES, amplitude=AMPLITUDE, seed=number)
             frames = [clip.frame(t) for t in range(len(clip))]
             arrays, _ = prepare_frames(frames, backend, settings, apex=clip.apex, flows=("onset_apex_flow",))
-            fields["measured"].append(small(flow_image(arrays["onset_apex_flow"], size=SIZE)[:2]))
+            measured = flow_image(arrays["onset_apex_flow"], size=size)[:2]
+            fields["measured"].append(standardised(measured, size))
     return {name: np.stack(each) for name, each in fields.items()}
+
+
+def bands_of(size: int) -> Mapping[str, tuple[int, int]]:
+    """The bands that an image of this size can show."""
+    return {name: band for name, band in BANDS.items() if band[1] < size / 2}
 
 
 def spectrum(fields: np.ndarray) -> list[float]:
     """Share of the power in bands of spatial frequency, cycles per image, mean of both channels."""
-    window = np.hanning(SIZE)[:, None] * np.hanning(SIZE)
+    size = fields.shape[-1]
+    window = np.hanning(size)[:, None] * np.hanning(size)
     power = (np.abs(np.fft.fft2(fields * window)) ** 2).mean(axis=(0, 1))
-    cycles = np.fft.fftfreq(SIZE) * SIZE
+    cycles = np.fft.fftfreq(size) * size
     radius = np.rint(np.hypot(*np.meshgrid(cycles, cycles)))
-    inside = [power[(radius >= low) & (radius <= high)].sum() for low, high in BANDS.values()]
+    inside = [power[(radius >= low) & (radius <= high)].sum() for low, high in bands_of(size).values()]
     return [float(each) for each in np.array(inside) / sum(inside)]
 
 
@@ -91,7 +99,7 @@ def orientations(fields: np.ndarray) -> list[float]:
 
 
 def facts(fields: np.ndarray, exact: np.ndarray) -> dict[str, float]:
-    """What fields [n, 2, 28, 28] look like, and how far they agree with the exact ones."""
+    """What fields [n, 2, size, size] look like, and how far they agree with the exact ones."""
     length = np.abs(fields)
     agreement = [np.corrcoef(a.ravel(), b.ravel())[0, 1] for a, b in zip(fields, exact, strict=True)]
     sides = zip(("right", "bottom", "left", "top"), orientations(fields), strict=True)
@@ -101,16 +109,22 @@ def facts(fields: np.ndarray, exact: np.ndarray) -> dict[str, float]:
         "largest motion / its sd": float(length.max(axis=(2, 3)).mean()),
         "kurtosis": float((fields**4).mean(axis=(2, 3)).mean()),
         **{f"motion to the {side}": share for side, share in sides},
-        **{f"power at {band} cycles": share for band, share in zip(BANDS, spectrum(fields), strict=True)},
+        **{
+            f"power at {band} cycles": share
+            for band, share in zip(bands_of(fields.shape[-1]), spectrum(fields), strict=True)
+        },
     }
 
 
 def main() -> None:
     """Print the table."""
-    count = int(sys.argv[1]) if len(sys.argv) > 1 else 90
-    fields = made_fields(count)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("clips", nargs="?", type=int, default=90)
+    parser.add_argument("--size", type=int, choices=(28, GRID), default=28)
+    options = parser.parse_args()
+    fields = made_fields(options.clips, options.size)
     columns = {name: facts(each, fields["exact"]) for name, each in fields.items()}
-    print(f"{count} clips".ljust(36) + "".join(f"{name:>12}" for name in columns))
+    print(f"{options.clips} clips".ljust(36) + "".join(f"{name:>12}" for name in columns))
     for fact in columns["exact"]:
         print(f"{fact:36}" + "".join(f"{column[fact]:12.3f}" for column in columns.values()))
 
