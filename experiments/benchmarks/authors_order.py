@@ -22,10 +22,10 @@ from torch import Tensor, nn
 from mefusion.acceleration import use_plain_layers
 from mefusion.bench.measuring import BenchModel, time_in_turn
 from mefusion.bench.settings import Settings
-from mefusion.common.memory import reuse_freed_memory
 from mefusion.models.mol import MOL, MOLOutput
 from mefusion.models.mol.blocks import CCC, CircularConv, nearest
 from mefusion.models.mol.flow_net import SLOPE, Correlation
+from mefusion.processes.memory import reuse_freed_memory
 
 NAMES = {"mol": "mol_released", "fdp": "fdp_released", "ststnet": "ststnet"}  # in conf/model/
 FIELDS = {"mol": ("logits", "flow", "landmarks"), "fdp": ("logits", "dynamic_image"), "ststnet": ("logits",)}

@@ -20,10 +20,10 @@ import torch
 from mefusion.bench.measuring import BenchModel, measure, time_in_turn
 from mefusion.bench.settings import DEVICES, MEMORY, Settings
 from mefusion.clips.cache import save_arrays
-from mefusion.common.memory import reuse_freed_memory
 from mefusion.evaluation.folds import Fold
 from mefusion.preparation.arrays import random_clip
 from mefusion.preparation.settings import PreparationSettings
+from mefusion.processes.memory import reuse_freed_memory
 from mefusion.studies.provenance import device_name
 from mefusion.windows.datamodule import FoldData
 from mefusion.windows.settings import Windows, WindowSettings

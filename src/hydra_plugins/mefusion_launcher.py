@@ -2,7 +2,7 @@
 
 Hydra's own launcher runs all jobs of `-m` in one process. There, Lightning's child processes would repeat the whole
 sweep, and loggers would share one run. Here, each job is the same command without `-m`; where processes are free, more
-of them share the folds of a job, see `mefusion.common.scheduling`. A study that is known to be complete needs none.
+of them share the folds of a job, see `mefusion.processes.scheduling`. A study that is known to be complete needs none.
 """
 
 import json
@@ -21,12 +21,12 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from mefusion.common.assignments import WORKER_VARIABLE, Event
 from mefusion.common.errors import JobsFailed, MefusionError
-from mefusion.common.jobs import Job
-from mefusion.common.machine import cores, places_for, share_of_threads, visible_gpus
-from mefusion.common.scheduling import Scheduler, state_of_exit
 from mefusion.configuration.launching import RESULT_VARIABLE, train_command
+from mefusion.processes.assignments import WORKER_VARIABLE, Event
+from mefusion.processes.jobs import Job
+from mefusion.processes.machine import cores, places_for, share_of_threads, visible_gpus
+from mefusion.processes.scheduling import Scheduler, state_of_exit
 
 if TYPE_CHECKING:
     from mefusion.configuration.complete import Note

@@ -23,8 +23,8 @@ from omegaconf import OmegaConf
 
 from hydra_plugins.mefusion_launcher import distinct_overrides
 from mefusion.common.errors import JobsFailed, MefusionError, first_line
-from mefusion.common.stopping import Stopped
 from mefusion.configuration.launching import RESULT_VARIABLE
+from mefusion.processes.stopping import Stopped
 
 LOOK = 2.0  # seconds between two looks at the jobs
 PATIENCE = 15.0  # seconds until a job that `squeue` no longer shows must have left its result on the shared disk

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from mefusion.commands import train
-from mefusion.common import distributed
 from mefusion.evaluation.predictions import load_predictions
+from mefusion.processes import distributed
 from mefusion.windows.datamodule import SharedBatchSampler
 from mefusion.windows.settings import Windows
 from mefusion.windows.store import EpochSampler

@@ -11,17 +11,17 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from mefusion.common.assignments import FURTHER_VARIABLE, WORKER_VARIABLE
 from mefusion.configuration import sharing
 from mefusion.configuration.schema import TrainSettings
 from mefusion.configuration.sharing import default_processes
+from mefusion.processes.assignments import FURTHER_VARIABLE, WORKER_VARIABLE
 
 SMALL = ("model=off_apexnet", "model.training.max_epochs=3", "model.training.batch_size=4")
 QUICK = ("model=majority", "trainer=smoke")
 SCRIPT = """
 import sys, time
 from mefusion.commands.train import main
-from mefusion.common import scheduling
+from mefusion.processes import scheduling
 
 take, note, hear = (getattr(scheduling.Scheduler, name) for name in ("take", "note", "_hear"))
 

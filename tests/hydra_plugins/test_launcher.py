@@ -14,8 +14,8 @@ from omegaconf import OmegaConf
 
 from hydra_plugins import mefusion_launcher
 from hydra_plugins.mefusion_launcher import ProcessLauncher, visible_gpus
-from mefusion.common import machine
 from mefusion.common.errors import JobsFailed, MefusionError
+from mefusion.processes import machine
 from mefusion.studies.results import score
 
 # Stands for `python -m mefusion.commands.train ...`: says what it was given, does as it is told, leaves its result.
@@ -229,7 +229,7 @@ def test_an_interrupted_sweep_ends_all_its_children(job, tmp_path, number):
         import sys
         from omegaconf import OmegaConf
         from hydra_plugins.mefusion_launcher import ProcessLauncher
-        from mefusion.common.stopping import stoppable
+        from mefusion.processes.stopping import stoppable
         signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell starts in the background ignores it
         sys.executable = {str(job)!r}
         ProcessLauncher._note = lambda self, overrides: None  # these are no studies

@@ -14,7 +14,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra_plugins import mefusion_slurm
 from hydra_plugins.mefusion_slurm import squeue_states, watch
 from mefusion.common.quiet import quiet_lightning
-from mefusion.common.stopping import Stopped
+from mefusion.processes.stopping import Stopped
 
 
 def program(folder, name, script):

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from mefusion.common.assignments import Event
+from mefusion.processes.assignments import Event
 from mefusion.studies.display import FoldDisplay
 
 

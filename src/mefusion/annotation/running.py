@@ -7,8 +7,8 @@ from multiprocessing import get_context
 from typing import Any, TypeVar
 
 from mefusion.common.errors import MefusionError, WriteError, first_line
-from mefusion.common.parallel import in_parallel
 from mefusion.common.progress import seconds_shown
+from mefusion.processes.parallel import in_parallel
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

@@ -12,8 +12,8 @@ from pathlib import Path
 from mefusion.bench.settings import DEVICES, PRECISIONS, Settings
 from mefusion.common.errors import MefusionError
 from mefusion.common.files import write_text
-from mefusion.common.memory import reuse_freed_memory
-from mefusion.common.stopping import stoppable
+from mefusion.processes.memory import reuse_freed_memory
+from mefusion.processes.stopping import stoppable
 
 PROGRAM = "mefusion-bench"
 

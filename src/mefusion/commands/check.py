@@ -10,7 +10,7 @@ from rich.progress import track
 from rich.table import Table
 
 from mefusion.common.errors import MefusionError
-from mefusion.common.stopping import stoppable
+from mefusion.processes.stopping import stoppable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mefusion.common.errors import MefusionError
-from mefusion.common.stopping import stoppable
+from mefusion.processes.stopping import stoppable
 
 # --help has to answer at once, and Ctrl-C from the start: what takes time to import comes in where it is used.
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 # --help has to answer at once, and Ctrl-C from the start: what takes time to import comes in where it is used.
-from mefusion.common.stopping import stoppable
+from mefusion.processes.stopping import stoppable
 
 if TYPE_CHECKING:
     from torch import nn

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from mefusion.commands.spot import KEPT, add_arguments, split_arguments, spot
 from mefusion.common.errors import MefusionError
-from mefusion.common.stopping import stoppable
+from mefusion.processes.stopping import stoppable
 
 # --help has to answer at once, and Ctrl-C from the start: what takes time to import comes in where it is used.
 if TYPE_CHECKING:

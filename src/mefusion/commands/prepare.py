@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 # --help has to answer at once, and Ctrl-C from the start: what takes time to import comes in where it is used.
 from mefusion.common.errors import MefusionError
-from mefusion.common.stopping import stoppable
+from mefusion.processes.stopping import stoppable
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 # --help has to answer at once, and Ctrl-C from the start: what takes time to import comes in where it is used.
 from mefusion.common.errors import MefusionError
 from mefusion.common.files import write_text
-from mefusion.common.memory import reuse_freed_memory
 from mefusion.common.quiet import quiet_lightning
-from mefusion.common.stopping import end_with_named_parent, stoppable
+from mefusion.processes.memory import reuse_freed_memory
+from mefusion.processes.stopping import end_with_named_parent, stoppable
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -38,8 +38,8 @@ def train(config: "DictConfig") -> float | None:
         MefusionError: the data are not prepared, or settings are wrong.
     """
     # Imported here, so that --help does not wait for torch.
-    from mefusion.common.assignments import is_further, is_worker
     from mefusion.configuration import complete
+    from mefusion.processes.assignments import is_further, is_worker
 
     require_one_study()
     further, path = is_further(), complete.note_path(config)
@@ -48,8 +48,8 @@ def train(config: "DictConfig") -> float | None:
         report_to_launcher(**note.result)
         return note.result["objective"]
 
-    from mefusion.common.distributed import rank
     from mefusion.configuration import processes
+    from mefusion.processes.distributed import rank
     from mefusion.studies.code import require_same_code
 
     experiment, clips, study, chosen = plan(config)
@@ -130,9 +130,9 @@ def serve(experiment: "Experiment", clips: "ClipStore", study: "Study", runs: "l
     Returns:
         Whether this process scores the study.
     """
-    from mefusion.common.assignments import tell
     from mefusion.configuration.building import make_builder
     from mefusion.configuration.sharing import share_threads
+    from mefusion.processes.assignments import tell
     from mefusion.studies.sharing import serve_folds
     from mefusion.training.callbacks import FoldProgress
 

@@ -1,1 +1,1 @@
-"""What every other package uses: errors, files, memory, processes."""
+"""What every other package uses: errors, files, progress, names and units."""

@@ -14,13 +14,13 @@ from lightning.pytorch.profilers import Profiler
 from torch import nn
 
 from mefusion.acceleration import channels_last, use_cpu_layers
-from mefusion.common.distributed import rank
 from mefusion.common.errors import MefusionError
 from mefusion.common.units import UNIT_TASK
 from mefusion.configuration.composition import Experiment
 from mefusion.configuration.objects import check_target, make
 from mefusion.configuration.schema import TrainSettings
 from mefusion.evaluation.folds import Fold
+from mefusion.processes.distributed import rank
 from mefusion.studies.runs import Run
 from mefusion.studies.study import Builder, Study
 from mefusion.training.loggers import (

@@ -12,10 +12,10 @@ from hydra.types import RunMode
 from lightning.fabric.plugins.environments import LightningEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
-from mefusion.common.distributed import rank
 from mefusion.common.errors import MefusionError, first_line
-from mefusion.common.stopping import end_together, end_with_parent
 from mefusion.configuration.launching import RESULT_VARIABLE
+from mefusion.processes.distributed import rank
+from mefusion.processes.stopping import end_together, end_with_parent
 
 
 def start_processes(options: Mapping[str, Any]) -> None:

@@ -5,10 +5,12 @@ import os
 import torch
 from hydra.core.hydra_config import HydraConfig
 
-from mefusion.common import distributed
-from mefusion.common.assignments import WORKER_VARIABLE
 from mefusion.common.errors import MefusionError
-from mefusion.common.machine import (
+from mefusion.configuration.launching import train_command
+from mefusion.configuration.schema import TrainSettings
+from mefusion.processes import distributed
+from mefusion.processes.assignments import WORKER_VARIABLE
+from mefusion.processes.machine import (
     THREADS,
     chosen_threads,
     cores,
@@ -17,8 +19,6 @@ from mefusion.common.machine import (
     share_of_threads,
     visible_gpus,
 )
-from mefusion.configuration.launching import train_command
-from mefusion.configuration.schema import TrainSettings
 from mefusion.studies.sharing import Sharing
 
 

@@ -22,9 +22,9 @@ from mefusion.common.files import (
     write_table,
     write_text,
 )
-from mefusion.common.parallel import parallel_map
 from mefusion.datasets.manifest import manifest_digest, read_manifest
 from mefusion.datasets.reading.source import Source
+from mefusion.processes.parallel import parallel_map
 from mefusion.synthetic.mixtures import MIXTURES
 from mefusion.synthetic.rendered_download import write_rendered_download
 from mefusion.synthetic.scene import (

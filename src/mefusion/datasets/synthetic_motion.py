@@ -12,9 +12,9 @@ from PIL import Image
 from mefusion.clips.cache import settings_hash
 from mefusion.clips.video import write_image
 from mefusion.common.files import remove_leftovers, told_if_unwritable, write_table, write_text
-from mefusion.common.parallel import parallel_map
 from mefusion.datasets.manifest import manifest_digest, read_manifest
 from mefusion.datasets.reading.source import Source
+from mefusion.processes.parallel import parallel_map
 from mefusion.synthetic.motion.generate import subject_motion
 from mefusion.synthetic.motion.settings import MotionSettings
 from mefusion.synthetic.portraits import portrait_digests

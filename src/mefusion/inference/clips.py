@@ -10,7 +10,6 @@ import pandas as pd
 
 from mefusion.clips.cache import PICTURES
 from mefusion.common.errors import MefusionError, first_line
-from mefusion.common.parallel import parallel_map
 from mefusion.datasets.labels import classes_of_clips
 from mefusion.datasets.manifest import read_manifest
 from mefusion.evaluation.folds import ALL
@@ -20,6 +19,7 @@ from mefusion.evaluation.units import unit_names
 from mefusion.inference.inputs import InputMaker, PreparedClip
 from mefusion.inference.likeness import differences
 from mefusion.preparation.reading import RawClip, read_raw_clip
+from mefusion.processes.parallel import parallel_map
 
 if TYPE_CHECKING:  # it imports torch, which the workers do without
     from mefusion.inference.predictor import Answers, Predictor

@@ -23,7 +23,6 @@ from mefusion.clips.table import file_name
 from mefusion.clips.video import IMAGES, list_frames, read_image
 from mefusion.common.errors import MefusionError, WriteError
 from mefusion.common.files import leads_outside, remove_leftovers, write_table
-from mefusion.common.parallel import parallel_map
 from mefusion.faces.alignment import fill_missing
 from mefusion.faces.detectors import FaceFinder, make_backend
 from mefusion.faces.landmark_files import KnownLandmarks, with_landmark_files
@@ -32,6 +31,7 @@ from mefusion.preparation.checking import is_whole, stride_of
 from mefusion.preparation.quality import edge_distance
 from mefusion.preparation.reading import frame_numbers, landmark_file, read_raw_clip
 from mefusion.preparation.settings import PreparationSettings, ShortClips
+from mefusion.processes.parallel import parallel_map
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from mefusion.common.errors import MefusionError
 from mefusion.common.quiet import quiet_matplotlib
-from mefusion.common.stopping import stoppable
+from mefusion.processes.stopping import stoppable
 
 # pandas, matplotlib and rich are imported where they are used, so that --help answers at once.
 if TYPE_CHECKING:

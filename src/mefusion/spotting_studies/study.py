@@ -12,8 +12,8 @@ from mefusion.clips.cache import settings_hash
 from mefusion.clips.table import file_name, folder_name
 from mefusion.common.errors import MefusionError
 from mefusion.common.files import remove_leftovers, try_lock
-from mefusion.common.parallel import parallel_map
 from mefusion.datasets.reading.recordings import RecordingSource
+from mefusion.processes.parallel import parallel_map
 from mefusion.spotting.recording import SPOTTING
 from mefusion.spotting.settings import Method, SpottingSettings
 from mefusion.spotting_studies.durations import half_durations

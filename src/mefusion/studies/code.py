@@ -21,10 +21,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mefusion.clips.cache import settings_hash
-from mefusion.common.distributed import rank
 from mefusion.common.errors import MefusionError
 from mefusion.common.files import try_lock
 from mefusion.evaluation.predictions import some
+from mefusion.processes.distributed import rank
 from mefusion.studies.runs import Run
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from mefusion.common.assignments import Event
-from mefusion.common.distributed import rank
+from mefusion.processes.assignments import Event
+from mefusion.processes.distributed import rank
 
 
 class FoldDisplay:

@@ -1,4 +1,4 @@
-"""A study's folds in several processes, see `mefusion.common.scheduling`: what each of them does.
+"""A study's folds in several processes, see `mefusion.processes.scheduling`: what each of them does.
 
 `share_folds` is the process of the command: it runs folds too, and gives others to the processes that it starts.
 `serve_folds` is one of these, or a process of a sweep.
@@ -12,11 +12,11 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from mefusion.common.assignments import FINISH, Event, assigned_folds, is_further, tell
 from mefusion.common.errors import MefusionError, WriteError, first_line
 from mefusion.common.files import write_text
-from mefusion.common.jobs import Job
-from mefusion.common.scheduling import Scheduler
+from mefusion.processes.assignments import FINISH, Event, assigned_folds, is_further, tell
+from mefusion.processes.jobs import Job
+from mefusion.processes.scheduling import Scheduler
 from mefusion.studies.runs import Run
 from mefusion.studies.study import Builder, Study, begin_study, run_if_free
 from mefusion.training.callbacks import FoldProgress

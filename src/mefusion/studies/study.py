@@ -13,12 +13,12 @@ import numpy as np
 import pandas as pd
 
 from mefusion.clips.table import KEY
-from mefusion.common.assignments import Event
-from mefusion.common.distributed import broadcast, rank
 from mefusion.common.errors import MefusionError
 from mefusion.common.files import remove_leftovers, try_lock, write_table, write_text
 from mefusion.evaluation.folds import Fold, take_out_validation
 from mefusion.evaluation.predictions import PROBABILITY
+from mefusion.processes.assignments import Event
+from mefusion.processes.distributed import broadcast, rank
 from mefusion.studies.examples import save_examples
 from mefusion.studies.record import update_study
 from mefusion.studies.runs import Run, runs_of

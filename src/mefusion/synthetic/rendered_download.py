@@ -14,7 +14,7 @@ from mefusion.clips.motion import optical_strain
 from mefusion.clips.video import write_image
 from mefusion.common.errors import MefusionError
 from mefusion.common.files import told_if_unwritable
-from mefusion.common.parallel import parallel_map
+from mefusion.processes.parallel import parallel_map
 from mefusion.synthetic.layouts import Layout, Row, get_layout
 from mefusion.synthetic.mixtures import MIXTURES
 from mefusion.synthetic.render import Clip

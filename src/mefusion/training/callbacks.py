@@ -8,7 +8,7 @@ import lightning as L
 from lightning.pytorch.callbacks import early_stopping
 from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 
-from mefusion.common.assignments import Event
+from mefusion.processes.assignments import Event
 
 INTERVAL = 0.5  # seconds between two steps that are told within an epoch
 WARM_UP = 2  # training batches of a fold before the first is told: the process then has the memory that it needs

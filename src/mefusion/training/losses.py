@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
-from mefusion.common.distributed import mean_over_processes
 from mefusion.evaluation.measures import Measure, TaskReport
+from mefusion.processes.distributed import mean_over_processes
 from mefusion.training.settings import Imbalance
 from mefusion.windows.store import Batch
 

@@ -11,9 +11,9 @@ import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
-from mefusion.common.distributed import gather_shares
 from mefusion.common.errors import MefusionError
 from mefusion.evaluation.metrics import uf1
+from mefusion.processes.distributed import gather_shares
 from mefusion.training.losses import Task
 from mefusion.training.settings import OptimizerName, OptimizerSettings, Schedule
 from mefusion.windows.datamodule import Statistics

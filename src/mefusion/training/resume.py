@@ -17,9 +17,9 @@ from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.fabric.utilities.apply_func import convert_tensors_to_scalars
 from torch import Tensor
 
-from mefusion.common.distributed import rank
 from mefusion.common.errors import MefusionError
 from mefusion.common.files import replacing
+from mefusion.processes.distributed import rank
 from mefusion.training.checkpoints import LAST
 from mefusion.training.loggers import MetricsFile, number_in, read_rows, write_rows
 from mefusion.windows.store import Batch

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mefusion.common.distributed import mean_over_processes, processes
 from mefusion.common.units import UNIT_TASK, UNITS, UNKNOWN
 from mefusion.evaluation.measures import Measure, TaskReport
+from mefusion.processes.distributed import mean_over_processes, processes
 from mefusion.training.losses import Task
 from mefusion.windows.store import Batch
 

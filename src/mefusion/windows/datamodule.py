@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Dataset
 
-from mefusion.common.distributed import own_share
 from mefusion.common.units import ABSENT, PRESENT, UNIT_TASK
 from mefusion.evaluation.folds import Fold
+from mefusion.processes.distributed import own_share
 from mefusion.windows.resident import Cuts, ResidentClips, UncutWindows
 from mefusion.windows.settings import Windows, WindowSettings
 from mefusion.windows.store import Batch, ClipStore, EpochSampler, TestWindows, TrainingWindows, normalised

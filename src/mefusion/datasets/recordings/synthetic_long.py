@@ -11,8 +11,8 @@ import pandas as pd
 from mefusion.clips.cache import settings_hash
 from mefusion.common.errors import MefusionError
 from mefusion.common.files import remove_leftovers, write_table, write_text
-from mefusion.common.parallel import parallel_map
 from mefusion.datasets.reading.recordings import EVENT_DTYPES, RECORDING_DTYPES, RecordingSource
+from mefusion.processes.parallel import parallel_map
 from mefusion.synthetic.portraits import portrait_digests
 from mefusion.synthetic.recordings import RecordingSettings, write_recording
 

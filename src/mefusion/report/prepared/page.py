@@ -13,8 +13,8 @@ from mefusion import __version__
 from mefusion.clips.cache import RECORDED_COLUMNS, load_arrays
 from mefusion.common.errors import MefusionError
 from mefusion.common.files import write_text
-from mefusion.common.parallel import parallel_map
 from mefusion.preparation.quality import WARNINGS, Measures, mean_shape, measure, warnings_of
+from mefusion.processes.parallel import parallel_map
 from mefusion.report.prepared.strips import Strip, make_strip
 
 _RECORDED = {"faces": "faces", "edge": "edge", "interpolated": "frames_read", "past_end": "frames_past_end"}

@@ -9,7 +9,7 @@ import pytest
 FAULTS = """
 import resource
 import torch
-from mefusion.common.memory import reuse_freed_memory
+from mefusion.processes.memory import reuse_freed_memory
 
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -30,7 +30,7 @@ def test_tensors_take_the_pages_of_freed_ones():
 
 
 def test_elsewhere_nothing_happens(monkeypatch):
-    from mefusion.common import memory
+    from mefusion.processes import memory
 
     monkeypatch.setattr(platform, "libc_ver", lambda: ("", ""))
     monkeypatch.setattr(memory.ctypes, "CDLL", lambda name: pytest.fail("no library is to be asked"))

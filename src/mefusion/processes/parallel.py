@@ -12,9 +12,9 @@ from typing import Any, TypeVar
 import cv2
 
 from mefusion.common.errors import MefusionError
-from mefusion.common.machine import cores
 from mefusion.common.progress import track
-from mefusion.common.stopping import end_with_parent, signals_held_back
+from mefusion.processes.machine import cores
+from mefusion.processes.stopping import end_with_parent, signals_held_back
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

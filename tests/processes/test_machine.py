@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mefusion.common import machine
+from mefusion.processes import machine
 
 linux = pytest.mark.skipif(not Path("/proc/meminfo").exists(), reason="reads what Linux tells in /proc")
 

@@ -16,8 +16,8 @@ SIGNALS = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 START = """
     import os, signal, sys, time
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    from mefusion.common import stopping
-    from mefusion.common.stopping import stoppable
+    from mefusion.processes import stopping
+    from mefusion.processes.stopping import stoppable
 """
 
 
@@ -138,7 +138,7 @@ def test_a_command_in_the_background_ignores_ctrl_c_as_before():
 
 
 def test_an_error_without_a_signal_is_as_ever():
-    from mefusion.common.stopping import stoppable
+    from mefusion.processes.stopping import stoppable
 
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     with pytest.raises(ValueError, match="no signal"), stoppable("prog", "all is kept"):
@@ -152,7 +152,7 @@ def test_a_process_ends_with_its_killed_parent(tmp_path):
         import subprocess
         child = subprocess.Popen(
             [sys.executable, "-c", '''if True:
-                from mefusion.common.stopping import end_with_named_parent
+                from mefusion.processes.stopping import end_with_named_parent
                 import os, time
                 end_with_named_parent()
                 open("ready", "w").write(os.environ.get("MEFUSION_PARENT", "not inherited"))

@@ -1,7 +1,7 @@
 """Processes that share the folds of one study, or of the jobs of a sweep.
 
 A job is a command. Its first process tells which folds it has; each of its processes is then given one after the other
-(`mefusion.common.assignments`). As soon as a place is free and no job waits, the job with the most folds left gets a
+(`mefusion.processes.assignments`). As soon as a place is free and no job waits, the job with the most folds left gets a
 further process there, if that pays: its folds must take longer than a process takes to start. So the last long job does
 not run alone, and nothing is started for a study of seconds.
 
@@ -20,9 +20,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from mefusion.common.assignments import FINISH, FURTHER_VARIABLE, WORKER_VARIABLE, Event, read_events
-from mefusion.common.jobs import START, Job
-from mefusion.common.stopping import PARENT_VARIABLE
+from mefusion.processes.assignments import FINISH, FURTHER_VARIABLE, WORKER_VARIABLE, Event, read_events
+from mefusion.processes.jobs import START, Job
+from mefusion.processes.stopping import PARENT_VARIABLE
 
 GRACE = 1.2  # seconds that processes get to end by themselves after SIGTERM; this process has `stopping.LIMIT`
 _ENVIRONMENT = {"PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8", WORKER_VARIABLE: "1"}

@@ -5,8 +5,8 @@ from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from mefusion.common import machine
-from mefusion.common.assignments import Event
+from mefusion.processes import machine
+from mefusion.processes.assignments import Event
 
 START = 6.0  # seconds, at least, until a process takes its first fold: it imports torch and reads the clips
 

@@ -8,15 +8,15 @@ from collections import deque
 
 import pytest
 
-from mefusion.common import machine, scheduling
-from mefusion.common.assignments import FURTHER_VARIABLE, Event, read_events
-from mefusion.common.jobs import Job
-from mefusion.common.machine import places_for
-from mefusion.common.scheduling import Scheduler
+from mefusion.processes import machine, scheduling
+from mefusion.processes.assignments import FURTHER_VARIABLE, Event, read_events
+from mefusion.processes.jobs import Job
+from mefusion.processes.machine import places_for
+from mefusion.processes.scheduling import Scheduler
 
 PROCESS = """
     import os, signal, sys, time
-    from mefusion.common.assignments import FINISH, Event, assigned_folds, tell
+    from mefusion.processes.assignments import FINISH, Event, assigned_folds, tell
 
     study, *folds = sys.argv[1:]
     tell(Event("ready", study=study, folds=folds))

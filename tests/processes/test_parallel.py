@@ -6,9 +6,9 @@ import time
 
 import pytest
 
-from mefusion.common import parallel
 from mefusion.common.errors import MefusionError
-from mefusion.common.parallel import parallel_map
+from mefusion.processes import parallel
+from mefusion.processes.parallel import parallel_map
 
 
 def test_every_item_comes_back_with_its_result():
@@ -43,7 +43,7 @@ def test_workers_end_when_their_parent_is_killed(tmp_path):
     script = tmp_path / "parent.py"
     script.write_text(
         "import os, sys, time\n"
-        "from mefusion.common.parallel import parallel_map\n"
+        "from mefusion.processes.parallel import parallel_map\n"
         "def work(item):\n"
         "    open(os.path.join(sys.argv[1], str(os.getpid())), 'w').close()\n"
         "    time.sleep(60)\n"
