@@ -126,6 +126,7 @@ def test_the_best_reference_on_the_same_clips_stands_beside_a_model(tmp_path, ca
     assert "Best reference: the best on the same clips of the simple models linear_flow" in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_an_incomplete_study_is_reported_when_asked_and_says_so(outputs, capsys):
     study = outputs / "mol-all"
     (study / "folds" / "s2" / "DONE").unlink()
