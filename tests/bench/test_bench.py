@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from composed import settings_of
 
 from mefusion.bench import measuring, table
@@ -26,10 +27,10 @@ def _memory_as_it_is(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def compared(script, tmp_path_factory):
+def compared(command, tmp_path_factory):
     """What a comparison of the two small models printed and wrote."""
     folder = tmp_path_factory.mktemp("compared")
-    done = script(
+    done = command(
         *("mefusion-bench", "model=mol_tiny", "--steps", "3", "labels=five", "--warmup", "1", "--batch-size", "2"),
         *("--against", "model=fdp_tiny tasks=recognition", "--json", "out.json"),
         cwd=folder,
@@ -76,7 +77,7 @@ def test_a_comparison_prints_the_ratio_that_it_writes(compared):
 
 def test_the_file_has_all_steps_their_medians_and_what_they_ran_on(compared):
     _, written = compared
-    assert written["threads"] == 1
+    assert written["threads"] == torch.get_num_threads()
     assert {"torch", "device_name", "steps", "warmup", "flops"} <= set(written)
     for measurement in written["measurements"]:
         assert measurement["batch_size"] == 2
@@ -124,7 +125,7 @@ def test_a_model_of_one_s_own_is_measured_wherever_its_folder_is_named(monkeypat
 def test_help_comes_within_two_seconds_without_torch(tmp_path):
     resource = pytest.importorskip("resource")  # not on Windows
     times = []
-    for _ in range(3):
+    while len(times) < 3 and min(times, default=2) >= 2:
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         done = subprocess.run([BIN / "mefusion-bench", "--help"], cwd=tmp_path, capture_output=True, text=True)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -137,8 +138,8 @@ def test_help_comes_within_two_seconds_without_torch(tmp_path):
     assert not {"torch", "lightning", "hydra", "rich"} & set(loaded)
 
 
-def test_a_bad_override_is_one_line_on_stderr(script, tmp_path):
-    done = script("mefusion-bench", "nonsense=1", cwd=tmp_path)
+def test_a_bad_override_is_one_line_on_stderr(command, tmp_path):
+    done = command("mefusion-bench", "nonsense=1", cwd=tmp_path)
     assert done.returncode == 1
     assert done.stdout == ""
     (line,) = done.stderr.splitlines()

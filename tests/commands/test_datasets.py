@@ -10,7 +10,7 @@ from mefusion.synthetic.layouts import get_layout
 from mefusion.synthetic.rendered_download import act_row, write_rendered_download
 from mefusion.synthetic.scene import SyntheticSettings, render_frame
 
-SMALL = ("data.subjects=2", "data.clips_per_class=1", "data.frames=[8,9]", "workers=1")
+SMALL = ("data.subjects=2", "data.clips_per_class=1", "data.frames=[8,9]", "data.size=160", "workers=1")
 SMOKE = ("model=off_apexnet", "trainer=smoke")
 
 
@@ -61,7 +61,7 @@ def test_a_rendered_download_goes_all_the_way(layout, labels, clips, command, tm
 
 @pytest.mark.slow
 def test_the_composite_of_three_rendered_downloads_goes_all_the_way(command, tmp_path):
-    settings = SyntheticSettings(subjects=1, clips_per_class=1, frames=(8, 9))
+    settings = SyntheticSettings(subjects=1, clips_per_class=1, frames=(8, 9), size=160)
     for layout in ("casme2", "samm", "smic"):
         write_rendered_download(layout, tmp_path / layout, settings, workers=1)
     roots = [f"data.sources.{layout}.root={layout}" for layout in ("casme2", "samm", "smic")]

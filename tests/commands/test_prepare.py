@@ -33,7 +33,7 @@ def started(arguments, cwd):
 
 
 @pytest.mark.slow
-def test_a_killed_prepare_goes_on_and_ends_as_an_uninterrupted_one(tmp_path):
+def test_a_killed_prepare_goes_on_and_ends_as_an_uninterrupted_one(command, tmp_path):
     arguments = [*SMALL, f"data.root={tmp_path / 'data'}", f"cache_dir={tmp_path / 'cache'}"]
     process = started(arguments, tmp_path)
     while len(done := list(tmp_path.rglob("*.safetensors"))) < 1:
@@ -45,20 +45,20 @@ def test_a_killed_prepare_goes_on_and_ends_as_an_uninterrupted_one(tmp_path):
     done = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in tmp_path.rglob("*.safetensors")}
     assert 1 <= len(done) < 3
     assert not list(tmp_path.rglob("index.parquet"))
-    assert started(arguments, tmp_path).wait() == 0
+    run(command, "mefusion-prepare", *arguments, cwd=tmp_path)
     assert {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in done} == done
     assert len(list(tmp_path.rglob("*.safetensors"))) == 3
-    assert started([*arguments, f"cache_dir={tmp_path / 'once'}"], tmp_path).wait() == 0
+    run(command, "mefusion-prepare", *arguments, f"cache_dir={tmp_path / 'once'}", cwd=tmp_path)
     assert prepared(tmp_path / "cache") == prepared(tmp_path / "once")
 
 
 @pytest.mark.slow
-def test_two_at_once_make_one_cache(tmp_path):
+def test_two_at_once_make_one_cache(command, tmp_path):
     # Each renders the set too.
     arguments = [*SMALL, f"data.root={tmp_path / 'data'}", f"cache_dir={tmp_path / 'cache'}"]
     both = [started(arguments, tmp_path) for _ in range(2)]
     assert [process.wait() for process in both] == [0, 0]
-    assert started([*arguments, f"cache_dir={tmp_path / 'once'}"], tmp_path).wait() == 0
+    run(command, "mefusion-prepare", *arguments, f"cache_dir={tmp_path / 'once'}", cwd=tmp_path)
     assert prepared(tmp_path / "cache") == prepared(tmp_path / "once")
     assert not list(tmp_path.rglob(".*"))  # nothing unfinished is left
 

@@ -38,20 +38,18 @@ def run(monkeypatch, main, program, *arguments):
     main()
 
 
+def write_real(folder):
+    """Flow images in the form in which they are passed around, of six clips of two subjects."""
+    motions = subject_motion(MotionSettings(clips_per_class=1), 9).images
+    images = dict(zip(("negative", "positive", "surprise"), motions, strict=True))
+    write_small("flow_images", folder, lambda row, number: images[row.emotion], subjects=2, clips_per_class=1)
+
+
 @pytest.fixture
 def real(tmp_path, monkeypatch):
-    """Flow images in the form in which they are passed around, of six clips of two subjects."""
+    """A folder of flow images, in the current folder."""
     monkeypatch.chdir(tmp_path)
-    images = dict(
-        zip(
-            ("negative", "positive", "surprise"),
-            subject_motion(MotionSettings(clips_per_class=1), 9).images,
-            strict=True,
-        )
-    )
-    write_small(
-        "flow_images", tmp_path / "real", lambda row, number: images[row.emotion], subjects=2, clips_per_class=1
-    )
+    write_real(tmp_path / "real")
 
 
 @pytest.mark.usefixtures("real")
@@ -87,15 +85,26 @@ TINY = [setting.replace("sources.synthetic_motion.", "") for setting in SMALL]
 TRAIN = ["data.root=real", "data.allow_partial=true", "trainer=smoke"]
 
 
+@pytest.fixture(scope="module")
+def pretrained(tmp_path_factory):
+    """A folder with rendered motion and flow images, both prepared, and a bundle; tests may read it."""
+    folder = tmp_path_factory.mktemp("pretrained")
+    write_real(folder / "real")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        run(patch, prepare.main, "mefusion-prepare", "data=synthetic_motion", *TINY, "workers=1")
+        run(patch, prepare.main, "mefusion-prepare", "data=flow_images", *TRAIN[:1], "workers=1")
+        chosen = ["model=flow_cnn", "protocol=all", "trainer=smoke", "output_dir=all"]
+        run(patch, train.main, "mefusion-train", "data=synthetic_motion", *TINY, *chosen)
+    (study,) = (folder / "all").iterdir()
+    return export_study(study, to=folder / "bundle").parent
+
+
 @pytest.fixture
-def bundle(real, monkeypatch, tmp_path):
-    """Of a network that has seen two rendered subjects."""
-    run(monkeypatch, prepare.main, "mefusion-prepare", "data=synthetic_motion", *TINY, "workers=1")
-    run(monkeypatch, prepare.main, "mefusion-prepare", "data=flow_images", *TRAIN[:1], "workers=1")
-    chosen = ["model=flow_cnn", "protocol=all", "trainer=smoke", "output_dir=all"]
-    run(monkeypatch, train.main, "mefusion-train", "data=synthetic_motion", *TINY, *chosen)
-    (study,) = (tmp_path / "all").iterdir()
-    return export_study(study, to=tmp_path / "bundle")
+def bundle(pretrained, monkeypatch):
+    """Of a network that has seen two rendered subjects; the current folder is the one with what it has seen."""
+    monkeypatch.chdir(pretrained)
+    return pretrained / "bundle"
 
 
 def studies(folder):
@@ -103,7 +112,7 @@ def studies(folder):
 
 
 def test_a_study_starts_from_a_bundle_and_frozen_parts_keep_its_weights(bundle, monkeypatch, tmp_path, capsys):
-    chosen = ["+transfer=pretrain", *TRAIN, f"model.init_from={bundle}"]
+    chosen = ["+transfer=pretrain", *TRAIN, f"model.init_from={bundle}", f"output_dir={tmp_path / 'outputs'}"]
     run(monkeypatch, train.main, "mefusion-train", *chosen, "model.freeze=[features]", "keep_weights=true")
     told = capsys.readouterr().out
     assert told.count("trained on synthetic_motion") == 2  # at the beginning, and beside the scores
@@ -128,7 +137,7 @@ def test_what_a_study_starts_from_names_it_and_its_folder_does_not(bundle, tmp_p
         return plan_study(experiment, load_clips(experiment)).name
 
     shutil.copytree(bundle, tmp_path / "copy")
-    assert name(bundle) == name("copy")
+    assert name(bundle) == name(tmp_path / "copy")
     assert len({name(bundle), name("null"), name(bundle, "model.freeze=[features]")}) == 3
 
 
@@ -142,8 +151,8 @@ def refusal(*overrides):
 def test_what_a_study_cannot_start_from_is_one_sentence(bundle, tmp_path):
     start = ["+transfer=pretrain", *TRAIN]
     given = f"model.init_from={bundle}"
-    (tmp_path / "empty").mkdir()
-    assert "model.init_from=empty is no bundle: give a folder" in refusal(*start, "model.init_from=empty")
+    empty = f"model.init_from={tmp_path}"
+    assert f"{empty} is no bundle: give a folder" in refusal(*start, empty)
     assert "model.init_from=x.pt is not there" in refusal(*start, "model.init_from=x.pt")
     checkpoint = f"model.init_from={bundle / 'model.safetensors'}"
     assert "FlowCNN has no checkpoint of its authors" in refusal(*start, checkpoint)
@@ -182,10 +191,10 @@ def test_clips_are_known_by_their_pictures_wherever_their_landmarks_come_from(bu
 
 
 def test_what_was_seen_is_known_along_a_chain_of_bundles(bundle, monkeypatch, tmp_path):
-    others = [*TINY[:2], "data.root=others", "data.seed=1"]
+    others = [*TINY[:2], f"data.root={tmp_path / 'others'}", "data.seed=1", f"cache_dir={tmp_path / 'cache'}"]
     run(monkeypatch, prepare.main, "mefusion-prepare", "data=synthetic_motion", *others, "workers=1", "flow=dis")
-    chosen = ["model=flow_cnn", "protocol=all", "trainer=smoke", "output_dir=second", "flow=dis"]
-    chosen += [f"model.init_from={bundle}"]
+    chosen = ["model=flow_cnn", "protocol=all", "trainer=smoke", "flow=dis"]
+    chosen += [f"model.init_from={bundle}", f"output_dir={tmp_path / 'second'}"]
     run(monkeypatch, train.main, "mefusion-train", "data=synthetic_motion", *others, *chosen)
     (study,) = (tmp_path / "second").iterdir()
     assert "; its flow is measured by tvl1, that of this study by dis" in origin_phrase(load_study(study))
@@ -214,7 +223,7 @@ def test_clips_of_a_dataset_that_was_seen_may_show_the_same_people_and_it_is_sai
         experiment = experiment_of("+transfer=pretrain", *TRAIN, f"model.init_from={start}")
         return origin_phrase(plan_study(experiment, load_clips(experiment)).facts)
 
-    (tested,) = {*pd.read_csv(next((tmp_path / "real").glob("*.csv")))["dataset"]}
+    (tested,) = {*pd.read_csv(next((bundle.parent / "real").glob("*.csv")))["dataset"]}
     assert "the same people" not in phrase(bundle)
     before = {"contents": ["another cut"], "datasets": [tested], "known": True}
     told = phrase(rewritten(bundle, tmp_path / "same", trained_before=before))
@@ -227,9 +236,9 @@ def test_clips_of_a_dataset_that_was_seen_may_show_the_same_people_and_it_is_sai
     )
 
 
-def test_a_head_of_other_classes_starts_anew_and_it_is_said(bundle, monkeypatch, capsys):
+def test_a_head_of_other_classes_starts_anew_and_it_is_said(bundle, monkeypatch, tmp_path, capsys):
     two = "labels.classes={smile:[positive],other:[negative,surprise]}"
-    chosen = ["+transfer=pretrain", *TRAIN, f"model.init_from={bundle}", two]
+    chosen = ["+transfer=pretrain", *TRAIN, f"model.init_from={bundle}", two, f"output_dir={tmp_path / 'outputs'}"]
     run(monkeypatch, train.main, "mefusion-train", *chosen)
     assert "but for classifier.2.bias, classifier.2.weight" in capsys.readouterr().out
     with pytest.raises(SystemExit, match=r"freeze classifier.2.weight, classifier.2.bias, which start at random"):

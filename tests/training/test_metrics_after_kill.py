@@ -8,11 +8,13 @@ import textwrap
 from pathlib import Path
 
 import lightning as L
+import pandas as pd
 import pytest
 import torch
 from lightning.pytorch.callbacks import LearningRateMonitor
 from torch.utils.data import DataLoader, TensorDataset
 
+from mefusion.evaluation.predictions import load_predictions
 from mefusion.training.checkpoints import rule_callbacks
 from mefusion.training.loggers import MetricsFile, read_rows
 from mefusion.training.resume import AtomicCheckpointIO, FoldCallback, last_checkpoint, trim_log
@@ -128,13 +130,15 @@ KILLED = """
 
 
 @pytest.mark.slow
-def test_the_command_killed_at_a_rename_goes_on_to_the_same_log(three, tmp_path, command):
+def test_the_command_killed_at_a_rename_goes_on_to_the_same_log_and_predictions(three, tmp_path, command):
     small = ("trainer=smoke", "trainer.max_epochs=2", "model.training.batch_size=1", "model.network.width=0.0625")
     arguments = [*three, *small, "model.network.image_size=64", "protocol.folds=[sub02]", "rule=inner_val"]
     program = [sys.executable, "-c", textwrap.dedent(KILLED), *arguments, "output_dir=killed"]
     killed = subprocess.run(program, cwd=tmp_path, env=os.environ | {"OMP_NUM_THREADS": "1"})
     assert killed.returncode == -signal.SIGKILL
+    assert not [*tmp_path.rglob("DONE")]
     for output in ("killed", "whole"):
         assert command("mefusion-train", *arguments, f"output_dir={output}", cwd=tmp_path).returncode == 0
-    (killed_log,), (whole_log,) = (tmp_path.glob(f"{name}/*/folds/*/metrics.csv") for name in ("killed", "whole"))
-    assert killed_log.read_bytes() == whole_log.read_bytes()
+    (gone_on,), (whole,) = (tmp_path.glob(f"{name}/*/folds/*") for name in ("killed", "whole"))
+    assert (gone_on / "metrics.csv").read_bytes() == (whole / "metrics.csv").read_bytes()
+    pd.testing.assert_frame_equal(load_predictions(gone_on), load_predictions(whole), check_exact=True)

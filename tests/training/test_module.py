@@ -81,7 +81,7 @@ def test_mol_learns_eight_clips_by_heart(variant):
     batch = moving_clips(8, 64)
     module = MERModule(network, tasks, OptimizerSettings(lr=2e-3), mean_shape=True)
     module.initialise(statistics(mean_shape=batch.targets["landmarks"].mean((0, 1))))
-    first, last, logits = learn(module, batch, 60)
+    first, last, logits = learn(module, batch, 40)
     assert (logits.argmax(1) == batch.label).all()
     assert last["flow"] < 0.5 * first["flow"]
     assert last["landmarks"] < 0.7 * first["landmarks"]
@@ -104,7 +104,7 @@ def test_fdp_learns_eight_clips_by_heart(variant):
     tasks = {"recognition": Recognition(1), "dynamic_image": DynamicImage(10)}
     tasks |= {"rank": Rank(1)} if variant == "paper" else {}
     batch = moving_clips(8, 32)
-    first, last, logits = learn(MERModule(network, tasks, OptimizerSettings(lr=5e-4)), batch, 120)
+    first, last, logits = learn(MERModule(network, tasks, OptimizerSettings(lr=5e-4)), batch, 90)
     assert (logits.argmax(1) == batch.label).all()
     assert last["dynamic_image"] < 0.6 * first["dynamic_image"]
     assert "rank" not in first or last["rank"] < 0.5 * first["rank"]

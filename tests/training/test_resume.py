@@ -64,13 +64,13 @@ def run(three):
 
 @pytest.fixture(scope="module")
 def whole(run, tmp_path_factory):
-    """The uninterrupted fold of a rule."""
+    """The uninterrupted fold of a rule and other overrides."""
     folds = {}
 
-    def whole(rule):
-        if rule not in folds:
-            folds[rule] = run(tmp_path_factory.mktemp(rule), f"rule={rule}")
-        return folds[rule]
+    def whole(rule, *overrides):
+        if (rule, *overrides) not in folds:
+            folds[rule, *overrides] = run(tmp_path_factory.mktemp(rule), f"rule={rule}", *overrides)
+        return folds[rule, *overrides]
 
     return whole
 
@@ -127,16 +127,16 @@ def test_a_fold_goes_on_to_the_same_bits(run, whole, tmp_path, monkeypatch, rule
     ("rule", "hook", "number"),
     [("last", "training_step", 6), ("last", "predict_step", 1), ("inner_val", "training_step", 6)],
 )
-def test_a_training_of_so_many_steps_goes_on_to_the_same_bits(run, tmp_path, monkeypatch, rule, hook, number):
+def test_a_training_of_so_many_steps_goes_on_to_the_same_bits(run, whole, tmp_path, monkeypatch, rule, hook, number):
     # An epoch and a half, or three where one of the two subjects validates.
-    steps = ("trainer.max_epochs=-1", "model.training.max_steps=6", f"rule={rule}")
+    steps = ("trainer.max_epochs=-1", "model.training.max_steps=6")
     with monkeypatch.context() as patch:
         stop_in(patch, hook, number)
         with pytest.raises(StopError):
-            run(tmp_path / "broken", *steps)
-    fold = run(tmp_path / "broken", *steps)
+            run(tmp_path / "broken", f"rule={rule}", *steps)
+    fold = run(tmp_path / "broken", f"rule={rule}", *steps)
     assert torch.load(fold / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 6
-    same_predictions(fold, run(tmp_path / "whole", *steps))
+    same_predictions(fold, whole(rule, *steps))
 
 
 def test_dropout_differs_between_the_batches_of_a_step():
@@ -182,10 +182,9 @@ def test_a_study_that_was_moved_goes_on_too(run, whole, tmp_path, monkeypatch):
     assert (load_predictions(fold)["epoch"] == 1).all()
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("rule", ["average", "inner_val"])
-def test_a_killed_process_leaves_what_the_next_one_goes_on_from(three, run, whole, tmp_path, rule):
-    arguments = [*three, *SMALL, f"output_dir={tmp_path / 'outputs'}", f"rule={rule}"]
+@pytest.mark.slow  # with rule=inner_val in test_metrics_after_kill.py
+def test_a_killed_process_leaves_what_the_next_one_goes_on_from(three, run, whole, tmp_path):
+    arguments = [*three, *SMALL, f"output_dir={tmp_path / 'outputs'}", "rule=average"]
     process = subprocess.Popen([sys.executable, "-m", "mefusion.commands.train", *arguments], env={**os.environ})
     try:
         while not (found := list(tmp_path.rglob("last.ckpt"))):
@@ -196,7 +195,7 @@ def test_a_killed_process_leaves_what_the_next_one_goes_on_from(three, run, whol
         process.wait()
     fold = found[0].parents[1]
     assert not (fold / "DONE").exists()
-    same_predictions(run(tmp_path / "outputs", f"rule={rule}"), whole(rule))
+    same_predictions(run(tmp_path / "outputs", "rule=average"), whole("average"))
 
 
 # Checkpoints.

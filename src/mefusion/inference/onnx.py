@@ -78,7 +78,8 @@ def require_onnx() -> None:
 def deployed(network: nn.Module, bundle: Bundle) -> tuple[Deployed, Tensor]:
     """The network as it is exported, and an example of its inputs: a batch of two windows."""
     view = input_maker(bundle).make_view()
-    return Deployed(use_plain_layers(network), bundle, scale=view.scale).eval(), _example(bundle, view)
+    model = Deployed(use_plain_layers(network), bundle, scale=view.scale).eval()
+    return model.requires_grad_(False), _example(bundle, view)  # gradients make an export a sixth slower
 
 
 def export_program(model: Deployed, example: Tensor) -> torch.export.ExportedProgram:
