@@ -2,7 +2,7 @@ import pandas as pd
 import pytest
 from fake_studies import CLASSES, fold_table
 
-from mefusion.evaluation.errors import binomial_range, subject_spread, unanimous_errors
+from mefusion.evaluation.errors import binomial_range, constant_folds, subject_spread, unanimous_errors
 
 
 def test_errors_that_all_studies_make_alike():
@@ -52,3 +52,12 @@ def test_subjects_outside_the_range():
         ["few", 1.0, 0, 2, 0],
     ]
     assert table["chance"].tolist() == pytest.approx([22 / 1024, 22 / 1024, 0])
+
+
+def test_folds_with_the_same_probabilities_for_all_clips():
+    # Of seed 0, a: they differ by .02. b: by .009. c: one clip. Of seed 1, a: the same.
+    rows = [("a", 0, 0.6), ("a", 0, 0.62), ("b", 0, 0.6), ("b", 0, 0.609), ("c", 0, 0.5), ("a", 1, 0.4), ("a", 1, 0.4)]
+    table = pd.DataFrame(rows, columns=["fold", "seed", "probability_x"])
+    table["probability_y"] = 1 - table["probability_x"]
+    assert constant_folds(table) == [("b", 0), ("a", 1)]
+    assert constant_folds(table[table["fold"] == "c"]) == []

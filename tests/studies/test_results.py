@@ -48,6 +48,15 @@ def test_pooling_again_changes_nothing(tmp_path):
     assert results.pool(directory).summary == first
 
 
+@pytest.mark.parametrize(("model", "constant"), [("mol", ["s2"]), ("majority", [])])
+def test_folds_whose_network_tells_nothing_apart_are_told(tmp_path, model, constant):
+    same = fold_table("s2", predictions=["negative"] * 3)
+    summary = results.pool(write_study(tmp_path / "mol-fake", [fold_table("s1"), same], model=model)).summary
+    assert summary["constant_folds"] == constant
+    phrase = "in 1 of 2 folds all clips get the same probabilities: nothing was learned"
+    assert (phrase in results.headline(summary)) == bool(constant)
+
+
 def test_recognition_alone_has_no_auxiliary_scores(tmp_path):
     table = fold_table("s1").drop(columns=["flow_epe", "flow_epe_zero", "landmarks_nme"])
     summary = results.pool(write_study(tmp_path / "mol-fake", [table], measures={})).summary

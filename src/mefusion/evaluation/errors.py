@@ -1,4 +1,4 @@
-"""Errors in prediction tables: clips that several studies get wrong alike, and subjects who are unlike the rest."""
+"""Errors in prediction tables: networks that learned nothing, clips that all get wrong, subjects unlike the rest."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,6 +13,25 @@ from mefusion.evaluation.predictions import PROBABILITY
 
 LEAST_STUDIES = 3
 """Studies of the same clips that are needed to call an error unanimous: two agree too easily."""
+
+
+SAME = 0.01
+"""Probabilities that differ by less are the same for `constant_folds`."""
+
+
+def constant_folds(predictions: pd.DataFrame) -> list[tuple[str, int]]:
+    """Folds in which all clips get the same probabilities: that network tells nothing apart.
+
+    Args:
+        predictions: prediction table of a study.
+
+    Returns:
+        The name and the seed of each such fold; of a fold with one clip nothing is known.
+    """
+    names = [name for name in predictions if name.startswith(PROBABILITY)]
+    groups = predictions.groupby(["fold", "seed"], sort=False)
+    reach = (groups[names].max() - groups[names].min()).max(axis=1)
+    return [*reach[(reach < SAME) & (groups.size() > 1)].index]
 
 
 def unanimous_errors(tables: Sequence[pd.DataFrame], classes: Sequence[str]) -> pd.DataFrame:

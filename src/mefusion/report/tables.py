@@ -6,6 +6,7 @@ from typing import Any
 from mefusion.common.errors import MefusionError
 from mefusion.evaluation import bootstrap, metrics
 from mefusion.evaluation.measures import Measure
+from mefusion.evaluation.predictions import some
 from mefusion.report.document import Table
 from mefusion.report.reading import (
     ReportedStudy,
@@ -16,6 +17,7 @@ from mefusion.report.reading import (
 )
 from mefusion.studies.record import left_out_phrase
 from mefusion.studies.references import REFERENCES
+from mefusion.studies.results import constant_phrase
 
 MEAN_OF_FOLDS = "UF1, mean of folds"
 SCORES_NOTE = (
@@ -218,6 +220,8 @@ def results_notes(studies: Sequence[ReportedStudy]) -> list[str]:
     for summary in summaries:
         if missing := summary["missing_folds"]:
             lines.append(f"Warning: {summary['study']} is incomplete: its scores leave out {', '.join(missing)}.")
+        if constant := constant_phrase(summary):
+            lines.append(f"Warning: {summary['study']}: {constant} ({some(summary['constant_folds'])}).")
         if partial := summary["provenance"]["partial"]:
             lines.append(f"{summary['study']} does not use the complete dataset: {', '.join(partial)}.")
         if left_out := left_out_phrase(summary["provenance"]):

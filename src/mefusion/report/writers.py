@@ -23,6 +23,7 @@ _NOT_IN_CSV = (
     "oracle_confusion_matrix",
     "subjects",
     "missing_folds",
+    "constant_folds",
     "provenance",
     "folds_differ",
     "absent_units",

@@ -8,6 +8,9 @@ from typing import Any
 
 from mefusion.common.files import is_irregular
 
+MAJORITY = "majority"
+"""The model that says the most frequent class of the training clips."""
+
 REFERENCES = ("linear_flow", "hoof_svm", "flow_cnn")
 """Simple models, by name, that every network has to beat; the majority class, which every result has, is apart."""
 

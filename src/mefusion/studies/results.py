@@ -13,6 +13,7 @@ from mefusion.common.errors import MefusionError, first_line
 from mefusion.common.files import is_irregular, write_table, write_text
 from mefusion.evaluation import metrics
 from mefusion.evaluation.calibration import Calibration, calibrate
+from mefusion.evaluation.errors import constant_folds
 from mefusion.evaluation.predictions import (
     COLUMNS,
     PROBABILITY,
@@ -25,7 +26,7 @@ from mefusion.evaluation.predictions import (
 )
 from mefusion.evaluation.scoring import score, spread
 from mefusion.studies.record import has_score, left_out_phrase, load_study, origin_phrase, planned_runs, task_reports
-from mefusion.studies.references import best_reference
+from mefusion.studies.references import MAJORITY, best_reference
 from mefusion.studies.runs import Run
 
 
@@ -39,9 +40,10 @@ class Result:
 
     Attributes:
         summary: what `score` returns, with `study`, `rule`, `provenance` (all of `study.json`), `missing_folds` (with
-            the seed if there are several) and `folds_differ`: the facts (revision, kind of device, versions, code) that
-            are not the same for all folds, each with all its values. It should be empty. With the folds' code goes the
-            code that the study was last gone on with.
+            the seed if there are several), `constant_folds`, in which a network gives all clips the same
+            probabilities, and `folds_differ`: the facts (revision, kind of device, versions, code) that are not the
+            same for all folds, each with all its values. It should be empty. With the folds' code goes the code that
+            the study was last gone on with.
         predictions: the prediction table, one row for each clip and seed.
     """
 
@@ -88,6 +90,7 @@ def read_result(directory: str | Path, partial: bool = False) -> Result:
         "study": study["study"],
         "rule": study["rule"],
         "missing_folds": [run.name for run in missing],
+        "constant_folds": _constant_folds(predictions, runs, study["model"]),
         **score(predictions, study["classes"], reports),
         "provenance": study,
         "folds_differ": _differences([_origin(run) for run in runs]) | _code_differences(runs, study),
@@ -201,6 +204,8 @@ def headline(summary: Mapping[str, Any], beside: Sequence[Mapping[str, Any]] = (
         + ", ".join(f"{name.upper()} {summary[name]:.3f}" for name in ("uar", "acc", "wf1"))
     ]
     parts += [report.phrase(summary) for report in task_reports(summary["provenance"]) if report.headline]
+    if constant := constant_phrase(summary):
+        parts.append(constant)
     if missing := summary["missing_folds"]:
         parts.append(f"without the folds {', '.join(missing)}")
     if partial := summary["provenance"]["partial"]:
@@ -210,6 +215,21 @@ def headline(summary: Mapping[str, Any], beside: Sequence[Mapping[str, Any]] = (
     if origin := origin_phrase(summary["provenance"]):
         parts.append(origin)
     return "; ".join([*parts, *_of_different_code(summary)])
+
+
+def constant_phrase(summary: Mapping[str, Any]) -> str:
+    """Says in how many folds a network tells nothing apart; empty if in none."""
+    found = summary["constant_folds"]
+    folds = summary["folds"] * len(summary.get("seeds", [0]))
+    return (
+        f"in {len(found)} of {folds} folds all clips get the same probabilities: nothing was learned" if found else ""
+    )
+
+
+def _constant_folds(predictions: pd.DataFrame, runs: Sequence[Run], model: str) -> list[str]:
+    """Names of the runs; none of the majority class, which is the same for all clips by design."""
+    found = {*constant_folds(predictions)} if model != MAJORITY else set()
+    return [run.name for run in runs if (run.fold, run.seed) in found]
 
 
 def _of_different_code(summary: Mapping[str, Any]) -> list[str]:
