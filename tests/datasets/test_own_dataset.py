@@ -81,6 +81,14 @@ def test_it_is_checked_and_prepared(toy, command, tmp_path):
     assert "6 of 6 clips of 2 subjects" in prepared.stdout
 
 
+@pytest.mark.parametrize("program", ["mefusion-check prepared=true", "mefusion-train model=ststnet labels=three"])
+def test_messages_name_a_command_that_finds_it(toy, command, tmp_path, program):
+    asked = command(*program.split(), *toy, cwd=tmp_path)
+    assert asked.returncode == 1
+    line = next(line for line in asked.stderr.splitlines() if "mefusion-prepare" in line)
+    assert f"mefusion-prepare {toy[0]} " in line
+
+
 def test_its_counts_are_asserted(toy, command, tmp_path):
     book = openpyxl.load_workbook(tmp_path / "toy" / "toy.xlsx")
     book.active.delete_rows(7)

@@ -82,11 +82,13 @@ def check_prepared(preparation: "Preparation", console: Console) -> None:
     from hydra.core.hydra_config import HydraConfig
 
     from mefusion.clips.cache import read_index, read_left_out
+    from mefusion.configuration.launching import own_folders
     from mefusion.report.prepared import check_clips, write_page
 
     folder = preparation.cache
-    given = [text for text in HydraConfig.get().overrides.task if not text.startswith("prepared=")]
-    index = read_index(folder, command=" ".join(["mefusion-prepare", *given]))
+    hydra = HydraConfig.get()
+    given = [text for text in hydra.overrides.task if not text.startswith("prepared=")]
+    index = read_index(folder, command=" ".join(["mefusion-prepare", *own_folders(hydra), *given]))
     left_out = read_left_out(folder / "failures.csv")
     clips = check_clips(index, folder, workers=preparation.options.workers)
     write_page(folder / "check.html", clips, left_out, title=f"Prepared clips of {preparation.source.name}")

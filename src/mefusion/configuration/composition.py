@@ -21,7 +21,7 @@ from mefusion.clips.table import KEY, clip_notes, folder_name
 from mefusion.common.errors import MefusionError
 from mefusion.common.units import UNIT_TASK
 from mefusion.configuration.cli import configuration_folder
-from mefusion.configuration.launching import config_dir_option
+from mefusion.configuration.launching import own_folders
 from mefusion.configuration.objects import check_target, make, modules_of_targets
 from mefusion.configuration.preparing import Preparation, plan_preparation, require_folder_name, typed_settings
 from mefusion.configuration.schema import ProtocolOptions, TrainSettings
@@ -145,8 +145,8 @@ def _prepare_command(settings: TrainSettings) -> str:
     given = [text for text in given if not re.match(r"\+?labels\.(?!name=)", text)]  # a class says nothing of its clips
     if settings.faces.alignment != "stabilised" and aligned not in given:
         given.append(aligned)
-    options = config_dir_option(hydra)
-    return " ".join(["mefusion-prepare", *options, *(text for text in chosen if text != "faces=default"), *given])
+    shown = [text for text in chosen if text != "faces=default"]
+    return " ".join(["mefusion-prepare", *own_folders(hydra), *shown, *given])
 
 
 def load_clips(experiment: Experiment) -> ClipStore:

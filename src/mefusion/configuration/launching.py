@@ -17,17 +17,17 @@ def train_command(hydra: Any, overrides: Sequence[str]) -> list[str]:
         hydra: the node `hydra` of the configuration, or None.
         overrides: of the study.
     """
-    given = OmegaConf.select(hydra or OmegaConf.create(), "overrides.hydra") or ()
-    found = [text for text in given if text.lstrip("+").startswith("hydra.searchpath")]
-    return [sys.executable, "-m", "mefusion.commands.train", *config_dir_option(hydra), *found, *overrides]
+    return [sys.executable, "-m", "mefusion.commands.train", *own_folders(hydra), *overrides]
 
 
-def config_dir_option(hydra: Any) -> list[str]:
-    """`--config-dir` of a command, as its jobs and the commands that it names take it too; none if it had none.
+def own_folders(hydra: Any) -> list[str]:
+    """`--config-dir` and `hydra.searchpath` of a command, as its jobs and the commands that it names take them too.
 
     Args:
         hydra: the node `hydra` of its configuration, or None.
     """
-    sources = OmegaConf.select(hydra or OmegaConf.create(), "runtime.config_sources") or ()
-    found = [source.path for source in sources if source.provider == "command-line"]
-    return ["--config-dir", found[0]] if found else []
+    node = hydra or OmegaConf.create()
+    sources, given = (OmegaConf.select(node, key) or () for key in ("runtime.config_sources", "overrides.hydra"))
+    folders = [source.path for source in sources if source.provider == "command-line"]
+    found = [text for text in given if text.lstrip("+").startswith("hydra.searchpath")]
+    return [*(["--config-dir", folders[0]] if folders else []), *found]
