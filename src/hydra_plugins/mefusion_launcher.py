@@ -15,11 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.utils import JobReturn, JobStatus
-from hydra.errors import HydraException
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
-from omegaconf.errors import OmegaConfBaseException
 
 from mefusion.common.errors import JobsFailed, MefusionError
 from mefusion.configuration.launching import RESULT_VARIABLE, train_command
@@ -120,12 +118,12 @@ class ProcessLauncher(Launcher):
         assert self.hydra_context is not None
         try:
             config = self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
-        except (HydraException, OmegaConfBaseException):
-            return None  # the job will tell
-        with open_dict(config):
-            del config["hydra"]
-        path = note_path(config)
-        return read_note(path) if path else None
+            with open_dict(config):
+                del config["hydra"]
+            path = note_path(config)
+            return read_note(path) if path else None
+        except Exception:  # of whatever kind: its job will tell, and the others go on
+            return None
 
     def _run_all(self, jobs: Mapping[int, Sequence[str]], logs: Path) -> dict[int, Outcome]:
         """Run the jobs of these numbers and overrides."""
@@ -147,6 +145,7 @@ class ProcessLauncher(Launcher):
                 self._say(job.number, [event.text], logs)
             elif event.kind == "begun" and not job.helped:
                 self._say(job.number, [" ".join(jobs[job.number])])
+                self._say(job.number, [], logs)  # the log is there, though the job may print nothing
 
         scheduler = Scheduler(running, places_for(at_once, gpus), tell)
         try:

@@ -137,7 +137,7 @@ def test_what_a_study_starts_from_names_it_and_its_folder_does_not(bundle, tmp_p
         return plan_study(experiment, load_clips(experiment)).name
 
     shutil.copytree(bundle, tmp_path / "copy")
-    assert name(bundle) == name(tmp_path / "copy")
+    assert name(bundle) == name(tmp_path / "copy") == name("bundle")
     assert len({name(bundle), name("null"), name(bundle, "model.freeze=[features]")}) == 3
 
 

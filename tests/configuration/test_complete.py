@@ -59,6 +59,14 @@ def test_a_sweep_starts_no_process_for_it(study, command, monkeypatch):
     assert log.read_text() == alone.stdout
 
 
+def test_a_job_that_cannot_be_asked_is_run(study, command, monkeypatch):
+    folder, arguments, _ = study
+    monkeypatch.setattr(complete, "note_path", lambda config: config.nothing)  # as where a setting has no value
+    sweep = command("mefusion-train", "-m", *arguments, cwd=folder)
+    assert sweep.returncode == 0, sweep.stderr
+    assert "complete before" in sweep.stdout
+
+
 def test_a_sweep_is_told_the_same(study, command, tmp_path, monkeypatch):
     folder, arguments, _ = study
     result = tmp_path / "result"

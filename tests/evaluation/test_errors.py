@@ -55,9 +55,14 @@ def test_subjects_outside_the_range():
 
 
 def test_folds_with_the_same_probabilities_for_all_clips():
-    # Of seed 0, a: they differ by .02. b: by .009. c: one clip. Of seed 1, a: the same.
-    rows = [("a", 0, 0.6), ("a", 0, 0.62), ("b", 0, 0.6), ("b", 0, 0.609), ("c", 0, 0.5), ("a", 1, 0.4), ("a", 1, 0.4)]
-    table = pd.DataFrame(rows, columns=["fold", "seed", "probability_x"])
-    table["probability_y"] = 1 - table["probability_x"]
-    assert constant_folds(table) == [("b", 0), ("a", 1)]
+    # Of seed 0, a: they differ by .03. b: by .009. c: one clip. d, e: sure of all clips. Of seed 1, a and b: the same.
+    folds = {
+        ("a", 0): [0.6, 0.63], ("b", 0): [0.6, 0.609], ("c", 0): [0.5], ("d", 0): [0.999, 0.995], ("e", 0): [1.0, 1.0],
+        ("a", 1): [0.4, 0.4], ("b", 1): [0.0, 0.0],
+    }  # fmt: skip
+    table = pd.DataFrame(
+        [(*fold, p, 0.5 - p / 2, 0.5 - p / 2) for fold, values in folds.items() for p in values],
+        columns=["fold", "seed", "probability_x", "probability_y", "probability_z"],
+    )
+    assert constant_folds(table) == [("b", 0), ("a", 1), ("b", 1)]
     assert constant_folds(table[table["fold"] == "c"]) == []

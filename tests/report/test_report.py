@@ -191,6 +191,14 @@ def test_csv_has_the_numbers_in_full(outputs):
 
 
 @pytest.mark.usefixtures("no_pictures")
+def test_folds_whose_network_tells_nothing_apart_are_named(tmp_path, capsys):
+    same = fold_table("s2", study="mol-all", predictions=["negative"] * 3)
+    assert report.main([str(write_study(tmp_path / "mol-all", [fold_table("s1", study="mol-all"), same]))]) == 0
+    sentence = "Warning: mol-all: in 1 of 2 folds all clips get the same probabilities: its network tells nothing apart"
+    assert f"{sentence} in s2." in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.usefixtures("no_pictures")
 def test_clips_that_preparation_left_out_are_listed(tmp_path, capsys):
     clip = {"subject": "m/s1", "clip_id": "a", "problem": "x: no face"}
     left_out = {"clips": [clip], "of": 7, "lost_subjects": []}

@@ -1,4 +1,4 @@
-"""Errors in prediction tables: networks that learned nothing, clips that all get wrong, subjects unlike the rest."""
+"""Errors in prediction tables: networks that tell nothing apart, clips that all studies get wrong, unlike subjects."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,8 +15,11 @@ LEAST_STUDIES = 3
 """Studies of the same clips that are needed to call an error unanimous: two agree too easily."""
 
 
-SAME = 0.01
-"""Probabilities that differ by less are the same for `constant_folds`."""
+SAME = 0.03
+"""Probabilities that differ by a smaller factor, its natural logarithm here, are the same for `constant_folds`."""
+
+SURE = 0.99
+"""A network that is surer than this has learned something, though its fold's few clips may all be of one class."""
 
 
 def constant_folds(predictions: pd.DataFrame) -> list[tuple[str, int]]:
@@ -29,9 +32,11 @@ def constant_folds(predictions: pd.DataFrame) -> list[tuple[str, int]]:
         The name and the seed of each such fold; of a fold with one clip nothing is known.
     """
     names = [name for name in predictions if name.startswith(PROBABILITY)]
-    groups = predictions.groupby(["fold", "seed"], sort=False)
-    reach = (groups[names].max() - groups[names].min()).max(axis=1)
-    return [*reach[(reach < SAME) & (groups.size() > 1)].index]
+    groups = predictions.groupby(["fold", "seed"], sort=False)[names]
+    high, low = groups.max(), groups.min()
+    factors = (high / low.clip(lower=np.finfo(float).tiny)).max(axis=1)
+    same = (factors < np.exp(SAME)) & (high.max(axis=1) < SURE) & (groups.size() > 1)
+    return [*same[same].index]
 
 
 def unanimous_errors(tables: Sequence[pd.DataFrame], classes: Sequence[str]) -> pd.DataFrame:

@@ -221,7 +221,8 @@ def results_notes(studies: Sequence[ReportedStudy]) -> list[str]:
         if missing := summary["missing_folds"]:
             lines.append(f"Warning: {summary['study']} is incomplete: its scores leave out {', '.join(missing)}.")
         if constant := constant_phrase(summary):
-            lines.append(f"Warning: {summary['study']}: {constant} ({some(summary['constant_folds'])}).")
+            where = some(summary["constant_folds"])
+            lines.append(f"Warning: {summary['study']}: {constant}: its network tells nothing apart in {where}.")
         if partial := summary["provenance"]["partial"]:
             lines.append(f"{summary['study']} does not use the complete dataset: {', '.join(partial)}.")
         if left_out := left_out_phrase(summary["provenance"]):

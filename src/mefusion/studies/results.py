@@ -219,11 +219,9 @@ def headline(summary: Mapping[str, Any], beside: Sequence[Mapping[str, Any]] = (
 
 def constant_phrase(summary: Mapping[str, Any]) -> str:
     """Says in how many folds a network tells nothing apart; empty if in none."""
-    found = summary["constant_folds"]
+    found = summary.get("constant_folds", [])  # older summaries lack it
     folds = summary["folds"] * len(summary.get("seeds", [0]))
-    return (
-        f"in {len(found)} of {folds} folds all clips get the same probabilities: nothing was learned" if found else ""
-    )
+    return f"in {len(found)} of {folds} folds all clips get the same probabilities" if found else ""
 
 
 def _constant_folds(predictions: pd.DataFrame, runs: Sequence[Run], model: str) -> list[str]:
