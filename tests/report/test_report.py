@@ -278,6 +278,16 @@ def test_comparison_with_a_reference(outputs, capsys, reference):
 
 
 @pytest.mark.usefixtures("no_pictures")
+def test_a_reference_whose_setting_is_null(tmp_path, capsys):
+    for name, start in (("mol-own", None), ("mol-started", "bundles/one")):
+        write_study(tmp_path / name, config={"model": {"name": "mol", "init_from": start}})
+    assert report.main([str(tmp_path), "--reference", "model.init_from=null"]) == 0
+    assert "Compared with mol-own" in capsys.readouterr().out
+    assert report.main([str(tmp_path), "--reference", "model.init_from=two"]) == 1
+    assert "choose from mol-own (model.init_from=null), mol-started (" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("no_pictures")
 @pytest.mark.parametrize(("reference", "message"), [("mol", "fits 2 studies"), ("fdp", "fits no study")])
 def test_reference_that_singles_out_no_study(outputs, capsys, reference, message):
     assert report.main([str(outputs), "--reference", reference]) == 1

@@ -135,7 +135,12 @@ def find_reference(studies: Sequence[ReportedStudy], wanted: str) -> ReportedStu
     studies = [study for study in studies if not study.oracle]
     keys = swept_keys(studies)
     exact = [study for study in studies if study.name == wanted]
-    settings = {study.name: {f"{k}={v}" for k, v in swept_settings(study, keys).items()} for study in studies}
+    settings = {
+        study.name: {
+            f"{key}={'null' if text == NO_VALUE else text}" for key, text in swept_settings(study, keys).items()
+        }
+        for study in studies
+    }
     found = exact or [
         study for study in studies if wanted in study.name or _split_settings(wanted) <= settings[study.name]
     ]
@@ -192,10 +197,14 @@ def _split_settings(text: str) -> set[str]:
     return {*parts}
 
 
+NO_VALUE = "-"
+"""What a table shows for a setting that is null, or that a study does not have."""
+
+
 def setting_text(value: Any) -> str:
     """A setting's value as a table shows it."""
     if value is None:
-        return "-"
+        return NO_VALUE
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float):
