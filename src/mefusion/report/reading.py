@@ -1,6 +1,6 @@
 """Read studies for the report, and find the settings in which they differ."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -135,12 +135,7 @@ def find_reference(studies: Sequence[ReportedStudy], wanted: str) -> ReportedStu
     studies = [study for study in studies if not study.oracle]
     keys = swept_keys(studies)
     exact = [study for study in studies if study.name == wanted]
-    settings = {
-        study.name: {
-            f"{key}={'null' if text == NO_VALUE else text}" for key, text in swept_settings(study, keys).items()
-        }
-        for study in studies
-    }
+    settings = {study.name: _as_overrides(swept_settings(study, keys)) for study in studies}
     found = exact or [
         study for study in studies if wanted in study.name or _split_settings(wanted) <= settings[study.name]
     ]
@@ -183,6 +178,11 @@ def same_study_under_other_rule(study: ReportedStudy, studies: Sequence[Reported
 
 def _is_determined_by(values: Sequence[str], choice: Sequence[str]) -> bool:
     return len({*zip(choice, values, strict=True)}) == len({*choice})
+
+
+def _as_overrides(settings: Mapping[str, str]) -> set[str]:
+    """Settings as a command line has them, where a table shows a dash for null."""
+    return {f"{key}={'null' if text == NO_VALUE else text}" for key, text in settings.items()}
 
 
 def _split_settings(text: str) -> set[str]:
