@@ -12,7 +12,7 @@ NAMES = {
     "6e71f27a45": [*OLD_SET, "model.training.max_epochs=12", "model.network.flow_closed_form=false"],
     "cff081dae0": [
         *("model=fdp_tiny", "rule=inner_val", "seeds=[0,1]", "tasks.rank.weight=0", "data.subjects=3"),
-        *(*OLD_SET, "model.training.max_epochs=18"),
+        *(*OLD_SET, "model.training.max_epochs=18", "model.optimizer.lr=1e-3"),
         "model.network.image_detail=false",
     ],
     "ecadfeadc3": ["+reproduce=mol_casme2_five", "data.root=a", "imbalance=focal"],
