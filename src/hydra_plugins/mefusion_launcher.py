@@ -144,8 +144,8 @@ class ProcessLauncher(Launcher):
             if event.kind in ("line", "lost"):
                 self._say(job.number, [event.text], logs)
             elif event.kind == "begun" and not job.helped:
+                (logs / f"{job.number}.log").touch()  # the table names it, though the job may print nothing
                 self._say(job.number, [" ".join(jobs[job.number])])
-                self._say(job.number, [], logs)  # the log is there, though the job may print nothing
 
         scheduler = Scheduler(running, places_for(at_once, gpus), tell)
         try:

@@ -1,4 +1,4 @@
-"""Errors in prediction tables: networks that tell nothing apart, clips that all studies get wrong, unlike subjects."""
+"""Errors in prediction tables: networks that tell nothing apart, clips that all studies get wrong, odd subjects."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,6 +1,6 @@
 """Read studies for the report, and find the settings in which they differ."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -117,9 +117,9 @@ def setting_order(value: Any) -> tuple[bool, Any]:
     return not number, value if number else str(value)
 
 
-def swept_settings(study: ReportedStudy, keys: Sequence[str]) -> dict[str, str]:
-    """A study's settings as texts, with the names that a table shows: `model` for `model.name`."""
-    return {key.removesuffix(".name"): setting_text(study.setting(key)) for key in keys}
+def swept_settings(study: ReportedStudy, keys: Sequence[str], *, null: str = "-") -> dict[str, str]:
+    """A study's settings as texts, see `setting_text`, with the names that a table shows: `model` for `model.name`."""
+    return {key.removesuffix(".name"): setting_text(study.setting(key), null=null) for key in keys}
 
 
 def find_reference(studies: Sequence[ReportedStudy], wanted: str) -> ReportedStudy:
@@ -135,7 +135,10 @@ def find_reference(studies: Sequence[ReportedStudy], wanted: str) -> ReportedStu
     studies = [study for study in studies if not study.oracle]
     keys = swept_keys(studies)
     exact = [study for study in studies if study.name == wanted]
-    settings = {study.name: _as_overrides(swept_settings(study, keys)) for study in studies}
+    settings = {
+        study.name: {f"{key}={text}" for key, text in swept_settings(study, keys, null="null").items()}
+        for study in studies
+    }
     found = exact or [
         study for study in studies if wanted in study.name or _split_settings(wanted) <= settings[study.name]
     ]
@@ -180,11 +183,6 @@ def _is_determined_by(values: Sequence[str], choice: Sequence[str]) -> bool:
     return len({*zip(choice, values, strict=True)}) == len({*choice})
 
 
-def _as_overrides(settings: Mapping[str, str]) -> set[str]:
-    """Settings as a command line has them, where a table shows a dash for null."""
-    return {f"{key}={'null' if text == NO_VALUE else text}" for key, text in settings.items()}
-
-
 def _split_settings(text: str) -> set[str]:
     # Commas within brackets, as in seeds=[0,1], do not separate settings.
     parts, depth = [""], 0
@@ -197,14 +195,10 @@ def _split_settings(text: str) -> set[str]:
     return {*parts}
 
 
-NO_VALUE = "-"
-"""What a table shows for a setting that is null, or that a study does not have."""
-
-
-def setting_text(value: Any) -> str:
-    """A setting's value as a table shows it."""
+def setting_text(value: Any, *, null: str = "-") -> str:
+    """A setting's value as a table shows it, or as a command line has it with `null="null"`."""
     if value is None:
-        return NO_VALUE
+        return null
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float):
