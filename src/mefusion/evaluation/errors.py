@@ -15,8 +15,8 @@ LEAST_STUDIES = 3
 """Studies of the same clips that are needed to call an error unanimous: two agree too easily."""
 
 
-SAME = 0.03
-"""Probabilities that differ by a smaller factor, its natural logarithm here, are the same for `constant_folds`."""
+SAME = 1.03
+"""Probabilities that differ by a smaller factor are the same for `constant_folds`."""
 
 SURE = 0.99
 """A network that is surer than this has learned something, though its fold's few clips may all be of one class."""
@@ -35,7 +35,7 @@ def constant_folds(predictions: pd.DataFrame) -> list[tuple[str, int]]:
     groups = predictions.groupby(["fold", "seed"], sort=False)[names]
     high, low = groups.max(), groups.min()
     factors = (high / low.clip(lower=np.finfo(float).tiny)).max(axis=1)
-    same = (factors < np.exp(SAME)) & (high.max(axis=1) < SURE) & (groups.size() > 1)
+    same = (factors < SAME) & (high.max(axis=1) < SURE) & (groups.size() > 1)
     return [*same[same].index]
 
 
